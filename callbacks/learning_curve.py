@@ -1,0 +1,91 @@
+"""The learning curve as one picture, drawn when training ends: reward, held-out accuracy, entropy."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
+
+_TRACKED = ("reward/total", "reward/accuracy", "reward/zero_std_frac", "policy/entropy_nats", "policy/effective_frames")
+
+
+class LearningCurve(L.Callback):
+    """Collects a few metrics and writes ``curve.csv`` and ``learning_curve.png``.
+
+    Args:
+        run_dir: where the files go. A resumed run continues the file, so the picture shows all of it.
+    """
+
+    def __init__(self, *, run_dir: str) -> None:
+        self.csv, self.png = Path(run_dir) / "curve.csv", Path(run_dir) / "learning_curve.png"
+        self.points: list[tuple[int, str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"points": self.points}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.points = [tuple(p) for p in state_dict["points"]]
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        for name in _TRACKED:
+            if name in trainer.callback_metrics:
+                self.points.append((trainer.global_step, name, float(trainer.callback_metrics[name])))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            for name, value in trainer.callback_metrics.items():
+                if name.startswith("val/"):
+                    self.points.append((trainer.global_step, name, float(value)))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero or not self.points:
+            return
+        self.csv.parent.mkdir(parents=True, exist_ok=True)
+        with self.csv.open("w", newline="") as file:
+            csv.writer(file).writerows([("step", "metric", "value"), *self.points])
+        self.draw()
+        if isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
+            trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(self.png))
+
+    def draw(self) -> None:
+        """Writes the picture."""
+        series: dict[str, np.ndarray] = {}
+        for name in {p[1] for p in self.points}:
+            series[name] = np.array([(step, value) for step, n, value in self.points if n == name])
+        figure, axes = plt.subplots(1, 3, figsize=(14, 3.8), layout="constrained")
+        for name, colour in (("reward/total", "#1f3a5f"), ("reward/accuracy", "#c8322b")):
+            if name in series:
+                steps, values = series[name].T
+                axes[0].plot(steps, values, color=colour, alpha=0.2)
+                axes[0].plot(steps, _smooth(values), color=colour, label=name)
+        axes[0].set_title("reward of the rollouts")
+        for name in sorted(s for s in series if s.startswith("val/accuracy")):
+            wide = name == "val/accuracy"
+            axes[1].plot(*series[name].T, label=name.removeprefix("val/"), linewidth=3 if wide else 1, marker=".")
+        axes[1].set_title("accuracy on the validation videos, best K frames")
+        if "policy/effective_frames" in series:
+            axes[2].plot(*series["policy/effective_frames"].T, color="#2f7d4f", label="effective frames (exp entropy)")
+            axes[2].set_yscale("log")
+            axes[2].set_title("how many frames the policy wavers between")
+        for axis in axes:
+            axis.set_xlabel("updates")
+            axis.grid(alpha=0.3)
+            if axis.get_legend_handles_labels()[0]:
+                axis.legend(fontsize=7)
+        figure.savefig(self.png, dpi=90)
+        plt.close(figure)
+
+
+def _smooth(values: np.ndarray, width: int = 15) -> np.ndarray:
+    """Running mean over the last ``width`` points."""
+    sums = np.cumsum(np.insert(values, 0, 0.0))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - width, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)

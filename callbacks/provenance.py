@@ -1,0 +1,59 @@
+"""Writes what a run was made of, before its first step: resolved recipe, versions, git commit."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import MLFlowLogger
+
+_PACKAGES = ("torch", "lightning", "transformers", "trl", "open_clip_torch", "decord", "av", "omegaconf", "mlflow")
+
+
+def environment() -> dict[str, str]:
+    """Versions, commit and machine."""
+    found = {"python": sys.version.split()[0], "machine": platform.machine(), "git_commit": git_commit()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_commit() -> str:
+    """Commit of this checkout, ``+`` where files differ from it, ``unknown`` outside git."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return "unknown"
+
+
+class Provenance(SaveConfigCallback):
+    """Saves ``recipe.yaml`` and ``environment.json`` in the run folder and in MLflow."""
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        run_dir = Path(self.config.run_dir)
+        recipe = run_dir / "recipe.yaml"
+        recipe.write_text(self.parser.dump(self.config, skip_none=False))
+        found = environment()
+        (run_dir / "environment.json").write_text(json.dumps(found, indent=2) + "\n")
+        logger = trainer.logger
+        if isinstance(logger, MLFlowLogger):
+            (run_dir / "mlflow_run_id").write_text(logger.run_id)
+            for name, value in found.items():
+                logger.experiment.set_tag(logger.run_id, f"kairos.{name}", value)
+            logger.experiment.set_tag(logger.run_id, "kairos.command", " ".join(sys.argv))
+            for path in (recipe, run_dir / "environment.json"):
+                logger.experiment.log_artifact(logger.run_id, str(path))

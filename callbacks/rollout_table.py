@@ -1,0 +1,63 @@
+"""A table of rollouts: what was chosen, what was answered, what it earned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from jsonargparse.typing import PositiveInt
+
+from modules.records import QuestionBatch, Rollouts
+
+
+def rollout_rows(rollouts: Rollouts, step: int, num_questions: int) -> list[dict[str, Any]]:
+    """One row a rollout of the first questions of a batch."""
+    rows = []
+    times = rollouts.selection.in_time_order()
+    for b, question in enumerate(rollouts.batch.questions[:num_questions]):
+        for g in range(times.shape[1]):
+            picks = times[b, g][times[b, g] >= 0].cpu()
+            row = {
+                "step": step,
+                "sample_id": question.sample_id,
+                "question": question.question,
+                "answer": question.answer,
+                "rollout": g,
+                "timestamps_s": [round(float(t), 2) for t in rollouts.batch.candidates[b].timestamps_s[picks]],
+            }
+            if rollouts.option_log_probs is not None:
+                row["chosen_option"] = question.options[int(rollouts.option_log_probs[b, g].argmax())]
+            if rollouts.texts is not None:
+                row["text"] = rollouts.texts[b][g]
+            row |= {f"reward_{name}": round(float(term[b, g]), 4) for name, term in rollouts.rewards.items()}
+            rows.append(row)
+    return rows
+
+
+class RolloutTable(L.Callback):
+    """Appends rollouts to ``rollouts.jsonl`` every ``every_n_steps`` updates, and logs the file.
+
+    Args:
+        run_dir: where the file lies.
+        every_n_steps: how often.
+        num_questions: of each batch.
+    """
+
+    def __init__(self, *, run_dir: str, every_n_steps: PositiveInt = 50, num_questions: PositiveInt = 2) -> None:
+        self.path, self.every_n_steps, self.num_questions = Path(run_dir) / "rollouts.jsonl", every_n_steps, num_questions
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: QuestionBatch, batch_idx: int
+    ) -> None:
+        if not trainer.is_global_zero or trainer.global_step % self.every_n_steps:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            for row in rollout_rows(outputs["rollouts"], trainer.global_step, self.num_questions):
+                file.write(json.dumps(row) + "\n")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.path.exists() and isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger) and trainer.is_global_zero:
+            trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(self.path))

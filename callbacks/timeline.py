@@ -1,0 +1,127 @@
+"""Pictures of what a policy does: the candidates of one video with score curve, evidence and chosen frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import matplotlib
+import numpy as np
+import torch
+from jsonargparse.typing import PositiveInt
+
+from modules.records import QuestionBatch, Rollouts
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
+
+_INK, _EVIDENCE, _CHOSEN = "#1f3a5f", "#f2b134", "#c8322b"
+
+
+def draw_timeline(
+    path: Path,
+    *,
+    title: str,
+    timestamps_s: np.ndarray,
+    scores: np.ndarray | None,
+    chosen: np.ndarray,
+    thumbnails: np.ndarray,
+    evidence_s: tuple[tuple[float, float], ...] = (),
+    drawn: np.ndarray | None = None,
+) -> None:
+    """Writes a PNG: thumbnails of the chosen frames over the score of every candidate.
+
+    Args:
+        path: of the PNG.
+        title: question, options and answer.
+        timestamps_s: (T,).
+        scores: (T,) or None.
+        chosen: (K,) candidate indices in order of time.
+        thumbnails: uint8 (K, H, W, 3).
+        evidence_s: spans where the answer can be seen.
+        drawn: (T,) how often each candidate was drawn by the rollouts.
+    """
+    figure = plt.figure(figsize=(14, 4.6), layout="constrained")
+    grid = figure.add_gridspec(2, len(chosen), height_ratios=(1.0, 1.5))
+    times = timestamps_s[chosen]
+    for k, (pixels, t) in enumerate(zip(thumbnails, times, strict=True)):
+        axis = figure.add_subplot(grid[0, k])
+        axis.imshow(pixels)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        hit = any(start <= t < end for start, end in evidence_s)
+        for spine in axis.spines.values():
+            spine.set_color(_EVIDENCE if hit else "#bbbbbb")
+            spine.set_linewidth(4 if hit else 1)
+        axis.set_title(f"{t:.1f} s", fontsize=9)
+    axis = figure.add_subplot(grid[1, :])
+    for n, (start, end) in enumerate(evidence_s):
+        middle, half = (start + end) / 2, max((end - start) / 2, timestamps_s[-1] / 500)
+        axis.axvspan(middle - half, middle + half, color=_EVIDENCE, alpha=0.9, label=None if n else "evidence")
+    if drawn is not None and drawn.any():
+        twin = axis.twinx()
+        twin.bar(timestamps_s, drawn, width=timestamps_s[-1] / 300, color="#7a9cc6", alpha=0.6)
+        twin.set_ylabel("times drawn", color="#7a9cc6")
+    if scores is not None:
+        axis.plot(timestamps_s, scores, color=_INK, linewidth=0.9, label="score")
+        axis.scatter(times, scores[chosen], color=_CHOSEN, zorder=3, s=28, label="chosen")
+        axis.set_ylabel("score")
+    else:
+        axis.scatter(times, np.zeros(len(times)), color=_CHOSEN, zorder=3, s=28, label="chosen")
+    axis.set_xlim(timestamps_s[0], timestamps_s[-1])
+    axis.set_xlabel("seconds")
+    axis.legend(loc="upper right", fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+class TimelineImages(L.Callback):
+    """Draws the first question of a batch every ``every_n_steps`` updates, and logs the picture.
+
+    Args:
+        every_n_steps: how often.
+        run_dir: pictures go to ``images/`` below it.
+    """
+
+    def __init__(self, *, run_dir: str, every_n_steps: PositiveInt = 50) -> None:
+        self.folder, self.every_n_steps = Path(run_dir) / "images", every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: QuestionBatch, batch_idx: int
+    ) -> None:
+        if not trainer.is_global_zero or trainer.global_step % self.every_n_steps not in (0, 1):
+            return
+        if trainer.global_step % self.every_n_steps == 1 and trainer.global_step != 1:
+            return
+        path = self.folder / f"step_{trainer.global_step:06d}.png"
+        self._draw(path, trainer, pl_module, outputs["rollouts"])
+        if isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
+            trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(path), "timeline")
+
+    @torch.no_grad()
+    def _draw(self, path: Path, trainer: L.Trainer, pl_module: L.LightningModule, rollouts: Rollouts) -> None:
+        batch = rollouts.batch
+        question, candidates = batch.questions[0], batch.candidates[0]
+        inputs = (batch.features[:1], batch.mask[:1], batch.timestamps_s[:1], batch.queries[:1])
+        best = pl_module.sampler(*inputs).mode(pl_module.num_frames).in_time_order()[0, 0].cpu()
+        best = best[best >= 0]
+        scores = pl_module.sampler.scores(*inputs)
+        drawn = rollouts.selection.candidate_index[0].flatten()
+        counts = torch.bincount(drawn[drawn >= 0].cpu(), minlength=len(candidates)).numpy()
+        pixels = trainer.datamodule.decode(candidates, best).permute(0, 2, 3, 1).numpy()
+        right = rollouts.rewards.get("accuracy", rollouts.rewards.get("probability"))
+        mean = "" if right is None else f"   rollouts right: {float(right[0].nanmean()):.0%}"
+        options = " / ".join(f"[{o}]" if i == question.answer_index else o for i, o in enumerate(question.options))
+        draw_timeline(
+            path,
+            title=f"step {trainer.global_step}   {question.question}   {options}{mean}",
+            timestamps_s=candidates.timestamps_s.numpy(),
+            scores=None if scores is None else scores[0, : len(candidates)].cpu().numpy(),
+            chosen=best.numpy(),
+            thumbnails=pixels,
+            evidence_s=question.evidence_s,
+            drawn=counts,
+        )

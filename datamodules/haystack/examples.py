@@ -1,0 +1,214 @@
+"""Training examples for the small stack, drawn from a frame pool: labels, texts, and questions with frames."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+
+from datamodules.haystack.pool import FramePool
+from datamodules.haystack.questions import ask
+from datamodules.haystack.world import COLOURS, DIRECTIONS, DOTS, GLYPHS, SHAPES, Event
+from modules.records import VideoQuestion
+
+KINDS = ("nothing", "shape", "glyph", "dots", "boxes", "ball")
+NOTHING = "nothing"
+
+
+def describe(event: Event | None) -> str:
+    """What one frame shows, in two or three words."""
+    if event is None:
+        return NOTHING
+    return {
+        "shape": f"{event.colour} {event.label}",
+        "glyph": f"{event.colour} letter {event.label}",
+        "dots": f"{event.colour} dots {event.label}",
+        "boxes": f"{event.colour} box {event.label}",
+        "ball": f"{event.colour} ball",
+    }[event.kind]
+
+
+def vocabulary() -> list[str]:
+    """Every sentence pattern of the world with every word of it, for the tokenizer."""
+    words = [*SHAPES, *COLOURS, *GLYPHS, *DOTS, *DIRECTIONS, NOTHING, "letter", "dots", "box", "ball"]
+    patterns = [
+        "What is shown?", "What colour is the first shape?", "What colour is the last shape?",
+        "What colour is the shape right before the star?", "What colour is the shape right after the star?",
+        "Which comes first: star, ring, heart or moon?", "How many times is a star shown?", "Which letter is red?",
+        "How many red dots are on the card?", "Which colour is the box beside the red box?",
+        "Which way does the red ball move?", "What colour is the star?", "user", "assistant",
+    ]  # fmt: skip
+    return [*patterns, *words] * 50
+
+
+class PoolExamples(ABC):
+    """Draws batches from a pool."""
+
+    @abstractmethod
+    def batch(self, pool: FramePool, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        """A batch of ``size`` examples."""
+
+
+class FrameLabels(PoolExamples):
+    """Frames with what they show as class indices; -100 where a label does not apply."""
+
+    def batch(self, pool: FramePool, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        index = np.sort(rng.integers(0, len(pool.frames), size))
+        labels = {name: [] for name in ("kind", "colour", "shape", "glyph", "dots", "partner")}
+        where = []
+        for i in index:
+            event = event_of(pool, int(i))
+            kind = event.kind if event else NOTHING
+            labels["kind"].append(KINDS.index(kind))
+            labels["colour"].append(COLOURS.index(event.colour) if event else -100)
+            labels["shape"].append(SHAPES.index(event.label) if kind == "shape" else -100)
+            labels["glyph"].append(GLYPHS.index(event.label) if kind == "glyph" else -100)
+            labels["dots"].append(DOTS.index(event.label) if kind == "dots" else -100)
+            labels["partner"].append(COLOURS.index(event.label) if kind == "boxes" else -100)
+            where.append(ball_position(event, float(pool.times_s[i])) if kind == "ball" else (np.nan, np.nan))
+        tensors = {name: torch.tensor(values) for name, values in labels.items()}
+        return {"frames": pool.frames[index], "labels": tensors, "position": torch.tensor(where, dtype=torch.float32)}
+
+
+class FrameTexts(PoolExamples):
+    """Frames with texts: descriptions, and the questions whose evidence they are.
+
+    ``matches[i, j]`` says that text i fits frame j. Questions about the first and last shape name nothing that can be
+    seen in a frame; they fit every frame with an event alike.
+    """
+
+    def batch(self, pool: FramePool, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        index = np.sort(rng.integers(0, len(pool.frames), size))
+        events = [event_of(pool, int(i)) for i in index]
+        texts = list(dict.fromkeys(self._text(e, rng) for e in events))
+        matches = torch.tensor([[_fits(text, e) for e in events] for text in texts])
+        return {"frames": pool.frames[index], "texts": texts, "matches": matches}
+
+    def _text(self, event: Event | None, rng: np.random.Generator) -> str:
+        if rng.random() < 0.06:
+            return str(rng.choice(["What colour is the first shape?", "What colour is the last shape?"]))
+        if event is None or rng.random() < 0.3:
+            return describe(event)
+        if event.kind != "shape":
+            return {
+                "glyph": f"Which letter is {event.colour}?",
+                "dots": f"How many {event.colour} dots are on the card?",
+                "boxes": f"Which colour is the box beside the {event.colour} box?",
+                "ball": f"Which way does the {event.colour} ball move?",
+            }[event.kind]
+        if rng.random() < 0.2:
+            names = [event.label, *rng.permutation([s for s in SHAPES if s != event.label])[:3]]
+            names = [str(n) for n in rng.permutation(names)]
+            return f"Which comes first: {names[0]}, {names[1]}, {names[2]} or {names[3]}?"
+        return str(
+            rng.choice(
+                [
+                    f"What colour is the {event.label}?",
+                    f"How many times is a {event.label} shown?",
+                    f"What colour is the shape right before the {event.label}?",
+                    f"What colour is the shape right after the {event.label}?",
+                ]
+            )
+        )
+
+
+class FrameQuestions(PoolExamples):
+    """Questions with K frames of their video, as a sampler might choose them, and descriptions of such frames.
+
+    Args:
+        captions_frac: share of examples that ask for a description.
+        evidence_frac: share of the questions whose every evidence event is among the frames; the others get frames at
+            random, which teaches the model to stay undecided when it has not seen the answer.
+        num_frames: fewest and most frames of an example.
+    """
+
+    def __init__(
+        self,
+        *,
+        captions_frac: float = 0.15,
+        evidence_frac: float = 0.8,
+        num_frames: tuple[int, int] = (6, 10),
+    ) -> None:
+        self.captions_frac = captions_frac
+        self.evidence_frac = evidence_frac
+        self.num_frames = num_frames
+        self._questions: dict[int, list[VideoQuestion]] = {}
+
+    def batch(self, pool: FramePool, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        num_frames = int(rng.integers(self.num_frames[0], self.num_frames[1] + 1))
+        questions, answers, index = [], [], []
+        for video in rng.integers(0, pool.num_videos, size):
+            question = self._question(pool, int(video), rng)
+            if rng.random() < self.captions_frac:
+                frames = self._frames(pool, int(video), question, num_frames, rng)
+                answers.append(" ".join(describe(event_of(pool, int(i))) for i in frames))
+                question = VideoQuestion("haystack", "stream", "caption", "", question.duration_s, "What is shown?")
+            else:
+                frames = self._frames(pool, int(video), question, num_frames, rng)
+                assert question.answer is not None
+                answers.append(question.answer)
+            questions.append(question)
+            index.append(frames)
+        return {"questions": questions, "answers": answers, "index": torch.from_numpy(np.stack(index))}
+
+    def _question(self, pool: FramePool, video: int, rng: np.random.Generator) -> VideoQuestion:
+        if video not in self._questions:
+            plan = pool.plans[video]
+            number = {"needle": 10, "begin": 1, "end": 1, "before": 2, "after": 2, "order": 6, "count": 2}
+            self._questions[video] = ask(plan, "stream", "", number, np.random.default_rng([pool.world.seed, 5, video]))
+        pool_of_kind: dict[str, list[VideoQuestion]] = {}
+        for question in self._questions[video]:
+            pool_of_kind.setdefault(question.groups["kind"], []).append(question)
+        kind = str(rng.choice(list(pool_of_kind), p=_kind_weights(list(pool_of_kind))))
+        return pool_of_kind[kind][rng.integers(len(pool_of_kind[kind]))]
+
+    def _frames(
+        self, pool: FramePool, video: int, question: VideoQuestion, num_frames: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Pool indices (K,) in order of time."""
+        first, last = int(pool.first_frame[video]), int(pool.first_frame[video + 1])
+        of_event = pool.event_index[first:last].numpy()
+        evidence = [i for i, e in enumerate(pool.plans[video].events) if e.span_s in question.evidence_s]
+        chosen: list[int] = []
+        if rng.random() < self.evidence_frac:
+            for i in evidence:
+                per_event = 2 if pool.plans[video].events[i].kind == "ball" else 1
+                chosen += list(rng.choice(np.flatnonzero(of_event == i), per_event, replace=False))
+        weight = np.where(of_event < 0, rng.choice([0.2, 1.0, 4.0]), 1.0)
+        weight[np.isin(of_event, evidence)] *= rng.choice([1.0, 6.0])
+        weight[chosen] = 0
+        spare = num_frames - len(chosen)
+        chosen += list(rng.choice(len(of_event), spare, replace=False, p=weight / weight.sum()))
+        return first + np.sort(np.array(chosen, dtype=np.int64))
+
+
+def _kind_weights(kinds: list[str]) -> np.ndarray:
+    weights = np.array([{"needle": 2.0, "order": 1.5, "count": 1.5}.get(k, 1.0) for k in kinds])
+    return weights / weights.sum()
+
+
+def event_of(pool: FramePool, frame: int) -> Event | None:
+    """The event that a frame of the pool shows."""
+    index = int(pool.event_index[frame])
+    return None if index < 0 else pool.plans[pool.video_of(frame)].events[index]
+
+
+def ball_position(event: Event, time_s: float) -> tuple[float, float]:
+    """Offset of a ball from the middle along its way, in -0.5..0.5 (x, y)."""
+    progress = (time_s - event.start_s) / (event.end_s - event.start_s) - 0.5
+    dx, dy = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}[event.label]
+    return dx * progress, dy * progress
+
+
+def _fits(text: str, event: Event | None) -> bool:
+    if text.endswith(("first shape?", "last shape?")):
+        return event is not None
+    if event is None or not text.endswith("?"):
+        return text == describe(event)
+    words = set(text.replace("?", "").replace(",", "").replace(":", "").split())
+    if event.kind == "shape":
+        return event.label in words
+    marker = {"glyph": "letter", "dots": "dots", "boxes": "box", "ball": "ball"}[event.kind]
+    return marker in words and event.colour in words

@@ -1,0 +1,130 @@
+"""Multiple-choice questions about a plan: text, four options, the right one, and where it can be seen.
+
+Wrong options are, wherever there is one, what the *other* moments of the same video would suggest (the colour of the
+last shape to a question about the first, the letter on the other card), so that a look at the wrong moment misleads.
+Answers are drawn evenly by construction, so that a blind answerer stays at chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from datamodules.haystack.world import COLOURS, DIRECTIONS, DOTS, GLYPHS, QUESTION_KINDS, Event, VideoPlan
+from modules.records import VideoQuestion
+
+NUM_OPTIONS = 4
+Draft = tuple[str, str, list[str], list[Event]]
+"""Question, answer, wrong options best first, evidence events."""
+
+_SIGN_QUESTIONS: dict[str, tuple[str, Sequence[str]]] = {
+    "glyph": ("Which letter is {colour}?", GLYPHS),
+    "dots": ("How many {colour} dots are on the card?", DOTS),
+    "boxes": ("Which colour is the box beside the {colour} box?", COLOURS),
+    "ball": ("Which way does the {colour} ball move?", DIRECTIONS),
+}
+
+
+def _needle(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
+    signs = plan.by_role("sign")
+    shapes = [e for role in ("triple-before", "triple-middle", "triple-after") for e in plan.by_role(role)]
+    for event in rng.permutation(np.array(signs, dtype=object)):
+        text, vocabulary = _SIGN_QUESTIONS[event.kind]
+        others = [e.label for e in signs if e.kind == event.kind and e is not event]
+        wrong = [*others, *(str(v) for v in rng.permutation(vocabulary))]
+        if event.kind == "boxes":  # the box that is named is no answer
+            wrong = [w for w in wrong if w != event.colour]
+        yield text.format(colour=event.colour), event.label, wrong, [event]
+    for event in rng.permutation(np.array(shapes, dtype=object)):
+        wrong = [e.colour for e in rng.permutation(np.array(shapes, dtype=object)) if e is not event]
+        yield f"What colour is the {event.label}?", event.colour, wrong, [event]
+
+
+def _edge(role: str, other: str, word: str) -> Callable[[VideoPlan, np.random.Generator], Iterator[Draft]]:
+    def drafts(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
+        event, far = plan.by_role(role)[0], plan.by_role(other)[0]
+        yield f"What colour is the {word} shape?", event.colour, [far.colour, *_colours(rng)], [event]
+
+    return drafts
+
+
+def _neighbour(role: str, other: str, word: str) -> Callable[[VideoPlan, np.random.Generator], Iterator[Draft]]:
+    def drafts(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
+        triples = list(zip(plan.by_role("triple-middle"), plan.by_role(role), plan.by_role(other), strict=True))
+        for i in rng.permutation(len(triples)):
+            middle, event, opposite = triples[i]
+            text = f"What colour is the shape right {word} the {middle.label}?"
+            yield text, event.colour, [opposite.colour, middle.colour, *_colours(rng)], [middle, event]
+
+    return drafts
+
+
+def _order(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
+    unique = [e for e in plan.events if e.role.startswith("triple")]
+    while True:
+        chosen = sorted(rng.permutation(len(unique))[:NUM_OPTIONS])
+        events = [unique[i] for i in chosen]
+        names = [str(n) for n in rng.permutation([e.label for e in events])]
+        text = f"Which comes first: {names[0]}, {names[1]}, {names[2]} or {names[3]}?"
+        yield text, events[0].label, [e.label for e in events[1:]], events
+
+
+def _count(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
+    repeated = plan.by_role("repeated")
+    for name in rng.permutation(sorted({e.label for e in repeated})):
+        events = [e for e in repeated if e.label == name]
+        wrong = [d for d in DOTS[:NUM_OPTIONS] if d != str(len(events))]
+        yield f"How many times is a {name} shown?", str(len(events)), wrong, events
+
+
+def _colours(rng: np.random.Generator) -> list[str]:
+    return [str(c) for c in rng.permutation(COLOURS)]
+
+
+_DRAFTS: dict[str, Callable[[VideoPlan, np.random.Generator], Iterator[Draft]]] = {
+    "needle": _needle,
+    "begin": _edge("opening", "closing", "first"),
+    "end": _edge("closing", "opening", "last"),
+    "before": _neighbour("triple-before", "triple-after", "before"),
+    "after": _neighbour("triple-after", "triple-before", "after"),
+    "order": _order,
+    "count": _count,
+}
+
+
+def ask(
+    plan: VideoPlan, split: str, video: str, num_per_kind: dict[str, int], rng: np.random.Generator
+) -> list[VideoQuestion]:
+    """Writes the questions of one video.
+
+    Args:
+        plan: what happens in it.
+        split: train, val or test.
+        video: path of the file.
+        num_per_kind: how many of each kind of `QUESTION_KINDS`; fewer where the video does not offer as many.
+        rng: draws which events are asked about and the order of options.
+    """
+    unknown = set(num_per_kind) - set(QUESTION_KINDS)
+    if unknown:
+        raise ValueError(f"question kinds {sorted(unknown)} unknown; choose from {list(QUESTION_KINDS)}")
+    questions = []
+    for kind, number in num_per_kind.items():
+        for (text, answer, wrong, evidence), _ in zip(_DRAFTS[kind](plan, rng), range(number), strict=False):
+            distractors = [w for w in dict.fromkeys(wrong) if w != answer][: NUM_OPTIONS - 1]
+            options = [str(o) for o in rng.permutation([answer, *distractors])]
+            questions.append(
+                VideoQuestion(
+                    dataset="haystack",
+                    split=split,
+                    sample_id=f"{plan.video_id}-q{len(questions):02d}",
+                    video=video,
+                    duration_s=plan.duration_s,
+                    question=text,
+                    options=tuple(options),
+                    answer_index=options.index(answer),
+                    evidence_s=tuple(e.span_s for e in evidence),
+                    groups={"kind": kind},
+                )
+            )
+    return questions

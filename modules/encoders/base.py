@@ -1,0 +1,41 @@
+"""What a frozen frame encoder promises, and the key under which its output may be stored."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class FrameEncoder(ABC, nn.Module):
+    """Turns frames into one vector each. Frozen; its preprocessing and its key live with it."""
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """Identifies model, weights, resolution and code version; two encoders with one key give one output."""
+
+    @abstractmethod
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """uint8 (N, 3, H, W) -> float32 (N, ...), chunked inside."""
+
+
+class ImageTextEncoder(FrameEncoder):
+    """A frame encoder whose vectors can be compared with those of texts."""
+
+    @abstractmethod
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        """N texts -> float32 (N, D)."""
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Short hash of names, shapes and values of a module's parameters and buffers (up to 64 values of each)."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        flat = tensor.detach().flatten()
+        step = max(1, flat.numel() // 64)
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(flat[::step].to("cpu", torch.float32).numpy().tobytes())
+    return digest.hexdigest()[:12]

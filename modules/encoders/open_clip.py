@@ -1,0 +1,67 @@
+"""Any open_clip model as frozen encoder of frames and questions.
+
+Features are not normalised: TSPO adds them to a positional code and takes cosines itself. Whole frames are resized
+(no centre crop, which would throw away 44 % of a 16:9 frame), bicubic and antialiased, on the tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+import open_clip
+import torch
+from torch import Tensor
+
+from modules.encoders.base import ImageTextEncoder, weights_digest
+
+CODE_VERSION = 1
+_log = logging.getLogger(__name__)
+
+
+class OpenCLIPEncoder(ImageTextEncoder):
+    """An open_clip model by name or folder.
+
+    Args:
+        model: architecture name (``ViT-L-14``), ``local-dir:FOLDER`` or ``hf-hub:ORG/REPO``.
+        pretrained: open_clip's tag or a weights file; not for ``local-dir:`` and ``hf-hub:``, which bring their own.
+        frames_per_forward: frames in one pass.
+    """
+
+    def __init__(self, *, model: str, pretrained: str | None = None, frames_per_forward: int = 256) -> None:
+        super().__init__()
+        self.name = model
+        self.frames_per_forward = frames_per_forward
+        self.model = open_clip.create_model(model, pretrained=pretrained).eval().requires_grad_(False)
+        self.tokenize = open_clip.get_tokenizer(model)
+        config = open_clip.get_model_preprocess_cfg(self.model)
+        size = config["size"]
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def key(self) -> str:
+        name = hashlib.sha256(self.name.encode()).hexdigest()[:6]
+        return f"open_clip-{name}-{weights_digest(self.model)}-{self.size[0]}x{self.size[1]}-v{CODE_VERSION}"
+
+    def preprocess(self, frames: Tensor) -> Tensor:
+        """uint8 (N, 3, H, W) -> float32 (N, 3, S, S), normalised."""
+        pixels = frames.to(self.mean.device, torch.float32) / 255
+        if tuple(pixels.shape[-2:]) != self.size:
+            pixels = torch.nn.functional.interpolate(pixels, self.size, mode="bicubic", antialias=True).clamp(0, 1)
+        return (pixels - self.mean) / self.std
+
+    @torch.no_grad()
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        parts = [self.model.encode_image(self.preprocess(part)) for part in frames.split(self.frames_per_forward)]
+        return torch.cat(parts).float()
+
+    @torch.no_grad()
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        ids = self.tokenize(texts)
+        # a full row whose last token is not padding was cut (or fits exactly)
+        full = int((ids[:, -1] != 0).sum())
+        if full:
+            _log.warning("%d of %d questions fill the encoder's %d tokens and may be cut", full, len(texts), ids.shape[1])
+        return self.model.encode_text(ids.to(self.mean.device)).float()

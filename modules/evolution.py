@@ -1,0 +1,417 @@
+"""The LightningModule that wires it all: roll out, reward, compare, update.
+
+One training step, for B questions:
+
+1. one forward of the sampler gives the policies; G selections of K frames are drawn from each;
+2. the union of a question's chosen frames is encoded once; the MLLM answers every selection in one batched forward;
+3. reward terms judge the answers; advantages are taken inside each group of G;
+4. the GRPO loss on the log-probabilities of the draws updates the sampler, ``num_iterations`` times.
+
+``evolve: sampler`` trains the sampler with the MLLM frozen. ``evolve: joint`` will train both from the same rollouts:
+its place is `EvolutionModule.policy_loss` (the MLLM's token log-probs join there through `MLLM.log_probs`) and
+`EvolutionModule.parameter_groups` (its parameters join there).
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
+
+import lightning as L
+import torch
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+from transformers import get_scheduler
+
+from modules import grpo
+from modules.encoders.base import FrameEncoder
+from modules.mllms.base import MLLM, FrameTokens, Row
+from modules.oracle import oracle_selection
+from modules.policies import FramePolicy
+from modules.records import Candidates, QuestionBatch, Rollouts, Selection
+from modules.rewards.base import Reward
+from modules.samplers.base import FrameSampler
+
+SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+
+
+class FrameSource(Protocol):
+    """What the module asks of its data module beyond batches."""
+
+    def splits(self, stage: str | None) -> list[str]: ...
+    def extract(self, encoders: Sequence[FrameEncoder], splits: Sequence[str]) -> None: ...
+    def stored_frames(self, candidates: Candidates, encoder_key: str) -> Tensor | None: ...
+    def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor: ...
+    def count_batch(self) -> None: ...
+
+
+class EvolutionModule(L.LightningModule):
+    """Trains a frame sampler from an MLLM's own answers.
+
+    Args:
+        sampler: what learns.
+        mllm: what answers; frozen.
+        rewards: terms of the reward.
+        reward_weights: one weight a term; all 1 by default.
+        evolve: ``sampler``, or ``joint`` (not available yet).
+        grpo: the update.
+        num_frames: K.
+        learning_rate, lr_scheduler_type, warmup_steps, weight_decay, max_grad_norm: of AdamW; the schedule spans
+            ``trainer.max_steps`` updates.
+        accumulate: batches an update.
+        store_frame_tokens: keep the MLLM's tokens of *all* candidates in the feature store, so that no frame is decoded
+            or encoded during training; else the union of the chosen frames is decoded and encoded at every step.
+        rows_per_forward: rollouts in one forward of the MLLM.
+        max_new_tokens: of generated answers, where a reward reads text.
+        max_nonfinite_steps: stop after so many steps in a row with a loss or gradient that is not finite.
+        baselines: samplers that are tested beside this one.
+        seed: of the rollouts.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampler: FrameSampler,
+        mllm: MLLM,
+        rewards: list[Reward],
+        reward_weights: list[float] | None = None,
+        evolve: Literal["sampler", "joint"] = "sampler",
+        grpo: grpo.GRPO,
+        num_frames: PositiveInt = 8,
+        learning_rate: PositiveFloat = 5e-4,
+        lr_scheduler_type: SchedulerType = "linear",
+        warmup_steps: NonNegativeInt = 0,
+        weight_decay: NonNegativeFloat = 0.0,
+        max_grad_norm: PositiveFloat = 1.0,
+        accumulate: PositiveInt = 1,
+        store_frame_tokens: bool = False,
+        rows_per_forward: PositiveInt = 256,
+        max_new_tokens: PositiveInt = 16,
+        max_nonfinite_steps: PositiveInt = 10,
+        baselines: dict[str, FrameSampler] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if evolve == "joint":
+            raise ValueError("evolve: joint is not available yet; evolve: sampler trains the sampler with the MLLM frozen")
+        if not rewards:
+            raise ValueError("rewards: name at least one term")
+        weights = [1.0] * len(rewards) if reward_weights is None else reward_weights
+        if len(weights) != len(rewards):
+            raise ValueError(f"{len(rewards)} rewards but {len(weights)} reward_weights")
+        if grpo.num_iterations > 1 and accumulate > 1:
+            raise ValueError("num_iterations above 1 re-uses a batch after its update, so accumulate has to be 1")
+        self.automatic_optimization = False
+        self.strict_loading = False  # a checkpoint holds what is trained; the frozen parts come from their own files
+        self.sampler, self.mllm = sampler, mllm.requires_grad_(False)
+        self.rewards = {r.name: r for r in rewards}
+        self.reward_weights = {r.name: w for r, w in zip(rewards, weights, strict=True)}
+        self.evolve, self.grpo, self.num_frames = evolve, grpo, num_frames
+        self.learning_rate, self.lr_scheduler_type, self.warmup_steps = learning_rate, lr_scheduler_type, warmup_steps
+        self.weight_decay, self.max_grad_norm, self.accumulate = weight_decay, max_grad_norm, accumulate
+        self.store_frame_tokens, self.rows_per_forward = store_frame_tokens, rows_per_forward
+        self.max_new_tokens, self.max_nonfinite_steps, self.seed = max_new_tokens, max_nonfinite_steps, seed
+        untrained = copy.deepcopy(sampler).requires_grad_(False)
+        self.arms: dict[str, FrameSampler] = {**(baselines or {}), "before": untrained, "after": sampler}
+        self._mllm_key = mllm.key
+        self._nonfinite_in_a_row = 0
+        self._seconds: dict[str, float] = defaultdict(float)
+
+    # ---- rollouts ----
+
+    def policies(self, batch: QuestionBatch) -> FramePolicy:
+        """One forward of the sampler."""
+        return self.sampler(batch.features, batch.mask, batch.timestamps_s, batch.queries)
+
+    def generators(self, batch: QuestionBatch) -> list[torch.Generator]:
+        """A generator for each question, seeded by (seed, step, sample_id): the same rollouts on any number of ranks."""
+        return [
+            torch.Generator(self.device).manual_seed(_stable_hash(f"{self.seed}/{self.global_step}/{q.sample_id}"))
+            for q in batch.questions
+        ]
+
+    def frames(self, batch: QuestionBatch, candidate_index: Tensor) -> tuple[list[FrameTokens], Tensor]:
+        """The union of each question's chosen frames, encoded once, and the selections as positions in it.
+
+        Args:
+            batch: B questions.
+            candidate_index: int64 (B, G, K) in order of time.
+
+        Returns:
+            B frame sets, and int64 (B, G, K) into them, -1 at padding.
+        """
+        sets, index = [], torch.full_like(candidate_index, -1)
+        for b, candidates in enumerate(batch.candidates):
+            real = candidate_index[b] >= 0
+            union = candidate_index[b][real].unique().cpu()
+            stored = self._source.stored_frames(candidates, self._mllm_key) if self.store_frame_tokens else None
+            if stored is None:
+                with self._timed("decode"):
+                    pixels = self._source.decode(candidates, union)
+                with self._timed("encode"):
+                    tokens = self.mllm.encode_frames(pixels)
+            else:
+                tokens = stored[union].to(self.device, torch.float32)
+            sets.append(FrameTokens(tokens, candidates.timestamps_s[union].float()))
+            index[b][real] = torch.searchsorted(union, candidate_index[b][real].cpu()).to(index)
+        return sets, index
+
+    @torch.no_grad()
+    def answer(self, batch: QuestionBatch, selection: Selection) -> Rollouts:
+        """Shows every selection to the MLLM and takes its answers."""
+        rollouts = Rollouts(batch, selection)
+        sets, index = self.frames(batch, selection.in_time_order())
+        with self._timed("answer"):
+            if any(q.options for q in batch.questions):
+                rollouts.option_log_probs = self.mllm.score_options(batch.questions, sets, index, self.rows_per_forward)
+            if any(r.needs_text for r in self.rewards.values()):
+                rollouts.texts = self.texts(batch, sets, index)
+        return rollouts
+
+    def texts(self, batch: QuestionBatch, sets: list[FrameTokens], index: Tensor) -> list[list[str]]:
+        """Generated answers, B lists of G."""
+        rows = [
+            Row(question, frames, picks[picks >= 0])
+            for question, frames, group in zip(batch.questions, sets, index, strict=True)
+            for picks in group
+        ]
+        flat = self.mllm.generate(rows, self.max_new_tokens).texts
+        num_rollouts = index.shape[1]
+        return [flat[b * num_rollouts : (b + 1) * num_rollouts] for b in range(len(batch))]
+
+    def judge(self, rollouts: Rollouts) -> Tensor:
+        """Runs every reward term; total reward (B, G).
+
+        Raises:
+            RuntimeError: a term raised; names the term, the question and the answers.
+        """
+        for name, reward in self.rewards.items():
+            try:
+                term = reward(rollouts)
+            except Exception as error:
+                questions = [rollouts.metadata(b) for b in range(len(rollouts.batch))]
+                raise RuntimeError(
+                    f"reward {name!r} raised {error!r} on questions {questions}, answers {rollouts.texts}"
+                ) from error
+            expected = tuple(rollouts.selection.candidate_index.shape[:2])
+            if tuple(term.shape) != expected:
+                raise ValueError(f"reward {name!r} returned {tuple(term.shape)}, expected (B, G) = {expected}")
+            rollouts.rewards[name] = term.to(self.device, torch.float32)
+        return grpo.total_reward(rollouts.rewards, self.reward_weights)
+
+    # ---- training ----
+
+    def training_step(self, batch: QuestionBatch, batch_idx: int) -> dict[str, Any]:
+        self._seconds.clear()
+        started = time.perf_counter()
+        with self._timed("sample"):
+            policy = self.policies(batch)
+            selection = policy.sample(self.num_frames, self.grpo.num_generations, self.generators(batch))
+        rollouts = self.answer(batch, selection)
+        reward = self.judge(rollouts)
+        advantages = grpo.group_advantages(reward, self.grpo.scale_rewards)
+        with self._timed("update"):
+            self.update(batch, policy, selection, advantages, last_batch=(batch_idx + 1) % self.accumulate == 0)
+        self._source.count_batch()
+        self._seconds["total"] = time.perf_counter() - started
+        self._log_rollouts(rollouts, reward, policy)
+        return {"rollouts": rollouts, "reward": reward, "policy": policy}
+
+    def update(
+        self, batch: QuestionBatch, policy: FramePolicy, selection: Selection, advantages: Tensor, last_batch: bool
+    ) -> None:
+        """``num_iterations`` gradient steps on one set of rollouts; the first reuses the policy they were drawn from."""
+        optimizer = self.optimizers()
+        for iteration in range(self.grpo.num_iterations):
+            if iteration:
+                policy = self.policies(batch)
+            loss = self.policy_loss(policy, selection, advantages)
+            self.manual_backward(loss / self.accumulate)
+            if last_batch:
+                self._step(optimizer, loss)
+
+    def policy_loss(self, policy: FramePolicy, selection: Selection, advantages: Tensor) -> Tensor:
+        """GRPO loss of the draws, less the entropy bonus. Scalar with graph."""
+        log_probs = policy.log_prob(selection.candidate_index).flatten(0, 1)
+        mask = selection.mask.flatten(0, 1).to(log_probs)
+        result = grpo.grpo_loss(
+            self.grpo, log_probs, selection.log_probs.flatten(0, 1), advantages.flatten(), mask, num_items=mask.sum()
+        )
+        self.log("policy/ratio_clipped_frac", result.clipped_frac)
+        self.log("train/loss", result.loss.detach())
+        return result.loss - self.grpo.entropy_coef * policy.entropy().mean()
+
+    def _step(self, optimizer: Any, loss: Tensor) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(loss))
+        self.log("train/nonfinite_step", 0.0 if finite else 1.0)
+        if finite:
+            self._nonfinite_in_a_row = 0
+            self.log("policy/grad_norm", norm)
+        else:
+            self._nonfinite_in_a_row += 1
+            if self._nonfinite_in_a_row >= self.max_nonfinite_steps:
+                raise RuntimeError(
+                    f"loss or gradient was not finite in {self._nonfinite_in_a_row} steps in a row "
+                    f"(max_nonfinite_steps); last loss {loss.item()}"
+                )
+            for parameter in parameters:
+                parameter.grad = None
+        optimizer.step()  # without gradients this changes nothing but counts the step
+        optimizer.zero_grad()
+        scheduler = self.lr_schedulers()
+        scheduler.step()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Named groups of the one optimizer."""
+        return [{"name": "sampler", "params": list(self.sampler.parameters()), "lr": self.learning_rate}]
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(self.parameter_groups(), weight_decay=self.weight_decay)
+        max_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
+        if max_steps is None and self.lr_scheduler_type not in ("constant", "constant_with_warmup"):
+            raise ValueError(f"lr_scheduler_type {self.lr_scheduler_type!r} needs trainer.max_steps, to know where it ends")
+        scheduler = get_scheduler(self.lr_scheduler_type, optimizer, self.warmup_steps, max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    # ---- evaluation ----
+
+    @torch.no_grad()
+    def evaluate(self, batch: QuestionBatch, selection: Selection) -> dict[str, Tensor]:
+        """Right or wrong, probability of the right option, and evidence found, each float32 (B,)."""
+        rollouts = self.answer(batch, selection)
+        assert rollouts.option_log_probs is not None
+        answer = rollouts.answer_index.to(self.device)
+        log_probs = rollouts.option_log_probs[:, 0]
+        return {
+            "correct": (log_probs.argmax(-1) == answer).float(),
+            "probability": log_probs.gather(1, answer[:, None])[:, 0].exp(),
+            "evidence_found": evidence_found(batch, selection.candidate_index[:, 0]),
+        }
+
+    def validation_step(self, batch: QuestionBatch, batch_idx: int) -> None:
+        result = self.evaluate(batch, self.policies(batch).mode(self.num_frames))
+        self.log("val/accuracy", result["correct"].mean(), batch_size=len(batch), prog_bar=True, sync_dist=True)
+        self.log("val/evidence_found", result["evidence_found"].mean(), batch_size=len(batch), sync_dist=True)
+        for kind in sorted({q.groups["kind"] for q in batch.questions if "kind" in q.groups}):
+            chosen = torch.tensor([q.groups.get("kind") == kind for q in batch.questions])
+            self.log(f"val/accuracy_{kind}", result["correct"][chosen].mean(), batch_size=int(chosen.sum()), sync_dist=True)
+
+    @torch.no_grad()
+    def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[dict[str, Any]]:
+        """One row for each question and arm."""
+        blind = torch.full((len(batch), 1, self.num_frames), -1, device=self.device)
+        chosen = {
+            "blind": blind,
+            **{
+                name: s(batch.features, batch.mask, batch.timestamps_s, batch.queries).mode(self.num_frames).candidate_index
+                for name, s in self.arms.items()
+            },
+            "oracle": oracle_selection(batch, self.num_frames).to(self.device),
+        }
+        rows = []
+        for arm, index in chosen.items():
+            result = self.evaluate(batch, Selection(index, torch.zeros(index.shape, device=self.device)))
+            for b, question in enumerate(batch.questions):
+                rows.append(
+                    {
+                        "sample_id": question.sample_id,
+                        "video": question.video,
+                        **question.groups,
+                        "arm": arm,
+                        **{name: float(values[b]) for name, values in result.items()},
+                    }
+                )
+        return rows
+
+    @torch.no_grad()
+    def predict_step(self, batch: QuestionBatch, batch_idx: int) -> Rollouts:
+        """The best selection of each question with the MLLM's answer in text, and option probabilities where there are
+        options."""
+        selection = self.policies(batch).mode(self.num_frames)
+        rollouts = self.answer(batch, selection)
+        if rollouts.texts is None:
+            sets, index = self.frames(batch, selection.in_time_order())
+            rollouts.texts = self.texts(batch, sets, index)
+        return rollouts
+
+    # ---- Lightning ----
+
+    @property
+    def _source(self) -> FrameSource:
+        return self.trainer.datamodule
+
+    def prepare_data(self) -> None:
+        if self.store_frame_tokens:
+            splits = self._source.splits(self.trainer.state.fn.value)
+            self._source.extract([self.trainer.datamodule.encoder, self.mllm], splits)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        checkpoint["temperature"] = getattr(self.sampler, "temperature", None)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        missing = {n for n, p in self.named_parameters() if p.requires_grad} - checkpoint["state_dict"].keys()
+        if missing:
+            raise ValueError(f"this checkpoint is of another sampler: it lacks {sorted(missing)}")
+        if checkpoint.get("temperature") is not None:
+            self.sampler.temperature = checkpoint["temperature"]
+
+    def on_train_batch_start(self, batch: QuestionBatch, batch_idx: int) -> None:
+        self.mllm.eval()
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._seconds[part] += time.perf_counter() - started
+
+    def _log_rollouts(self, rollouts: Rollouts, reward: Tensor, policy: FramePolicy) -> None:
+        size = len(rollouts.batch)
+        entropy = policy.entropy().detach()
+        metrics = {
+            "reward/total": reward.nanmean(),
+            "reward/std": reward.std(dim=1).nanmean(),
+            "reward/zero_std_frac": grpo.zero_std(reward).float().mean(),
+            "policy/entropy_nats": entropy.mean(),
+            "policy/effective_frames": entropy.exp().mean(),
+            **{f"reward/{name}": term.nanmean() for name, term in rollouts.rewards.items()},
+            **{f"time/{part}_s": seconds for part, seconds in self._seconds.items()},
+        }
+        if rollouts.selection.mask.logical_not().any():
+            metrics["policy/shrunk_frac"] = (~rollouts.selection.mask.all(-1)).float().mean()
+        self.log_dict({k: v for k, v in metrics.items() if k != "reward/total"}, batch_size=size)
+        self.log("reward/total", metrics["reward/total"], batch_size=size, prog_bar=True)
+        if rollouts.texts is not None:
+            from modules.rewards.accuracy import parse_option
+
+            unread = [
+                parse_option(t, q.options) is None
+                for q, texts in zip(rollouts.batch.questions, rollouts.texts, strict=True)
+                for t in texts
+            ]
+            self.log("reward/unparsed_frac", sum(unread) / len(unread), batch_size=size)
+
+
+def evidence_found(batch: QuestionBatch, candidate_index: Tensor) -> Tensor:
+    """Share of a question's evidence spans in which some chosen frame lies, float32 (B,); NaN without spans."""
+    found = torch.full((len(batch),), torch.nan)
+    for b, question in enumerate(batch.questions):
+        picks = candidate_index[b].cpu()
+        times = batch.candidates[b].timestamps_s[picks[picks >= 0]]
+        if question.evidence_s:
+            hits = [bool(((times >= s) & (times < e)).any()) for s, e in question.evidence_s]
+            found[b] = sum(hits) / len(hits)
+    return found.to(candidate_index.device)
+
+
+def _stable_hash(text: str) -> int:
+    import hashlib
+
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "little")

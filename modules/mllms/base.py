@@ -1,0 +1,99 @@
+"""The contract of the model that answers: frames and question in, option log-probabilities or text out.
+
+A rollout shows the model K of a question's candidate frames. Rollouts of one question overlap, so frames are encoded
+once (`MLLM.encode_frames`), kept as *frame tokens*, and every rollout is a row of indices into them.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modules.encoders.base import FrameEncoder
+from modules.records import VideoQuestion
+
+
+@dataclass(frozen=True)
+class FrameTokens:
+    """Frames of one question as the model reads them, in order of time."""
+
+    tokens: Tensor
+    """(N, ...) whatever `MLLM.encode_frames` returned for N frames."""
+    timestamps_s: Tensor
+    """(N,) seconds."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Answers in text. R rows."""
+
+    texts: list[str]
+    token_ids: list[Tensor]
+    """R tensors int64 (L_r,), ending with the end-of-turn token where the model stopped."""
+    log_probs: list[Tensor]
+    """R tensors float32 (L_r,), log-probability (nats) of each token when it was drawn."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question with the frames it is asked on: ``frames.tokens[index]``."""
+
+    question: VideoQuestion
+    frames: FrameTokens
+    index: Tensor
+    """int64 (K,), positions among the N frames, in order of time."""
+
+
+class MLLM(FrameEncoder):
+    """A multimodal language model that answers questions on chosen frames.
+
+    Frames come uint8 (N, 3, H, W) with their true timestamps and are never resampled.
+    """
+
+    @abstractmethod
+    def score_rows(self, rows: list[Row]) -> Tensor:
+        """One batched forward: float32 (R, O) log-probabilities, normalised over each row's options.
+
+        Absent options (rows with fewer than O) get -inf.
+        """
+
+    @abstractmethod
+    def generate(self, rows: list[Row], max_new_tokens: int) -> Generation:
+        """Greedy answers in text."""
+
+    @abstractmethod
+    def log_probs(self, rows: list[Row], token_ids: list[Tensor]) -> Tensor:
+        """Log-probabilities (nats) float32 (R, L) of given answers, differentiable; 0 at padding."""
+
+    @torch.no_grad()
+    def score_options(
+        self, questions: list[VideoQuestion], frames: list[FrameTokens], index: Tensor, rows_per_forward: int = 256
+    ) -> Tensor:
+        """Scores every option of every rollout. Rollouts that show the same frames are scored once.
+
+        Args:
+            questions: B questions.
+            frames: B sets of frames.
+            index: int64 (B, G, K) into ``frames[b]``, in order of time, -1 at padding.
+            rows_per_forward: rows in one forward.
+
+        Returns:
+            float32 (B, G, O) log-probabilities, normalised over the options.
+        """
+        rows: list[Row] = []
+        source: list[Tensor] = []
+        for question, shown, picks in zip(questions, frames, index, strict=True):
+            unique, inverse = torch.unique(picks, dim=0, return_inverse=True)
+            source.append(inverse + len(rows))
+            rows += [Row(question, shown, pick[pick >= 0]) for pick in unique]
+        order = sorted(range(len(rows)), key=lambda r: (len(rows[r].index), len(rows[r].question.question)))
+        num_options = max(len(q.options) for q in questions)
+        scores = index.new_full((len(rows), num_options), -torch.inf, dtype=torch.float32)
+        for start in range(0, len(rows), rows_per_forward):
+            chunk = order[start : start + rows_per_forward]
+            part = self.score_rows([rows[r] for r in chunk]).to(scores)
+            scores[chunk, : part.shape[1]] = part
+        return torch.stack([scores[s] for s in source])

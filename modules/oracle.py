@@ -1,0 +1,47 @@
+"""The oracle's choice: frames of the evidence, and of the rest of the video for what is left of the budget.
+
+Not a sampler (it looks at the answer sheet), so it is a function of a batch rather than of features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from modules.records import QuestionBatch
+
+
+def oracle_selection(batch: QuestionBatch, num_frames: int) -> Tensor:
+    """K candidates a question: every evidence span in turn gives a frame until K are chosen or the spans are empty,
+    then evenly spaced frames fill up.
+
+    Returns:
+        int64 (B, 1, K) in order of time, -1 where a video has fewer than K candidates.
+    """
+    selections = torch.full((len(batch), 1, num_frames), -1, dtype=torch.int64)
+    for b, question in enumerate(batch.questions):
+        times = batch.candidates[b].timestamps_s
+        spans = [torch.nonzero((times >= s) & (times < e)).flatten().tolist() for s, e in question.evidence_s]
+        queues = [_from_the_middle(span) for span in spans]
+        chosen: list[int] = []
+        while any(queues) and len(chosen) < num_frames:
+            for queue in queues:
+                if queue and len(chosen) < num_frames:
+                    chosen.append(queue.pop(0))
+        chosen = list(dict.fromkeys(chosen))
+        evenly = ((torch.arange(2 * num_frames) + 0.5) * len(times) / (2 * num_frames)).long().tolist()
+        fill = [*dict.fromkeys(evenly[1::2] + evenly), *range(len(times))]
+        for index in fill:
+            if len(chosen) == min(num_frames, len(times)):
+                break
+            if index not in chosen:
+                chosen.append(index)
+        selections[b, 0, : len(chosen)] = torch.tensor(sorted(chosen))
+    return selections
+
+
+def _from_the_middle(span: list[int]) -> list[int]:
+    """Middle, first, last, then the others: the clearest frame first, then those that show motion."""
+    if not span:
+        return []
+    return list(dict.fromkeys([span[len(span) // 2], span[0], span[-1], *span]))

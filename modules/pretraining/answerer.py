@@ -1,0 +1,83 @@
+"""Second stage of the small answerer: its language model learns to describe frames, then to answer questions.
+
+The vision side is frozen by now, so every frame of the pool is encoded once and training touches the language model
+alone, through the same injected frame tokens that rollouts use.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from modules.mllms.base import FrameTokens, Row
+from modules.mllms.llava_onevision import LlavaOnevision
+from modules.pretraining.schedule import one_cycle
+
+
+class AnswerPretraining(L.LightningModule):
+    """Next-token training of answers.
+
+    Args:
+        mllm: the model, vision side trained.
+        output_dir: where it is written at the end.
+        lr: peak learning rate.
+        num_steps: length of the schedule.
+    """
+
+    def __init__(self, *, mllm: LlavaOnevision, output_dir: str, lr: float = 1.5e-3, num_steps: int = 3000) -> None:
+        super().__init__()
+        self.mllm, self.output_dir, self.lr, self.num_steps = mllm, output_dir, lr, num_steps
+        self.mllm.requires_grad_(False)
+        self.mllm.model.model.language_model.requires_grad_(True)
+        self._tokens: dict[str, Tensor] = {}
+
+    def setup(self, stage: str) -> None:
+        data = self.trainer.datamodule
+        self._tokens = {"train": self.mllm.encode_frames(data.pool.frames), "val": self.mllm.encode_frames(data.val_pool.frames)}
+
+    def _rows(self, batch: dict[str, Any], stage: str) -> list[Row]:
+        tokens = self._tokens[stage]
+        every = torch.arange(batch["index"].shape[1])
+        return [
+            Row(question, FrameTokens(tokens[index], every.float()), every)
+            for question, index in zip(batch["questions"], batch["index"], strict=True)
+        ]
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        end = [self.mllm.tokenizer.eos_token_id]
+        answers = [torch.tensor(self.mllm.tokenizer(a)["input_ids"] + end) for a in batch["answers"]]
+        log_probs = self.mllm.log_probs(self._rows(batch, "train"), answers)
+        # each answer weighs the same however long it is
+        lengths = torch.tensor([len(a) for a in answers], device=log_probs.device)
+        loss = -(log_probs.sum(-1) / lengths.sqrt()).mean() / 1.5
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def transfer_batch_to_device(self, batch: dict[str, Any], device: torch.device, dataloader_idx: int) -> dict[str, Any]:
+        return {**batch, "index": batch["index"].to(device)}  # the questions stay on the host
+
+    def on_validation_epoch_start(self) -> None:
+        self._hits: dict[str, list[float]] = defaultdict(list)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        rows = [row for row in self._rows(batch, "val") if row.question.options]
+        scores = self.mllm.score_rows(rows)
+        for row, best in zip(rows, scores.argmax(-1).tolist(), strict=True):
+            self._hits[row.question.groups["kind"]].append(float(best == row.question.answer_index))
+
+    def on_validation_epoch_end(self) -> None:
+        every = [hit for hits in self._hits.values() for hit in hits]
+        self.log("val/accuracy", sum(every) / len(every), prog_bar=True)
+        self.log_dict({f"val/{kind}": sum(hits) / len(hits) for kind, hits in self._hits.items()})
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        return one_cycle(self.parameters(), self.lr, self.num_steps)
+
+    def on_train_end(self) -> None:
+        if self.trainer.is_global_zero:
+            self.mllm.model.to(torch.float16).save_pretrained(self.output_dir)
+            self.mllm.processor.save_pretrained(self.output_dir)

@@ -1,0 +1,69 @@
+"""Trains the small open_clip model: frames and texts that fit each other, many to many.
+
+InfoNCE (CLIP) with the target of each row spread evenly over everything that fits; texts of different meaning also
+repel one another, because a policy can only tell two questions apart by the direction of their vectors.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import open_clip
+import torch
+from torch import Tensor
+
+from modules.encoders.open_clip import OpenCLIPEncoder
+from modules.pretraining.blank import save_open_clip, write_blank_clip
+from modules.pretraining.schedule import one_cycle
+
+
+class ContrastivePretraining(L.LightningModule):
+    """Contrastive training of an open_clip model.
+
+    Args:
+        sentences: what the tokenizer of the blank model is trained on.
+        output_dir: where the model is written, blank at the start and trained at the end.
+        lr: peak learning rate.
+        num_steps: length of the schedule.
+        text_repulsion: weight of the term that spreads the texts.
+    """
+
+    def __init__(
+        self, *, sentences: list[str], output_dir: str, lr: float = 1.5e-3, num_steps: int = 2500,
+        text_repulsion: float = 0.5,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.output_dir, self.lr, self.num_steps, self.text_repulsion = output_dir, lr, num_steps, text_repulsion
+        write_blank_clip(Path(output_dir), sentences)
+        self.encoder = OpenCLIPEncoder(model=f"local-dir:{output_dir}").requires_grad_(True)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        clip: open_clip.CLIP = self.encoder.model
+        image = clip.encode_image(self.encoder.preprocess(batch["frames"]), normalize=True)
+        text = clip.encode_text(self.encoder.tokenize(batch["texts"]), normalize=True)
+        logits = text @ image.T * clip.logit_scale.exp().clamp(max=100)
+        matches = batch["matches"].float()
+        per_text = -(matches / matches.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+        has_text = matches.sum(0) > 0
+        per_frame = -((matches / matches.sum(0).clamp(min=1)) * logits.log_softmax(0)).sum(0)[has_text].mean()
+        # texts with the same set of fitting frames mean the same here and need not part
+        same = (batch["matches"][:, None] == batch["matches"][None]).all(-1)
+        repulsion = (text @ text.T).masked_fill(same, -1).add(1).square().mean()
+        loss = (per_text + per_frame) / 2 + self.text_repulsion * repulsion
+        hit = matches.gather(1, logits.argmax(1, keepdim=True)).mean()
+        stage = "train" if self.training else "val"
+        self.log_dict({f"{stage}/loss": loss, f"{stage}/text_to_frame": hit, f"{stage}/repulsion": repulsion}, prog_bar=True,
+                      batch_size=len(image))  # fmt: skip
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.training_step(batch, batch_idx)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        return one_cycle(self.parameters(), self.lr, self.num_steps)
+
+    def on_train_end(self) -> None:
+        if self.trainer.is_global_zero:
+            save_open_clip(self.encoder.model, Path(self.output_dir), torch.float16)

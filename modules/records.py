@@ -1,0 +1,135 @@
+"""Every type that crosses a boundary, each field with its shape and unit.
+
+Letters: ``B`` questions, ``T`` candidate frames, ``K`` selected frames, ``G`` rollouts per question, ``Q`` queries,
+``D`` feature width, ``O`` answer options. A *candidate index* is a position among the T candidates, a *frame id* a
+position in the file, and ``timestamp_s`` seconds from the start of the video.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class VideoQuestion:
+    """One multiple-choice question about one video; the same record for every data set."""
+
+    dataset: str
+    split: str
+    sample_id: str
+    """Unique inside (dataset, split), e.g. ``"test-00012-q03"``."""
+    video: str
+    """Path of the video file."""
+    duration_s: float
+    question: str
+    """Without options and without any prompt around it."""
+    options: tuple[str, ...] = ()
+    """Option texts without letters, in the order they are shown."""
+    answer_index: int | None = None
+    """Index into ``options``; None where the answer is unknown (``ask``)."""
+    evidence_s: tuple[tuple[float, float], ...] = ()
+    """Spans (start, end) in seconds inside which the answer can be seen; empty where unknown."""
+    groups: dict[str, str] = field(default_factory=dict)
+    """Labels for aggregation, e.g. ``{"kind": "needle"}``."""
+
+    def __post_init__(self) -> None:
+        if self.answer_index is not None and not 0 <= self.answer_index < len(self.options):
+            raise ValueError(
+                f"question {self.sample_id}: answer_index {self.answer_index} is outside its {len(self.options)} options"
+            )
+
+    @property
+    def answer(self) -> str | None:
+        """Text of the right option."""
+        return None if self.answer_index is None else self.options[self.answer_index]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The T frames of one video that a sampler may choose from."""
+
+    video: str
+    frame_ids: Tensor
+    """int64 (T,), positions in the file, strictly increasing."""
+    timestamps_s: Tensor
+    """float64 (T,), presentation times from the first frame, increasing."""
+    duration_s: float
+
+    def __len__(self) -> int:
+        return len(self.frame_ids)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """G ordered selections of K frames for each of B questions, as drawn."""
+
+    candidate_index: Tensor
+    """int64 (B, G, K) in draw order; -1 where a question has fewer than K candidates."""
+    log_probs: Tensor
+    """float32 (B, G, K), log-probability (nats) of each draw given the draws before it; 0 at padding; no graph."""
+
+    @property
+    def mask(self) -> Tensor:
+        """bool (B, G, K), True at real picks."""
+        return self.candidate_index >= 0
+
+    def in_time_order(self) -> Tensor:
+        """Candidate indices (B, G, K) sorted in time, padding last."""
+        big = torch.iinfo(torch.int64).max
+        ordered = self.candidate_index.masked_fill(~self.mask, big).sort(dim=-1).values
+        return ordered.masked_fill(ordered == big, -1)
+
+
+@dataclass
+class QuestionBatch:
+    """What a data module hands to the evolution module."""
+
+    questions: list[VideoQuestion]
+    candidates: list[Candidates]
+    features: Tensor
+    """float32 (B, T, D), frozen encoder features, zero at padding."""
+    mask: Tensor
+    """bool (B, T), True at real candidates."""
+    timestamps_s: Tensor
+    """float32 (B, T)."""
+    queries: Tensor
+    """float32 (B, Q, D), text features of the question."""
+
+    def to(self, device: torch.device) -> QuestionBatch:
+        """Moves the tensors; the records stay on the host."""
+        return QuestionBatch(
+            self.questions,
+            self.candidates,
+            *(t.to(device) for t in (self.features, self.mask, self.timestamps_s, self.queries)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+
+@dataclass
+class Rollouts:
+    """One batch of trajectories: what was chosen, what the model answered to it. Rewards read this."""
+
+    batch: QuestionBatch
+    selection: Selection
+    option_log_probs: Tensor | None = None
+    """float32 (B, G, O), log-probabilities normalised over the options; -inf at absent options."""
+    texts: list[list[str]] | None = None
+    """B lists of G generated answers, where the model answered in text."""
+    rewards: dict[str, Tensor] = field(default_factory=dict)
+    """Each reward term by name, float32 (B, G); NaN where it does not apply."""
+
+    @property
+    def answer_index(self) -> Tensor:
+        """int64 (B,), index of the right option; -1 where unknown."""
+        return torch.tensor([-1 if q.answer_index is None else q.answer_index for q in self.batch.questions])
+
+    def metadata(self, b: int) -> dict[str, Any]:
+        """A short description of question b, for messages."""
+        q = self.batch.questions[b]
+        return {"sample_id": q.sample_id, "question": q.question, "answer": q.answer, "video": q.video}

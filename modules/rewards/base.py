@@ -1,0 +1,20 @@
+"""What a reward is: a named judge of rollouts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from modules.records import Rollouts
+
+
+class Reward(ABC):
+    """One term of the reward. ``needs_text`` terms make the MLLM generate its answers."""
+
+    name: str
+    needs_text: bool = False
+
+    @abstractmethod
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        """float32 (B, G); NaN where the term does not apply."""

@@ -1,0 +1,33 @@
+"""1 where the answer follows the asked-for format."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor
+
+from modules.records import Rollouts
+from modules.rewards.base import Reward
+
+
+class Format(Reward):
+    """0/1: the whole answer matches a pattern.
+
+    Args:
+        pattern: regular expression; by default thinking and answer in tags, as in R1-style prompts.
+    """
+
+    name = "format"
+    needs_text = True
+
+    def __init__(self, *, pattern: str = r"<think>.*?</think>\s*<answer>.*?</answer>") -> None:
+        try:
+            self.pattern = re.compile(pattern, re.DOTALL)
+        except re.error as error:
+            raise ValueError(f"format reward: {pattern!r} is no regular expression: {error}") from error
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        assert rollouts.texts is not None
+        hits = [[float(bool(self.pattern.fullmatch(t.strip()))) for t in texts] for texts in rollouts.texts]
+        return torch.tensor(hits)

@@ -1,0 +1,28 @@
+"""What a sampler is: frame features and queries in, a distribution over selections out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from modules.policies import FramePolicy
+
+
+class FrameSampler(ABC, nn.Module):
+    """Maps candidates and queries to a `FramePolicy`. No trainer, no logging, no I/O."""
+
+    @abstractmethod
+    def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> FramePolicy:
+        """Builds the policy of each question.
+
+        Args:
+            features: (B, T, D) frozen frame features, zero at padding.
+            mask: bool (B, T), True at real candidates.
+            timestamps_s: (B, T) seconds.
+            queries: (B, Q, D) features of the texts to look for.
+        """
+
+    def scores(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> Tensor | None:
+        """Float32 (B, T) score of each candidate, for pictures; None where a sampler has no such thing."""
+        return None
