@@ -111,8 +111,10 @@ class EvolutionModule(L.LightningModule):
         self.rewards = {r.name: r for r in rewards}
         self.reward_weights = {r.name: w for r, w in zip(rewards, weights, strict=True)}
         self.evolve, self.grpo, self.num_frames = evolve, grpo, num_frames
-        self.learning_rate, self.lr_scheduler_type, self.warmup_steps = learning_rate, lr_scheduler_type, warmup_steps
-        self.weight_decay, self.max_grad_norm, self.accumulate = weight_decay, max_grad_norm, accumulate
+        # plain numbers: the optimizer saves them, and a checkpoint may hold nothing but data
+        self.learning_rate, self.weight_decay = float(learning_rate), float(weight_decay)
+        self.lr_scheduler_type, self.warmup_steps = lr_scheduler_type, int(warmup_steps)
+        self.max_grad_norm, self.accumulate = float(max_grad_norm), accumulate
         self.store_frame_tokens, self.rows_per_forward = store_frame_tokens, rows_per_forward
         self.max_new_tokens, self.max_nonfinite_steps, self.seed = max_new_tokens, max_nonfinite_steps, seed
         untrained = copy.deepcopy(sampler).requires_grad_(False)
@@ -357,9 +359,10 @@ class EvolutionModule(L.LightningModule):
         checkpoint["temperature"] = getattr(self.sampler, "temperature", None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        missing = {n for n, p in self.named_parameters() if p.requires_grad} - checkpoint["state_dict"].keys()
-        if missing:
-            raise ValueError(f"this checkpoint is of another sampler: it lacks {sorted(missing)}")
+        saved = checkpoint["state_dict"]
+        other = {n for n, p in self.named_parameters() if p.requires_grad and (n not in saved or saved[n].shape != p.shape)}
+        if other:
+            raise ValueError(f"this checkpoint is of another sampler: {sorted(other)} are missing or of another shape")
         if checkpoint.get("temperature") is not None:
             self.sampler.temperature = checkpoint["temperature"]
 

@@ -30,7 +30,10 @@ def cluster_bootstrap(
     for _ in range(num_resamples):
         drawn = rng.integers(0, len(names), len(names))
         values.append(statistic(np.concatenate([rows_of[d] for d in drawn])))
-    low, high = np.nanpercentile(values, [2.5, 97.5])
+    real = np.array(values)[~np.isnan(values)]
+    if not len(real):
+        return float("nan"), float("nan")
+    low, high = np.percentile(real, [2.5, 97.5])
     return float(low), float(high)
 
 

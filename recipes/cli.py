@@ -6,9 +6,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipes.guard import ROOT, guard
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 _EPILOG = """examples:
   lightning run recipes/tspo.yaml
@@ -67,31 +70,43 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"error: {error}\n(KAIROS_DEBUG=1 shows where)")
 
 
-def check(recipe: str, overlays: list[str], overrides: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Returns the resolved recipe and the arguments for the parser; raises `RecipeError` with every mistake."""
-    from recipes.recipe import RecipeError, expand_shortcuts, load, problems
+def check(recipe: str, overlays: list[str], overrides: list[str]) -> DictConfig:
+    """The merged recipe; raises `RecipeError` with every mistake in it."""
+    from recipes.recipe import RecipeError, expand_shortcuts, merge, problems, resolve
 
     files = [recipe, *overlays]
-    overrides = expand_shortcuts(files, overrides)
-    resolved = load(files, overrides)
-    mistakes = problems(resolved)
+    merged = merge(files, expand_shortcuts(files, overrides))
+    mistakes = problems(resolve(merged, recipe))
     if mistakes:
         raise RecipeError(" + ".join(files), mistakes)
-    return resolved, [w for f in files for w in ("--config", f)] + overrides
+    return merged
 
 
 def run(recipe: str, overlays: list[str], overrides: list[str], resume: str | None) -> None:
     """Checks and runs a recipe."""
-    resolved, args = check(recipe, overlays, overrides)
+    merged = check(recipe, overlays, overrides)
+    _quieten()
+    from recipes.launch import launch
+
+    launch(merged, resume)
+
+
+def _quieten() -> None:
+    """Silences what the libraries say at every start and nobody can act on."""
     import logging
     import warnings
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*pin_memory.*")
-    from recipes.launch import launch
+    for name in ("lightning.pytorch.utilities.rank_zero", "mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*treespec, LeafSpec.*", ".*eval mode at the start.*",
+                    ".*pin_memory.*", ".*callbacks used to create the checkpoint.*"):  # fmt: skip
+        warnings.filterwarnings("ignore", message=message)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from transformers.utils.logging import disable_progress_bar
 
-    launch(resolved, args, resume)
+    disable_progress_bar()
 
 
 def listing() -> str:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
-import time
+import pickle
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from omegaconf import DictConfig, OmegaConf
 
 from callbacks.provenance import Provenance
 from recipes.recipe import NEW_RUN_DIR
+from recipes.runs import RUN_DIR_VARIABLE, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
 
-RUN_DIR_VARIABLE = "KAIROS_RUN_DIR"
 MLFLOW_RUN_FILE = "mlflow_run_id"
 
 
 class RecipeCLI(LightningCLI):
     """LightningCLI without subcommands: the stage is a key of the recipe."""
 
-    def __init__(self, args: list[str]) -> None:
+    def __init__(self, args: dict[str, Any]) -> None:
         with warnings.catch_warnings():
             # sys.argv stays as it is (DDP starts its processes from it), so it is given beside our own arguments
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -49,54 +51,31 @@ class RecipeCLI(LightningCLI):
             logger.init_args.run_id = run_id.read_text().strip()
 
 
-def find_run(name: str, resume: str) -> tuple[Path, Path]:
-    """Run folder and checkpoint to go on from.
-
-    Args:
-        name: of the recipe.
-        resume: ``last``, or a run folder.
-    """
-    if resume == "last":
-        known = sorted((p for p in Path("outputs").glob(f"{name}/*") if (p / "checkpoints").is_dir()), key=os.path.getmtime)
-        if not known:
-            raise ValueError(f"--resume last: no run of {name!r} with a checkpoint below outputs/{name}")
-        run_dir = known[-1]
-    else:
-        run_dir = Path(resume)
-    checkpoint = run_dir / "checkpoints" / "last.ckpt"
-    if not checkpoint.is_file():
-        raise ValueError(f"--resume {resume}: there is no {checkpoint}")
-    return run_dir, checkpoint
-
-
-def new_run_dir(name: str) -> Path:
-    """``outputs/NAME/TIME``; processes that DDP starts get the folder of the one that started them."""
-    known = os.environ.get(RUN_DIR_VARIABLE)
-    run_dir = Path(known) if known else Path("outputs") / name / time.strftime("%Y%m%d-%H%M%S")
-    os.environ[RUN_DIR_VARIABLE] = str(run_dir)
-    return run_dir
-
-
-def launch(recipe: dict[str, Any], args: list[str], resume: str | None) -> None:
+def launch(recipe: DictConfig, resume: str | None) -> None:
     """Builds and runs every stage of a checked recipe.
 
     Args:
-        recipe: merged and resolved, for the keys needed before anything is built.
-        args: for the parser: ``--config`` files and overrides.
+        recipe: merged; its ``${...}`` are the parser's to resolve.
         resume: None, ``last``, or a run folder.
     """
-    name, checkpoint = str(recipe.get("name", "run")), recipe.get("checkpoint")
+    name = str(recipe.get("name", "run"))
+    checkpoint = resolve_checkpoint(recipe.checkpoint) if recipe.get("checkpoint") else None
     if resume is not None:
-        run_dir, last = find_run(name, resume)
+        run_dir = find_run(name, resume)
         os.environ[RUN_DIR_VARIABLE] = str(run_dir)
-        checkpoint = str(last)
+        checkpoint = last_checkpoint(run_dir)
     else:
-        run_dir = new_run_dir(name) if recipe["run_dir"] == NEW_RUN_DIR else Path(recipe["run_dir"])
-    Path(run_dir).mkdir(parents=True, exist_ok=True)
-    cli = RecipeCLI([*args, "--run_dir", str(run_dir)])
+        run_dir = new_run_dir(name) if recipe.run_dir == NEW_RUN_DIR else Path(recipe.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    recipe = OmegaConf.merge(recipe, {"run_dir": str(run_dir)})
+    cli = RecipeCLI(OmegaConf.to_container(recipe))
     stages = cli.config.stage if isinstance(cli.config.stage, list) else [cli.config.stage]
     for stage in stages:
         run = getattr(cli.trainer, stage)
-        # weights_only: a checkpoint is data; nothing in it is ever executed
-        run(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+        extra = {"return_predictions": False} if stage == "predict" else {}  # callbacks take them as they come
+        try:
+            # weights_only: a checkpoint is data; nothing in it is ever executed
+            run(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True, **extra)
+        except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{checkpoint} is refused: it is no checkpoint of plain data, and nothing else is loaded") from error
         checkpoint = None  # later stages go on with what is in memory

@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from recipes.runs import resolve_checkpoint
+
 TOP_LEVEL = ("name", "stage", "run_dir", "checkpoint", "shortcuts", "seed_everything", "trainer", "model", "data")
+MISSING = "???"
 NEW_RUN_DIR = "outputs/NEW"  # stands for a folder that the launcher will name
 STAGES = ("fit", "validate", "test", "predict")
 
@@ -35,11 +38,11 @@ class RecipeError(ValueError):
         self.mistakes = mistakes
 
 
-def load(files: list[str], overrides: list[str]) -> dict[str, Any]:
-    """Merges recipe, overlays and ``--dotted.key value`` overrides; resolves ``${...}``.
+def merge(files: list[str], overrides: list[str]) -> DictConfig:
+    """Merges recipe, overlays and ``--dotted.key value`` overrides; leaves ``${...}`` as it stands.
 
     Raises:
-        RecipeError: a file is missing or no YAML, an override has no value, an interpolation leads nowhere.
+        RecipeError: a file is missing or no YAML, an override has no value.
     """
     merged = OmegaConf.create({"run_dir": NEW_RUN_DIR})
     for file in files:
@@ -54,10 +57,19 @@ def load(files: list[str], overrides: list[str]) -> dict[str, Any]:
         merged = OmegaConf.merge(merged, content)
     for key, value in pairs(overrides):
         OmegaConf.update(merged, _as_init_args(merged, key), yaml.safe_load(value), force_add=True)
+    return merged
+
+
+def resolve(merged: DictConfig, source: str) -> dict[str, Any]:
+    """A merged recipe as plain data, every ``${...}`` replaced.
+
+    Raises:
+        RecipeError: an interpolation leads nowhere.
+    """
     try:
         return OmegaConf.to_container(merged, resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        raise RecipeError(files[0], [str(error).splitlines()[0]]) from error
+        raise RecipeError(source, [str(error).splitlines()[0]]) from error
 
 
 def _as_init_args(merged: Any, key: str) -> str:
@@ -117,9 +129,11 @@ def problems(recipe: dict[str, Any]) -> list[str]:
     for stage in stages if isinstance(stages, list) else [stages]:
         if stage not in STAGES:
             found.append(f"stage: {stage!r} is none of {', '.join(STAGES)}")
-    checkpoint = recipe.get("checkpoint")
-    if checkpoint is not None and not Path(checkpoint).is_file():
-        found.append(f"checkpoint: no such file: {checkpoint}")
+    if recipe.get("checkpoint") is not None:
+        try:
+            resolve_checkpoint(str(recipe["checkpoint"]))
+        except ValueError as error:
+            found.append(f"checkpoint: {error}")
     for key in ("model", "data"):
         if key not in recipe:
             found.append(f"{key}: missing; a recipe needs one")
@@ -199,6 +213,13 @@ def _parameters(cls: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]
 
 
 def _check_value(key: str, value: Any, annotation: Any) -> list[str]:
+    """``???`` in a recipe is for the command line to fill in."""
+    if value == MISSING:
+        return [f"{key}: needs a value"]
+    return _check_given(key, value, annotation)
+
+
+def _check_given(key: str, value: Any, annotation: Any) -> list[str]:
     """A value against its annotation; nested classes and settings are looked into, all else is jsonargparse's to judge."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (typing.Union, types.UnionType):

@@ -30,21 +30,20 @@ def describe(event: Event | None) -> str:
     }[event.kind]
 
 
-def vocabulary() -> list[str]:
-    """Every sentence pattern of the world with every word of it, for the tokenizer."""
-    words = [*SHAPES, *COLOURS, *GLYPHS, *DOTS, *DIRECTIONS, NOTHING, "letter", "dots", "box", "ball"]
-    patterns = [
-        "What is shown?", "What colour is the first shape?", "What colour is the last shape?",
-        "What colour is the shape right before the star?", "What colour is the shape right after the star?",
-        "Which comes first: star, ring, heart or moon?", "How many times is a star shown?", "Which letter is red?",
-        "How many red dots are on the card?", "Which colour is the box beside the red box?",
-        "Which way does the red ball move?", "What colour is the star?", "user", "assistant",
-    ]  # fmt: skip
-    return [*patterns, *words] * 50
-
-
 class PoolExamples(ABC):
     """Draws batches from a pool."""
+
+    def sentences(self) -> list[str]:
+        """Every sentence pattern of the world and every word, often enough for a tokenizer to merge each into one token."""
+        words = [*SHAPES, *COLOURS, *GLYPHS, *DOTS, *DIRECTIONS, NOTHING, "letter", "dots", "box", "ball"]
+        patterns = [
+            "What is shown?", "What colour is the first shape?", "What colour is the last shape?",
+            "What colour is the shape right before the star?", "What colour is the shape right after the star?",
+            "Which comes first: star, ring, heart or moon?", "How many times is a star shown?", "Which letter is red?",
+            "How many red dots are on the card?", "Which colour is the box beside the red box?",
+            "Which way does the red ball move?", "What colour is the star?", "user", "assistant",
+        ]  # fmt: skip
+        return [*patterns, *words] * 50
 
     @abstractmethod
     def batch(self, pool: FramePool, rng: np.random.Generator, size: int) -> dict[str, Any]:
@@ -69,7 +68,12 @@ class FrameLabels(PoolExamples):
             labels["partner"].append(COLOURS.index(event.label) if kind == "boxes" else -100)
             where.append(ball_position(event, float(pool.times_s[i])) if kind == "ball" else (np.nan, np.nan))
         tensors = {name: torch.tensor(values) for name, values in labels.items()}
-        return {"frames": pool.frames[index], "labels": tensors, "position": torch.tensor(where, dtype=torch.float32)}
+        return {
+            "frames": pool.frames[index],
+            "labels": tensors,
+            "classes": {"colour": COLOURS, "shape": SHAPES, "glyph": GLYPHS, "dots": DOTS},
+            "position": torch.tensor(where, dtype=torch.float32),
+        }
 
 
 class FrameTexts(PoolExamples):

@@ -23,7 +23,6 @@ class ContrastivePretraining(L.LightningModule):
     """Contrastive training of an open_clip model.
 
     Args:
-        sentences: what the tokenizer of the blank model is trained on.
         output_dir: where the model is written, blank at the start and trained at the end.
         lr: peak learning rate.
         num_steps: length of the schedule.
@@ -31,13 +30,16 @@ class ContrastivePretraining(L.LightningModule):
     """
 
     def __init__(
-        self, *, sentences: list[str], output_dir: str, lr: float = 1.5e-3, num_steps: int = 2500,
-        text_repulsion: float = 0.5,
-    ) -> None:  # fmt: skip
+        self, *, output_dir: str, lr: float = 1.5e-3, num_steps: int = 2500, text_repulsion: float = 0.5
+    ) -> None:
         super().__init__()
         self.output_dir, self.lr, self.num_steps, self.text_repulsion = output_dir, lr, num_steps, text_repulsion
-        write_blank_clip(Path(output_dir), sentences)
-        self.encoder = OpenCLIPEncoder(model=f"local-dir:{output_dir}").requires_grad_(True)
+        self.encoder: OpenCLIPEncoder | None = None
+
+    def configure_model(self) -> None:
+        if self.encoder is None:
+            write_blank_clip(Path(self.output_dir), self.trainer.datamodule.examples.sentences())
+            self.encoder = OpenCLIPEncoder(model=f"local-dir:{self.output_dir}").requires_grad_(True)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         clip: open_clip.CLIP = self.encoder.model

@@ -1,7 +1,8 @@
 """First stage of the small answerer: its vision tower learns to name what a frame shows.
 
-Vision tower, projector and pooling are trained together through linear heads on the pooled tokens, so that the
-language model later reads tokens in which everything it has to say is a linear function away.
+Every pooled token of a frame is classified on its own, and the class weights of shapes, colours, letters and numbers are
+the language model's own word embeddings. So the language model later reads tokens that carry the whole frame and already
+lie near the words for it; what is left for it to learn is to compare and to count.
 """
 
 from __future__ import annotations
@@ -17,49 +18,61 @@ from modules.mllms.llava_onevision import LlavaOnevision
 from modules.pretraining.blank import write_blank_vlm
 from modules.pretraining.schedule import one_cycle
 
-_NUM_CLASSES = {"kind": 6, "colour": 6, "shape": 9, "glyph": 6, "dots": 6, "partner": 6}
+_NUM_OTHERS = {"kind": 6, "partner": 6}  # labels whose classes are no words
 
 
 class TowerPretraining(L.LightningModule):
     """Classification of frames by a LLaVA-OneVision's vision side.
 
     Args:
-        sentences: what the tokenizer of the blank model is trained on.
         output_dir: where the model is written, blank at the start and trained at the end.
         lr: peak learning rate.
         num_steps: length of the schedule.
     """
 
-    def __init__(self, *, sentences: list[str], output_dir: str, lr: float = 1.5e-3, num_steps: int = 2500) -> None:
+    def __init__(self, *, output_dir: str, lr: float = 1.5e-3, num_steps: int = 3500) -> None:
         super().__init__()
         self.output_dir, self.lr, self.num_steps = output_dir, lr, num_steps
-        write_blank_vlm(Path(output_dir), sentences)
-        self.mllm = LlavaOnevision(path=output_dir).requires_grad_(False)
+        self.mllm: LlavaOnevision | None = None
+        self.scale = nn.Parameter(torch.tensor(10.0))
+
+    def configure_model(self) -> None:
+        if self.mllm is not None:
+            return
+        write_blank_vlm(Path(self.output_dir), self.trainer.datamodule.examples.sentences())
+        self.mllm = LlavaOnevision(path=self.output_dir).requires_grad_(False)
         self.mllm.model.model.vision_tower.requires_grad_(True)
         self.mllm.model.model.multi_modal_projector.requires_grad_(True)
-        width = 4 * self.mllm.model.config.text_config.hidden_size
-        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in _NUM_CLASSES.items()})
+        self.words = self.mllm.model.get_input_embeddings().requires_grad_(True)
+        width = self.mllm.model.config.text_config.hidden_size
+        self.others = nn.ModuleDict({name: nn.Linear(width, n) for name, n in _NUM_OTHERS.items()})
         self.position = nn.Linear(width, 2)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        tokens = self.mllm.vision_tokens(batch["frames"])
-        # LlavaOnevision feeds tokens beside word embeddings of norm ~ 0.02 sqrt(D); unit-scale tokens drown those less
-        pooled = tokens.flatten(1)
+        tokens = self.mllm.vision_tokens(batch["frames"])  # (N, P, D)
         loss = torch.zeros((), device=self.device)
-        for name, head in self.heads.items():
-            logits, target = head(pooled), batch["labels"][name]
+        for name, target in batch["labels"].items():
             known = target >= 0
-            if known.any():
-                loss = loss + nn.functional.cross_entropy(logits[known], target[known])
-                accuracy = (logits[known].argmax(-1) == target[known]).float().mean()
-                self.log(f"{self._stage}/{name}", accuracy, on_step=self.training, on_epoch=not self.training)
+            if not known.any():
+                continue
+            logits, target = self._logits(name, tokens[known], batch["classes"].get(name)), target[known]
+            loss = loss + nn.functional.cross_entropy(logits.flatten(0, 1), target.repeat_interleave(tokens.shape[1]))
+            accuracy = (logits.argmax(-1) == target[:, None]).float().mean()
+            self.log(f"{self._stage}/{name}", accuracy, on_step=self.training, on_epoch=not self.training)
         balls = ~batch["position"].isnan().any(-1)
         if balls.any():
-            error = (self.position(pooled[balls]) - batch["position"][balls]).square().mean()
+            error = (self.position(tokens[balls]) - batch["position"][balls][:, None]).square().mean()
             self.log(f"{self._stage}/position_mse", error)
             loss = loss + 4 * error
         self.log(f"{self._stage}/loss", loss, prog_bar=True)
         return loss
+
+    def _logits(self, name: str, tokens: Tensor, classes: list[str] | None) -> Tensor:
+        """(n, P, D) -> (n, P, classes); the weights are the embeddings of ``classes`` where those are words."""
+        if classes is None:
+            return self.others[name](tokens)
+        ids = [self.mllm.tokenizer(word)["input_ids"][0] for word in classes]
+        return self.scale * tokens @ self.words.weight[ids].T
 
     @property
     def _stage(self) -> str:

@@ -1,0 +1,54 @@
+"""Where runs lie: ``outputs/NAME/TIME``, with ``checkpoints/last.ckpt`` inside."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+RUN_DIR_VARIABLE = "KAIROS_RUN_DIR"
+_LAST = Path("checkpoints") / "last.ckpt"
+
+
+def new_run_dir(name: str) -> Path:
+    """``outputs/NAME/TIME``; processes that DDP starts get the folder of the one that started them."""
+    known = os.environ.get(RUN_DIR_VARIABLE)
+    run_dir = Path(known) if known else Path("outputs") / name / time.strftime("%Y%m%d-%H%M%S")
+    os.environ[RUN_DIR_VARIABLE] = str(run_dir)
+    return run_dir
+
+
+def newest_run(name: str) -> Path:
+    """The run of a recipe whose checkpoint is newest.
+
+    Raises:
+        ValueError: there is none.
+    """
+    known = sorted(Path("outputs").glob(f"{name}/*/{_LAST}"), key=os.path.getmtime)
+    if not known:
+        raise ValueError(f"no run of {name!r} has a checkpoint below outputs/{name}; run recipes/{name}.yaml first")
+    return known[-1].parent.parent
+
+
+def find_run(name: str, resume: str) -> Path:
+    """The run folder that ``--resume last`` or ``--resume DIR`` means; it has a checkpoint."""
+    run_dir = newest_run(name) if resume == "last" else Path(resume)
+    if not (run_dir / _LAST).is_file():
+        raise ValueError(f"--resume {resume}: there is no {run_dir / _LAST}")
+    return run_dir
+
+
+def last_checkpoint(run_dir: Path) -> Path:
+    return run_dir / _LAST
+
+
+def resolve_checkpoint(value: str) -> Path:
+    """A path, or ``last:NAME`` for the newest run of a recipe.
+
+    Raises:
+        ValueError: no such file or run.
+    """
+    path = last_checkpoint(newest_run(value.removeprefix("last:"))) if value.startswith("last:") else Path(value)
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    return path

@@ -1,0 +1,69 @@
+"""Shared fixtures: a blank small stack, a short world, and the real clips where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def real_clips() -> Path:
+    """Folder of awkward real clips; tests that need it are skipped where it is absent."""
+    for folder in (Path(os.environ.get("KAIROS_TEST_VIDEOS", "")), ROOT.parent / "shared" / "videos"):
+        if str(folder) != "." and (folder / "nasa_13013.mp4").is_file():
+            return folder
+    pytest.skip("the real clips are not on this machine (KAIROS_TEST_VIDEOS)")
+
+
+@pytest.fixture(scope="session")
+def short_world():  # noqa: ANN201
+    from datamodules.haystack.world import World
+
+    return World(seed=7, duration_s=100.0, event_duration_s=(2.0, 2.5))
+
+
+@pytest.fixture(scope="session")
+def short_video(short_world, tmp_path_factory) -> Path:  # noqa: ANN001
+    from datamodules.haystack.write import write_video
+
+    path = tmp_path_factory.mktemp("videos") / "train-00000.mp4"
+    write_video(path, short_world, "train", 0)
+    return path
+
+
+@pytest.fixture(scope="session")
+def sentences() -> list[str]:
+    from datamodules.haystack.examples import FrameLabels
+
+    return FrameLabels().sentences()
+
+
+@pytest.fixture(scope="session")
+def blank_vlm(sentences, tmp_path_factory) -> Path:  # noqa: ANN001
+    from modules.pretraining.blank import write_blank_vlm
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("vlm")
+    write_blank_vlm(folder, sentences, width=32)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def blank_clip(sentences, tmp_path_factory) -> Path:  # noqa: ANN001
+    from modules.pretraining.blank import write_blank_clip
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("clip")
+    write_blank_clip(folder, sentences, embed_dim=32)
+    return folder
