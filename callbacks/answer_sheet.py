@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
@@ -49,12 +48,16 @@ class AnswerSheet(L.Callback):
                 best = int(probabilities.argmax())
                 answer = question.options[best]
                 console.print(f"answer      [bold]{answer}[/bold]   (in its own words: {text})")
-                shares = ", ".join(f"{o} {p:.0%}" for o, p in zip(question.options, probabilities.tolist(), strict=False))
+                shares = ", ".join(
+                    f"{o} {p:.0%}" for o, p in zip(question.options, probabilities.tolist(), strict=False)
+                )
                 console.print(f"options     {shares}")
             else:
                 console.print(f"answer      [bold]{text}[/bold]")
             times = candidates.timestamps_s[picks]
-            console.print(f"looked at   {', '.join(f'{t:.1f} s' for t in times.tolist())}  of {candidates.duration_s:.1f} s")
+            console.print(
+                f"looked at   {', '.join(f'{t:.1f} s' for t in times.tolist())}  of {candidates.duration_s:.1f} s"
+            )
             path = self.run_dir / "contact_sheet.png"
             draw_timeline(
                 path,

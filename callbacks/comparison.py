@@ -81,7 +81,8 @@ class Comparison(L.Callback):
             return
         # the distributed sampler may repeat questions to even out the ranks
         rows = pd.DataFrame(self.rows).drop_duplicates(["sample_id", "arm"])
-        rows["kind"] = rows["kind"] if "kind" in rows else "all questions"
+        if "kind" not in rows:
+            rows["kind"] = "question"
         self.run_dir.mkdir(parents=True, exist_ok=True)
         rows.to_csv(self.run_dir / "test_rows.csv", index=False)
         summary = summarise(rows)
@@ -97,7 +98,9 @@ class Comparison(L.Callback):
     def _print(self, trainer: L.Trainer, summary: pd.DataFrame, overall: pd.DataFrame) -> None:
         console = Console(width=max(100, Console().width))
         num_videos = len({row["video"] for row in self.rows})
-        table = Table(title=f"Accuracy on {int(overall['num_questions'].iloc[0])} held-out questions, {num_videos} videos")
+        table = Table(
+            title=f"Accuracy on {int(overall['num_questions'].iloc[0])} held-out questions, {num_videos} videos"
+        )
         table.add_column("kind")
         arms = {arm: name for arm, name in self.columns.items() if arm in overall.index}
         for name in (*arms.values(), "gap closed"):
@@ -116,7 +119,9 @@ class Comparison(L.Callback):
                 "(95 %, clustered by video)"
             )
         checkpoint = getattr(trainer.checkpoint_callback, "last_model_path", "") or trainer.ckpt_path or ""
-        console.print(f"run         {self.run_dir}", f"images      {self.run_dir / 'images'}", sep="\n", highlight=False)
+        console.print(
+            f"run         {self.run_dir}", f"images      {self.run_dir / 'images'}", sep="\n", highlight=False
+        )
         console.print(f"checkpoint  {checkpoint}", highlight=False, soft_wrap=True)
         if isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
             uri = trainer.logger._tracking_uri

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
+import matplotlib.pyplot as plt
 
 _TRACKED = ("reward/total", "reward/accuracy", "reward/zero_std_frac", "policy/entropy_nats", "policy/effective_frames")
 

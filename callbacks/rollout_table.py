@@ -46,7 +46,11 @@ class RolloutTable(L.Callback):
     """
 
     def __init__(self, *, run_dir: str, every_n_steps: PositiveInt = 50, num_questions: PositiveInt = 2) -> None:
-        self.path, self.every_n_steps, self.num_questions = Path(run_dir) / "rollouts.jsonl", every_n_steps, num_questions
+        self.path, self.every_n_steps, self.num_questions = (
+            Path(run_dir) / "rollouts.jsonl",
+            every_n_steps,
+            num_questions,
+        )
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: QuestionBatch, batch_idx: int

@@ -14,7 +14,7 @@ from jsonargparse.typing import PositiveInt
 from modules.records import QuestionBatch, Rollouts
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
+import matplotlib.pyplot as plt
 
 _INK, _EVIDENCE, _CHOSEN = "#1f3a5f", "#f2b134", "#c8322b"
 

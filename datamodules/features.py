@@ -52,7 +52,7 @@ class FeatureStore:
     grid: str
 
     def path(self, video: str, encoder_key: str) -> Path:
-        """Where the entry of a video lies. The file's size and time are part of its name, so a replaced video misses."""
+        """Where the entry of a video lies; its name holds the file's size and time, so a replaced video misses."""
         stat = os.stat(video)
         identity = f"{os.path.abspath(video)}|{stat.st_size}|{stat.st_mtime_ns}|{self.grid}"
         name = hashlib.sha256(identity.encode()).hexdigest()[:20]

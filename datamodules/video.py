@@ -154,8 +154,8 @@ def read_frames(info: VideoInfo, frame_ids: np.ndarray, short_side_px: int | Non
         yield reader.get_batch(list(frame_ids[start : start + _FRAMES_PER_MESSAGE])).asnumpy()
 
 
-def _open_decord(info: VideoInfo, width: int, height: int):  # noqa: ANN202 (decord has no types)
-    """A decord reader where it agrees with the probe, else None. Rotated files go to PyAV: decord resizes before it turns."""
+def _open_decord(info: VideoInfo, width: int, height: int):
+    """A decord reader where it agrees with the probe, else None. Rotated files go to PyAV: decord resizes, then turns."""
     if not _HAS_DECORD or info.rotation_deg or info.header_num_frames not in (0, info.num_frames):
         return None
     import decord
@@ -232,7 +232,7 @@ def _serve(connection: Connection) -> None:
 
 
 class DecodeWorker:
-    """A process that decodes; killed and replaced when a file keeps it longer than ``timeout_s`` without a sign of life."""
+    """A process that decodes; killed and replaced when a file keeps it ``timeout_s`` without a sign of life."""
 
     def __init__(self, timeout_s: float = 60.0) -> None:
         self.timeout_s = timeout_s
@@ -271,7 +271,7 @@ class DecodeWorker:
         self.submit(request)
         return self.receive(request.path)
 
-    def _next(self, path: str):  # noqa: ANN202
+    def _next(self, path: str):
         assert self._connection is not None
         if not self._connection.poll(self.timeout_s):
             self.stop()

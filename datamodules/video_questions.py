@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.features import Entry, FeatureStore
+from datamodules.needles import NeedleBuilder
 from datamodules.video import BadVideoError, DecodeWorker, ReadRequest, read_many
 from modules.encoders.base import FrameEncoder, ImageTextEncoder
 from modules.records import Candidates, QuestionBatch, VideoQuestion
@@ -28,8 +29,10 @@ from modules.records import Candidates, QuestionBatch, VideoQuestion
 _log = logging.getLogger(__name__)
 
 
-class BatchOrder(Sampler[list[int]]):
+class BatchOrder(Sampler[list[tuple[int, int]]]):
     """Endless batches: epoch e is the permutation of seed + e, dealt to ranks in turn; starts at any batch.
+
+    Yields lists of (question, number of the batch); the number seeds whatever a data set draws for it.
 
     Args:
         num_items: length of the data set.
@@ -44,11 +47,13 @@ class BatchOrder(Sampler[list[int]]):
     ) -> None:
         self.global_batch = batch_size * num_ranks
         if num_items < self.global_batch:
-            raise ValueError(f"{num_items} questions do not fill one batch of {batch_size} on each of {num_ranks} ranks")
+            raise ValueError(
+                f"{num_items} questions do not fill one batch of {batch_size} on each of {num_ranks} ranks"
+            )
         self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
         self.first_batch, self.rank, self.num_ranks = first_batch, rank, num_ranks
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         per_epoch = self.num_items // self.global_batch
         number = self.first_batch
         while True:
@@ -56,20 +61,35 @@ class BatchOrder(Sampler[list[int]]):
             order = torch.randperm(self.num_items, generator=torch.Generator().manual_seed(self.seed + epoch))
             for n in range(within, per_epoch):
                 start = n * self.global_batch + self.rank * self.batch_size
-                yield order[start : start + self.batch_size].tolist()
-            number += per_epoch - within
+                yield [(i, number) for i in order[start : start + self.batch_size].tolist()]
+                number += 1
 
 
 class _Items(Dataset):
-    def __init__(self, questions: list[VideoQuestion], store: FeatureStore, key: str, queries: Tensor) -> None:
-        self.questions, self.store, self.key, self.queries = questions, store, key, queries
+    """Questions with the features of their videos, as they are (index) or as needles (index, number of the batch)."""
+
+    def __init__(
+        self,
+        questions: list[VideoQuestion],
+        store: FeatureStore,
+        key: str,
+        queries: Tensor,
+        needles: NeedleBuilder | None,
+    ) -> None:
+        self.questions, self.store, self.key, self.queries, self.needles = questions, store, key, queries, needles
 
     def __len__(self) -> int:
         return len(self.questions)
 
-    def __getitem__(self, i: int) -> tuple[VideoQuestion, Entry, Tensor]:
-        question = self.questions[i]
-        return question, self.store.load(question.video, self.key), self.queries[i]
+    def entry(self, i: int) -> Entry:
+        return self.store.load(self.questions[i].video, self.key)
+
+    def __getitem__(self, which: int | tuple[int, int]) -> tuple[VideoQuestion, Entry, Tensor]:
+        i, number = which if isinstance(which, tuple) else (which, 0)
+        question, entry = self.questions[i], self.entry(i)
+        if self.needles is not None and self.needles.applies(question):
+            question, entry = self.needles.build(question, entry, self.questions, self.entry, number)
+        return question, entry, self.queries[i]
 
 
 def collate(items: Sequence[tuple[VideoQuestion, Entry, Tensor]]) -> QuestionBatch:
@@ -97,9 +117,10 @@ class VideoQuestionData(L.LightningDataModule):
         candidate_fps: candidates per second of video.
         max_candidates: at most so many; longer videos are sampled more sparsely.
         short_side_px: decode frames at most this large; None keeps the size of the file.
-        on_bad_video: ``skip`` leaves out the questions of a video that cannot be read, named and counted; ``raise`` stops.
+        on_bad_video: ``skip`` names, counts and leaves out a video that cannot be read; ``raise`` stops.
         num_workers: processes that decode.
         decode_timeout_s: a file that gives no frame for so long is bad.
+        needles: hides the training questions' videos among clips of others, anew for each batch (TSPO's needle data).
         seed: of the order of questions.
     """
 
@@ -116,10 +137,11 @@ class VideoQuestionData(L.LightningDataModule):
         on_bad_video: Literal["skip", "raise"] = "skip",
         num_workers: PositiveInt = 2,
         decode_timeout_s: PositiveFloat = 60.0,
+        needles: NeedleBuilder | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.needles = encoder, needles
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.candidate_fps, self.max_candidates, self.short_side_px = candidate_fps, max_candidates, short_side_px
         self.on_bad_video, self.num_workers, self.decode_timeout_s = on_bad_video, num_workers, decode_timeout_s
@@ -151,9 +173,7 @@ class VideoQuestionData(L.LightningDataModule):
         """Decodes every video that lacks an entry of some encoder, once, and stores what the encoders make of it."""
         videos = list(dict.fromkeys(q.video for split in splits for q in self.questions(split)))
         missing = [v for v in videos if v not in self.bad_videos and self._lacks(v, encoders)]
-        requests = [
-            ReadRequest(v, None, self.candidate_fps, self.max_candidates, self.short_side_px) for v in missing
-        ]
+        requests = [ReadRequest(v, None, self.candidate_fps, self.max_candidates, self.short_side_px) for v in missing]
         if not requests:
             return
         columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -193,19 +213,39 @@ class VideoQuestionData(L.LightningDataModule):
         for encoder in encoders:
             self.store.save(video, encoder.key, Entry(candidates, encoder.encode_frames(pixels).cpu().half()))
 
-    def stored_frames(self, candidates: Candidates, encoder_key: str) -> Tensor | None:
-        """What an encoder made of all T candidates (T, ...), or None where it was not extracted."""
-        try:
-            return self.store.load(candidates.video, encoder_key).features
-        except KeyError:
-            return None
+    def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None:
+        """What an encoder made of some candidates (N,): (N, ...), or None where it was not extracted."""
+        parts: list[tuple[Tensor, Tensor]] = []
+        for video, where in candidates.by_source(candidate_index):
+            try:
+                entry = self.store.load(video, encoder_key)
+            except KeyError:
+                return None
+            frame_ids = candidates.frame_ids[candidate_index[where]]
+            parts.append((where, entry.features[torch.searchsorted(entry.candidates.frame_ids, frame_ids)]))
+        out = parts[0][1].new_empty(len(candidate_index), *parts[0][1].shape[1:])
+        for where, features in parts:
+            out[where] = features
+        return out
 
     def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor:
-        """Frames of increasing candidate indices (N,) as uint8 (N, 3, H, W)."""
-        frame_ids = tuple(candidates.frame_ids[candidate_index].tolist())
-        request = ReadRequest(candidates.video, frame_ids, short_side_px=self.short_side_px)
-        _, _, frames = self._worker.read(request)
-        return torch.from_numpy(frames).permute(0, 3, 1, 2)
+        """Frames of increasing candidate indices (N,) as uint8 (N, 3, H, W); each file is opened once.
+
+        Frames of other files than the first are resized to its size (a needle among clips).
+        """
+        out: Tensor | None = None
+        for video, where in candidates.by_source(candidate_index):
+            frame_ids, inverse = candidates.frame_ids[candidate_index[where]].unique(return_inverse=True)
+            request = ReadRequest(video, tuple(frame_ids.tolist()), short_side_px=self.short_side_px)
+            frames = torch.from_numpy(self._worker.read(request)[2]).permute(0, 3, 1, 2)[inverse]
+            if out is None:
+                out = frames.new_empty(len(candidate_index), *frames.shape[1:])
+            if frames.shape[1:] != out.shape[1:]:
+                size = (out.shape[2], out.shape[3])
+                frames = torch.nn.functional.interpolate(frames.float(), size, mode="bilinear", antialias=True).byte()
+            out[where] = frames
+        assert out is not None
+        return out
 
     # ---- Lightning ----
 
@@ -216,9 +256,12 @@ class VideoQuestionData(L.LightningDataModule):
             self.extract([self.encoder], [split])
             questions = [q for q in self.questions(split) if q.video not in self.bad_videos]
             if not questions:
-                raise ValueError(f"no question of split {split!r} is left: {len(self.bad_videos)} videos cannot be read")
+                raise ValueError(
+                    f"no question of split {split!r} is left: {len(self.bad_videos)} videos cannot be read"
+                )
             texts = [self.encoder.encode_texts([q.question for q in part]) for part in _parts(questions, 256)]
-            self._items[split] = _Items(questions, self.store, self.encoder.key, torch.cat(texts).cpu()[:, None])
+            queries, needles = torch.cat(texts).cpu()[:, None], self.needles if split == "train" else None
+            self._items[split] = _Items(questions, self.store, self.encoder.key, queries, needles)
 
     def train_dataloader(self) -> DataLoader:
         items = self._items["train"]

@@ -44,7 +44,7 @@ class FrameSource(Protocol):
 
     def splits(self, stage: str | None) -> list[str]: ...
     def extract(self, encoders: Sequence[FrameEncoder], splits: Sequence[str]) -> None: ...
-    def stored_frames(self, candidates: Candidates, encoder_key: str) -> Tensor | None: ...
+    def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None: ...
     def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor: ...
     def count_batch(self) -> None: ...
 
@@ -97,7 +97,9 @@ class EvolutionModule(L.LightningModule):
     ) -> None:
         super().__init__()
         if evolve == "joint":
-            raise ValueError("evolve: joint is not available yet; evolve: sampler trains the sampler with the MLLM frozen")
+            raise ValueError(
+                "evolve: joint is not available yet; evolve: sampler trains the sampler with the MLLM frozen"
+            )
         if not rewards:
             raise ValueError("rewards: name at least one term")
         weights = [1.0] * len(rewards) if reward_weights is None else reward_weights
@@ -130,7 +132,7 @@ class EvolutionModule(L.LightningModule):
         return self.sampler(batch.features, batch.mask, batch.timestamps_s, batch.queries)
 
     def generators(self, batch: QuestionBatch) -> list[torch.Generator]:
-        """A generator for each question, seeded by (seed, step, sample_id): the same rollouts on any number of ranks."""
+        """A generator for each question, seeded by (seed, step, sample_id): the same rollouts on any ranks."""
         return [
             torch.Generator(self.device).manual_seed(_stable_hash(f"{self.seed}/{self.global_step}/{q.sample_id}"))
             for q in batch.questions
@@ -150,14 +152,16 @@ class EvolutionModule(L.LightningModule):
         for b, candidates in enumerate(batch.candidates):
             real = candidate_index[b] >= 0
             union = candidate_index[b][real].unique().cpu()
-            stored = self._source.stored_frames(candidates, self._mllm_key) if self.store_frame_tokens else None
+            stored = None
+            if self.store_frame_tokens:
+                stored = self._source.stored_frames(candidates, union, self._mllm_key)
             if stored is None:
                 with self._timed("decode"):
                     pixels = self._source.decode(candidates, union)
                 with self._timed("encode"):
                     tokens = self.mllm.encode_frames(pixels)
             else:
-                tokens = stored[union].to(self.device, torch.float32)
+                tokens = stored.to(self.device, torch.float32)
             sets.append(FrameTokens(tokens, candidates.timestamps_s[union].float()))
             index[b][real] = torch.searchsorted(union, candidate_index[b][real].cpu()).to(index)
         return sets, index
@@ -226,7 +230,7 @@ class EvolutionModule(L.LightningModule):
     def update(
         self, batch: QuestionBatch, policy: FramePolicy, selection: Selection, advantages: Tensor, last_batch: bool
     ) -> None:
-        """``num_iterations`` gradient steps on one set of rollouts; the first reuses the policy they were drawn from."""
+        """``num_iterations`` gradient steps on one set of rollouts; the first reuses the policy that drew them."""
         optimizer = self.optimizers()
         for iteration in range(self.grpo.num_iterations):
             if iteration:
@@ -277,7 +281,9 @@ class EvolutionModule(L.LightningModule):
         optimizer = torch.optim.AdamW(self.parameter_groups(), weight_decay=self.weight_decay)
         max_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
         if max_steps is None and self.lr_scheduler_type not in ("constant", "constant_with_warmup"):
-            raise ValueError(f"lr_scheduler_type {self.lr_scheduler_type!r} needs trainer.max_steps, to know where it ends")
+            raise ValueError(
+                f"lr_scheduler_type {self.lr_scheduler_type!r} needs trainer.max_steps, to know where it ends"
+            )
         scheduler = get_scheduler(self.lr_scheduler_type, optimizer, self.warmup_steps, max_steps)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
@@ -302,7 +308,9 @@ class EvolutionModule(L.LightningModule):
         self.log("val/evidence_found", result["evidence_found"].mean(), batch_size=len(batch), sync_dist=True)
         for kind in sorted({q.groups["kind"] for q in batch.questions if "kind" in q.groups}):
             chosen = torch.tensor([q.groups.get("kind") == kind for q in batch.questions])
-            self.log(f"val/accuracy_{kind}", result["correct"][chosen].mean(), batch_size=int(chosen.sum()), sync_dist=True)
+            self.log(
+                f"val/accuracy_{kind}", result["correct"][chosen].mean(), batch_size=int(chosen.sum()), sync_dist=True
+            )
 
     @torch.no_grad()
     def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[dict[str, Any]]:
@@ -311,7 +319,9 @@ class EvolutionModule(L.LightningModule):
         chosen = {
             "blind": blind,
             **{
-                name: s(batch.features, batch.mask, batch.timestamps_s, batch.queries).mode(self.num_frames).candidate_index
+                name: s(batch.features, batch.mask, batch.timestamps_s, batch.queries)
+                .mode(self.num_frames)
+                .candidate_index
                 for name, s in self.arms.items()
             },
             "oracle": oracle_selection(batch, self.num_frames).to(self.device),
@@ -360,7 +370,9 @@ class EvolutionModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint["state_dict"]
-        other = {n for n, p in self.named_parameters() if p.requires_grad and (n not in saved or saved[n].shape != p.shape)}
+        other = {
+            n for n, p in self.named_parameters() if p.requires_grad and (n not in saved or saved[n].shape != p.shape)
+        }
         if other:
             raise ValueError(f"this checkpoint is of another sampler: {sorted(other)} are missing or of another shape")
         if checkpoint.get("temperature") is not None:

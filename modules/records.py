@@ -39,7 +39,7 @@ class VideoQuestion:
     def __post_init__(self) -> None:
         if self.answer_index is not None and not 0 <= self.answer_index < len(self.options):
             raise ValueError(
-                f"question {self.sample_id}: answer_index {self.answer_index} is outside its {len(self.options)} options"
+                f"question {self.sample_id}: answer_index {self.answer_index} is not among its {len(self.options)} options"
             )
 
     @property
@@ -58,9 +58,20 @@ class Candidates:
     timestamps_s: Tensor
     """float64 (T,), presentation times from the first frame, increasing."""
     duration_s: float
+    sources: tuple[str, ...] = ()
+    """Files the frames come from, where they come from several (a needle among clips); else empty."""
+    source_index: Tensor | None = None
+    """int64 (T,), which of ``sources`` each frame is from; its ``frame_ids`` are positions in that file."""
 
     def __len__(self) -> int:
         return len(self.frame_ids)
+
+    def by_source(self, candidate_index: Tensor) -> list[tuple[str, Tensor]]:
+        """(file, positions within ``candidate_index``) for each file that some of these candidates (N,) come from."""
+        if self.source_index is None:
+            return [(self.video, torch.arange(len(candidate_index)))]
+        source = self.source_index[candidate_index]
+        return [(self.sources[int(s)], torch.nonzero(source == s).flatten()) for s in source.unique()]
 
 
 @dataclass(frozen=True)

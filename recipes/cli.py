@@ -37,10 +37,16 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         command.add_argument("recipe", nargs="?", help="a YAML file; `lightning ls` lists those that come with Kairos")
-        command.add_argument("-h", "--help", action="store_true", help="this text; after a recipe, the recipe's own keys")
-        command.add_argument("--overlay", action="append", default=[], metavar="FILE", help="more YAML, merged over the recipe")
+        command.add_argument(
+            "-h", "--help", action="store_true", help="this text; after a recipe, the recipe's own keys"
+        )
+        command.add_argument(
+            "--overlay", action="append", default=[], metavar="FILE", help="more YAML, merged over the recipe"
+        )
         if name == "run":
-            command.add_argument("--resume", metavar="last|DIR", help="go on with the newest run of this recipe, or one folder")
+            command.add_argument(
+                "--resume", metavar="last|DIR", help="go on with the newest run of this recipe, or one folder"
+            )
         command.set_defaults(parser=command)
     commands.add_parser("ls", help="list the recipes")
     return parser

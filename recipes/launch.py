@@ -39,9 +39,12 @@ class RecipeCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--name", type=str, default="run", help="of the run, and of its folder")
-        parser.add_argument("--stage", type=str | list[str], default="fit", help="fit, validate, test, predict, or a list")
+        parser.add_argument(
+            "--stage", type=str | list[str], default="fit", help="fit, validate, test, predict, or a list"
+        )
         parser.add_argument("--run_dir", type=str | None, default=None, help="folder of everything the run writes")
         parser.add_argument("--checkpoint", type=str | None, default=None, help="trained parts to start from")
+        parser.add_argument("--vars", type=dict | None, default=None, help="values used in several places as ${vars.x}")
         parser.add_argument("--shortcuts", type=dict[str, str] | None, default=None, help="short names of long keys")
 
     def before_instantiate_classes(self) -> None:
@@ -77,5 +80,7 @@ def launch(recipe: DictConfig, resume: str | None) -> None:
             # weights_only: a checkpoint is data; nothing in it is ever executed
             run(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True, **extra)
         except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{checkpoint} is refused: it is no checkpoint of plain data, and nothing else is loaded") from error
+            raise ValueError(
+                f"{checkpoint} is refused: it is no checkpoint of plain data, and nothing else is loaded"
+            ) from error
         checkpoint = None  # later stages go on with what is in memory

@@ -6,6 +6,7 @@ values against their annotations, and the checks that settings classes (frozen d
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import importlib
@@ -23,7 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recipes.runs import resolve_checkpoint
 
-TOP_LEVEL = ("name", "stage", "run_dir", "checkpoint", "shortcuts", "seed_everything", "trainer", "model", "data")
+TOP_LEVEL = (
+    "name", "stage", "run_dir", "checkpoint", "vars", "shortcuts", "seed_everything", "trainer", "model", "data",
+)  # fmt: skip
 MISSING = "???"
 NEW_RUN_DIR = "outputs/NEW"  # stands for a folder that the launcher will name
 STAGES = ("fit", "validate", "test", "predict")
@@ -46,15 +49,8 @@ def merge(files: list[str], overrides: list[str]) -> DictConfig:
     """
     merged = OmegaConf.create({"run_dir": NEW_RUN_DIR})
     for file in files:
-        if not Path(file).is_file():
-            raise RecipeError(file, [f"no such file{_suggest_file(file)}"])
-        try:
-            content = yaml.safe_load(Path(file).read_text())
-        except yaml.YAMLError as error:
-            raise RecipeError(file, [f"not YAML: {' '.join(str(error).split())}"]) from error
-        if not isinstance(content, dict):
-            raise RecipeError(file, ["a recipe is a mapping of keys to values"])
-        merged = OmegaConf.merge(merged, content)
+        for content in _with_bases(file):
+            merged = OmegaConf.merge(merged, content)
     for key, value in pairs(overrides):
         OmegaConf.update(merged, _as_init_args(merged, key), yaml.safe_load(value), force_add=True)
     return merged
@@ -70,6 +66,20 @@ def resolve(merged: DictConfig, source: str) -> dict[str, Any]:
         return OmegaConf.to_container(merged, resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         raise RecipeError(source, [str(error).splitlines()[0]]) from error
+
+
+def _with_bases(file: str) -> list[dict[str, Any]]:
+    """A recipe file after those it is based on: ``base: other.yaml``, beside it."""
+    if not Path(file).is_file():
+        raise RecipeError(file, [f"no such file{_suggest_file(file)}"])
+    try:
+        content = yaml.safe_load(Path(file).read_text())
+    except yaml.YAMLError as error:
+        raise RecipeError(file, [f"not YAML: {' '.join(str(error).split())}"]) from error
+    if not isinstance(content, dict):
+        raise RecipeError(file, ["a recipe is a mapping of keys to values"])
+    base = content.pop("base", None)
+    return [*(_with_bases(str(Path(file).parent / base)) if base else []), content]
 
 
 def _as_init_args(merged: Any, key: str) -> str:
@@ -103,9 +113,8 @@ def expand_shortcuts(files: list[str], overrides: list[str]) -> list[str]:
     """Replaces the short names that a recipe declares under ``shortcuts`` by the keys they stand for."""
     shortcuts: dict[str, str] = {}
     for file in files:
-        if Path(file).is_file():
-            content = yaml.safe_load(Path(file).read_text())
-            shortcuts |= (content or {}).get("shortcuts") or {} if isinstance(content, dict) else {}
+        for content in _with_bases(file):
+            shortcuts |= content.get("shortcuts") or {}
     return [word for key, value in pairs(overrides) for word in (f"--{shortcuts.get(key, key)}", value)]
 
 
@@ -151,7 +160,9 @@ def _check_class(key: str, node: Any, expected: type | None) -> list[str]:
         node = {"class_path": node}
     if not isinstance(node, dict) or "class_path" not in node:
         return [f"{key}: needs a class_path" + ("" if expected is None else f" of a {expected.__name__}")]
-    extra = [_unknown(f"{key}.{k}", k, ("class_path", "init_args")) for k in node if k not in ("class_path", "init_args")]
+    extra = [
+        _unknown(f"{key}.{k}", k, ("class_path", "init_args")) for k in node if k not in ("class_path", "init_args")
+    ]
     cls = _import(str(node["class_path"]))
     if isinstance(cls, str):
         return [*extra, f"{key}.class_path: {cls}"]
@@ -203,10 +214,8 @@ def _parameters(cls: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]
         own = inspect.signature(function).parameters.values()
         named = [p for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
         parameters = {p.name: p for p in named} | parameters
-        try:
+        with contextlib.suppress(NameError, TypeError):  # annotations only a type checker can read
             hints = get_type_hints(function) | hints
-        except (NameError, TypeError):
-            pass  # annotations only a type checker can read
         if not any(p.kind is p.VAR_KEYWORD for p in own):
             break
     return parameters, hints
@@ -220,7 +229,7 @@ def _check_value(key: str, value: Any, annotation: Any) -> list[str]:
 
 
 def _check_given(key: str, value: Any, annotation: Any) -> list[str]:
-    """A value against its annotation; nested classes and settings are looked into, all else is jsonargparse's to judge."""
+    """A value against its annotation: looks into nested classes and settings; the rest is jsonargparse's to judge."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         members = [a for a in arguments if a is not type(None)]

@@ -27,14 +27,14 @@ def real_clips() -> Path:
 
 
 @pytest.fixture(scope="session")
-def short_world():  # noqa: ANN201
+def short_world():
     from datamodules.haystack.world import World
 
     return World(seed=7, duration_s=100.0, event_duration_s=(2.0, 2.5))
 
 
 @pytest.fixture(scope="session")
-def short_video(short_world, tmp_path_factory) -> Path:  # noqa: ANN001
+def short_video(short_world, tmp_path_factory) -> Path:
     from datamodules.haystack.write import write_video
 
     path = tmp_path_factory.mktemp("videos") / "train-00000.mp4"
@@ -50,7 +50,7 @@ def sentences() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def blank_vlm(sentences, tmp_path_factory) -> Path:  # noqa: ANN001
+def blank_vlm(sentences, tmp_path_factory) -> Path:
     from modules.pretraining.blank import write_blank_vlm
 
     torch.manual_seed(0)
@@ -60,7 +60,7 @@ def blank_vlm(sentences, tmp_path_factory) -> Path:  # noqa: ANN001
 
 
 @pytest.fixture(scope="session")
-def blank_clip(sentences, tmp_path_factory) -> Path:  # noqa: ANN001
+def blank_clip(sentences, tmp_path_factory) -> Path:
     from modules.pretraining.blank import write_blank_clip
 
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class PoolExamples(ABC):
     """Draws batches from a pool."""
 
     def sentences(self) -> list[str]:
-        """Every sentence pattern of the world and every word, often enough for a tokenizer to merge each into one token."""
+        """Every sentence pattern and word of the world, often enough for a tokenizer to merge each word into one token."""
         words = [*SHAPES, *COLOURS, *GLYPHS, *DOTS, *DIRECTIONS, NOTHING, "letter", "dots", "box", "ball"]
         patterns = [
             "What is shown?", "What colour is the first shape?", "What colour is the last shape?",
@@ -46,14 +47,14 @@ class PoolExamples(ABC):
         return [*patterns, *words] * 50
 
     @abstractmethod
-    def batch(self, pool: FramePool, rng: np.random.Generator, size: int) -> dict[str, Any]:
-        """A batch of ``size`` examples."""
+    def batch(self, pool: FramePool, rng: np.random.Generator, size: int, number: int) -> dict[str, Any]:
+        """Batch ``number`` of ``size`` examples."""
 
 
 class FrameLabels(PoolExamples):
     """Frames with what they show as class indices; -100 where a label does not apply."""
 
-    def batch(self, pool: FramePool, rng: np.random.Generator, size: int) -> dict[str, Any]:
+    def batch(self, pool: FramePool, rng: np.random.Generator, size: int, number: int) -> dict[str, Any]:
         index = np.sort(rng.integers(0, len(pool.frames), size))
         labels = {name: [] for name in ("kind", "colour", "shape", "glyph", "dots", "partner")}
         where = []
@@ -83,7 +84,7 @@ class FrameTexts(PoolExamples):
     seen in a frame; they fit every frame with an event alike.
     """
 
-    def batch(self, pool: FramePool, rng: np.random.Generator, size: int) -> dict[str, Any]:
+    def batch(self, pool: FramePool, rng: np.random.Generator, size: int, number: int) -> dict[str, Any]:
         index = np.sort(rng.integers(0, len(pool.frames), size))
         events = [event_of(pool, int(i)) for i in index]
         texts = list(dict.fromkeys(self._text(e, rng) for e in events))
@@ -118,79 +119,100 @@ class FrameTexts(PoolExamples):
         )
 
 
-class FrameQuestions(PoolExamples):
-    """Questions with K frames of their video, as a sampler might choose them, and descriptions of such frames.
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One stretch of the answerer's lessons.
 
     Args:
-        captions_frac: share of examples that ask for a description.
+        num_batches: its length.
+        captions_frac: share of examples that ask for a description of every frame.
         evidence_frac: share of the questions whose every evidence event is among the frames; the others get frames at
             random, which teaches the model to stay undecided when it has not seen the answer.
         num_frames: fewest and most frames of an example.
+        kinds: relative weight of each kind of question.
     """
 
-    def __init__(
-        self,
-        *,
-        captions_frac: float = 0.15,
-        evidence_frac: float = 0.8,
-        num_frames: tuple[int, int] = (6, 10),
-    ) -> None:
-        self.captions_frac = captions_frac
-        self.evidence_frac = evidence_frac
-        self.num_frames = num_frames
+    num_batches: int
+    captions_frac: float
+    evidence_frac: float
+    num_frames: tuple[int, int]
+    kinds: dict[str, float]
+
+
+class FrameQuestions(PoolExamples):
+    """Questions with K frames of their video, as a sampler might choose them, and descriptions of such frames.
+
+    Lessons come in phases, because binding a name to the frame that shows it is what is hard: few frames and questions
+    that name one thing first (it clicks within 300 batches), then everything (mixed from the start, it did not click
+    within 1 000).
+
+    Args:
+        phases: in order; the last one goes on for ever, and validation uses it.
+    """
+
+    def __init__(self, *, phases: list[Phase]) -> None:
+        self.phases = phases
         self._questions: dict[int, list[VideoQuestion]] = {}
 
-    def batch(self, pool: FramePool, rng: np.random.Generator, size: int) -> dict[str, Any]:
-        num_frames = int(rng.integers(self.num_frames[0], self.num_frames[1] + 1))
+    def phase(self, number: int) -> Phase:
+        """The phase that a batch belongs to."""
+        for phase in self.phases:
+            number -= phase.num_batches
+            if number < 0:
+                return phase
+        return self.phases[-1]
+
+    def batch(self, pool: FramePool, rng: np.random.Generator, size: int, number: int) -> dict[str, Any]:
+        phase = self.phase(number)
+        num_frames = int(rng.integers(phase.num_frames[0], phase.num_frames[1] + 1))
         questions, answers, index = [], [], []
         for video in rng.integers(0, pool.num_videos, size):
-            question = self._question(pool, int(video), rng)
-            if rng.random() < self.captions_frac:
-                frames = self._frames(pool, int(video), question, num_frames, rng)
-                answers.append(" ".join(describe(event_of(pool, int(i))) for i in frames))
+            question = self._question(pool, int(video), phase, rng)
+            frames = self._frames(pool, int(video), question, num_frames, phase.evidence_frac, rng)
+            answer = question.answer
+            if rng.random() < phase.captions_frac:
+                answer = " ".join(describe(event_of(pool, int(i))) for i in frames)
                 question = VideoQuestion("haystack", "stream", "caption", "", question.duration_s, "What is shown?")
-            else:
-                frames = self._frames(pool, int(video), question, num_frames, rng)
-                assert question.answer is not None
-                answers.append(question.answer)
             questions.append(question)
+            answers.append(answer)
             index.append(frames)
         return {"questions": questions, "answers": answers, "index": torch.from_numpy(np.stack(index))}
 
-    def _question(self, pool: FramePool, video: int, rng: np.random.Generator) -> VideoQuestion:
+    def _question(self, pool: FramePool, video: int, phase: Phase, rng: np.random.Generator) -> VideoQuestion:
         if video not in self._questions:
-            plan = pool.plans[video]
             number = {"needle": 10, "begin": 1, "end": 1, "before": 2, "after": 2, "order": 6, "count": 2}
-            self._questions[video] = ask(plan, "stream", "", number, np.random.default_rng([pool.world.seed, 5, video]))
-        pool_of_kind: dict[str, list[VideoQuestion]] = {}
-        for question in self._questions[video]:
-            pool_of_kind.setdefault(question.groups["kind"], []).append(question)
-        kind = str(rng.choice(list(pool_of_kind), p=_kind_weights(list(pool_of_kind))))
-        return pool_of_kind[kind][rng.integers(len(pool_of_kind[kind]))]
+            seeded = np.random.default_rng([pool.world.seed, 5, video])
+            self._questions[video] = ask(pool.plans[video], "stream", "", number, seeded)
+        weights = np.array(list(phase.kinds.values()))
+        kind = rng.choice(list(phase.kinds), p=weights / weights.sum())
+        of_kind = [q for q in self._questions[video] if q.groups["kind"] == kind]
+        return of_kind[rng.integers(len(of_kind))]
 
     def _frames(
-        self, pool: FramePool, video: int, question: VideoQuestion, num_frames: int, rng: np.random.Generator
+        self,
+        pool: FramePool,
+        video: int,
+        question: VideoQuestion,
+        num_frames: int,
+        evidence_frac: float,
+        rng: np.random.Generator,
     ) -> np.ndarray:
         """Pool indices (K,) in order of time."""
         first, last = int(pool.first_frame[video]), int(pool.first_frame[video + 1])
         of_event = pool.event_index[first:last].numpy()
         evidence = [i for i, e in enumerate(pool.plans[video].events) if e.span_s in question.evidence_s]
         chosen: list[int] = []
-        if rng.random() < self.evidence_frac:
+        if rng.random() < evidence_frac:
             for i in evidence:
                 per_event = 2 if pool.plans[video].events[i].kind == "ball" else 1
                 chosen += list(rng.choice(np.flatnonzero(of_event == i), per_event, replace=False))
+            chosen = chosen[:num_frames]
         weight = np.where(of_event < 0, rng.choice([0.2, 1.0, 4.0]), 1.0)
         weight[np.isin(of_event, evidence)] *= rng.choice([1.0, 6.0])
         weight[chosen] = 0
         spare = num_frames - len(chosen)
         chosen += list(rng.choice(len(of_event), spare, replace=False, p=weight / weight.sum()))
         return first + np.sort(np.array(chosen, dtype=np.int64))
-
-
-def _kind_weights(kinds: list[str]) -> np.ndarray:
-    weights = np.array([{"needle": 2.0, "order": 1.5, "count": 1.5}.get(k, 1.0) for k in kinds])
-    return weights / weights.sum()
 
 
 def event_of(pool: FramePool, frame: int) -> Event | None:

@@ -12,17 +12,22 @@ from torch.utils.data import DataLoader, IterableDataset
 from datamodules.haystack.examples import PoolExamples
 from datamodules.haystack.pool import FramePool
 
+_AFTER_ALL_LESSONS = 10**9
+
 
 class _Stream(IterableDataset):
-    def __init__(self, pool: FramePool, examples: PoolExamples, size: int, num_batches: int, seed: int) -> None:
-        self.pool, self.examples, self.size, self.num_batches, self.seed = pool, examples, size, num_batches, seed
+    def __init__(
+        self, pool: FramePool, examples: PoolExamples, size: int, num_batches: int, seed: int, first: int = 0
+    ) -> None:
+        self.pool, self.examples, self.size, self.seed = pool, examples, size, seed
+        self.num_batches, self.first = num_batches, first
 
     def __len__(self) -> int:
         return self.num_batches
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for step in range(self.num_batches):
-            yield self.examples.batch(self.pool, np.random.default_rng([self.seed, step]), self.size)
+            yield self.examples.batch(self.pool, np.random.default_rng([self.seed, step]), self.size, self.first + step)
 
 
 class PoolDataModule(L.LightningDataModule):
@@ -51,15 +56,23 @@ class PoolDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.pool, self.val_pool, self.examples = pool, val_pool, examples
-        self.batch_size, self.num_batches, self.num_val_batches, self.seed = batch_size, num_batches, num_val_batches, seed
+        self.batch_size, self.num_batches, self.num_val_batches, self.seed = (
+            batch_size,
+            num_batches,
+            num_val_batches,
+            seed,
+        )
 
     def prepare_data(self) -> None:
         self.pool.build()
         self.val_pool.build()
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(_Stream(self.pool, self.examples, self.batch_size, self.num_batches, self.seed), batch_size=None)
+        return DataLoader(
+            _Stream(self.pool, self.examples, self.batch_size, self.num_batches, self.seed), batch_size=None
+        )
 
     def val_dataloader(self) -> DataLoader:
-        stream = _Stream(self.val_pool, self.examples, self.batch_size, self.num_val_batches, self.seed + 1)
+        stream = _Stream(self.val_pool, self.examples, self.batch_size, self.num_val_batches, self.seed + 1,
+                         _AFTER_ALL_LESSONS)  # fmt: skip
         return DataLoader(stream, batch_size=None)

@@ -91,7 +91,9 @@ class World:
 
     def __post_init__(self) -> None:
         if self.size_px % 2 or self.size_px < 32:
-            raise ValueError(f"size_px={self.size_px}: H.264 needs an even size, and 32 px is the least that is legible")
+            raise ValueError(
+                f"size_px={self.size_px}: H.264 needs an even size, and 32 px is the least that is legible"
+            )
         if not 0.25 <= self.fps <= 120:
             raise ValueError(f"fps={self.fps}: between 0.25 and 120")
         for name, (low, high) in {"event_duration_s": self.event_duration_s, "gap_s": self.gap_s}.items():
@@ -168,7 +170,9 @@ class World:
             for (kind, colour, label, role), seconds, rest in zip(group, length, gap, strict=True):
                 x, y = rng.uniform(0.36, 0.64, 2)
                 events.append(
-                    Event(kind, colour, label, now, now + seconds, role, float(x), float(y), float(rng.uniform(0.5, 0.62)))
+                    Event(
+                        kind, colour, label, now, now + seconds, role, float(x), float(y), float(rng.uniform(0.5, 0.62))
+                    )
                 )
                 now += seconds + rest
         return events

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from modules.encoders.base import ImageTextEncoder, weights_digest
+from modules.paths import ModelPath
 
 CODE_VERSION = 1
 _log = logging.getLogger(__name__)
@@ -28,8 +29,9 @@ class OpenCLIPEncoder(ImageTextEncoder):
         frames_per_forward: frames in one pass.
     """
 
-    def __init__(self, *, model: str, pretrained: str | None = None, frames_per_forward: int = 256) -> None:
+    def __init__(self, *, model: ModelPath, pretrained: str | None = None, frames_per_forward: int = 256) -> None:
         super().__init__()
+        model = str(ModelPath(model))
         self.name = model
         self.frames_per_forward = frames_per_forward
         self.model = open_clip.create_model(model, pretrained=pretrained).eval().requires_grad_(False)
@@ -63,5 +65,7 @@ class OpenCLIPEncoder(ImageTextEncoder):
         # a full row whose last token is not padding was cut (or fits exactly)
         full = int((ids[:, -1] != 0).sum())
         if full:
-            _log.warning("%d of %d questions fill the encoder's %d tokens and may be cut", full, len(texts), ids.shape[1])
+            _log.warning(
+                "%d of %d questions fill the encoder's %d tokens and may be cut", full, len(texts), ids.shape[1]
+            )
         return self.model.encode_text(ids.to(self.mean.device)).float()

@@ -7,7 +7,6 @@ of pixels. The family has no timestamps: they reach the model as a sentence of t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -17,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from modules.encoders.base import weights_digest
 from modules.mllms.base import MLLM, Generation, Row
+from modules.paths import ModelPath
 
 _LETTERS = "ABCDEFGH"
 _LETTER_INSTRUCTION = "Answer with the option's letter from the given choices directly."
@@ -38,7 +38,7 @@ class LlavaOnevision(MLLM):
     def __init__(
         self,
         *,
-        path: str,
+        path: ModelPath,
         answer_with: Literal["letter", "words"] = "letter",
         question_first: bool = False,
         timestamps: bool = False,
@@ -46,9 +46,7 @@ class LlavaOnevision(MLLM):
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     ) -> None:
         super().__init__()
-        if path.startswith((".", "/")) and not Path(path).is_dir():
-            raise ValueError(f"mllm path {path!r} is not a folder")
-        self.path = path
+        path = ModelPath(path)
         self.answer_with = answer_with
         self.question_first = question_first
         self.timestamps = timestamps
@@ -69,7 +67,8 @@ class LlavaOnevision(MLLM):
     @property
     def key(self) -> str:
         size = self.processor.video_processor.size
-        return f"llava-onevision-{weights_digest(self.model.model)}-{size['height']}x{size['width']}-tf{transformers.__version__}"
+        pixels = f"{size['height']}x{size['width']}"
+        return f"llava-onevision-{weights_digest(self.model.model)}-{pixels}-tf{transformers.__version__}"
 
     def pixel_values(self, frames: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) -> float (N, 3, S, S) as the family's video processor makes them."""
@@ -155,7 +154,7 @@ class LlavaOnevision(MLLM):
                 batch_first=True,
                 padding_value=-torch.inf,
             )
-        else:  # options of several tokens: every (row, option) is its own sequence, scored by its summed log-probability
+        else:  # options of several tokens: every (row, option) is a sequence, scored by its summed log-probability
             expanded = [row for row, options in zip(rows, option_ids, strict=True) for _ in options]
             answers = [torch.tensor(ids) for options in option_ids for ids in options]
             sums = self.log_probs(expanded, answers).sum(-1)

@@ -37,7 +37,10 @@ class AnswerPretraining(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule
-        self._tokens = {"train": self.mllm.encode_frames(data.pool.frames), "val": self.mllm.encode_frames(data.val_pool.frames)}
+        self._tokens = {
+            "train": self.mllm.encode_frames(data.pool.frames),
+            "val": self.mllm.encode_frames(data.val_pool.frames),
+        }
 
     def _rows(self, batch: dict[str, Any], stage: str) -> list[Row]:
         tokens = self._tokens[stage]
@@ -57,7 +60,9 @@ class AnswerPretraining(L.LightningModule):
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def transfer_batch_to_device(self, batch: dict[str, Any], device: torch.device, dataloader_idx: int) -> dict[str, Any]:
+    def transfer_batch_to_device(
+        self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
+    ) -> dict[str, Any]:
         return {**batch, "index": batch["index"].to(device)}  # the questions stay on the host
 
     def on_validation_epoch_start(self) -> None:

@@ -52,7 +52,9 @@ def blank_tokenizer(sentences: list[str], vocab_size: int = 512) -> PreTrainedTo
 def write_blank_vlm(folder: Path, sentences: list[str], *, image_size: int = 64, width: int = 128) -> None:
     """Writes a LLaVA-OneVision with its processor: siglip vision depth 3, qwen2 text depth 4, 4 tokens a frame."""
     tokenizer = blank_tokenizer(sentences)
-    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in ("<|endoftext|>", "<|im_end|>", "<image>", "<video>")}
+    ids = {
+        name: tokenizer.convert_tokens_to_ids(name) for name in ("<|endoftext|>", "<|im_end|>", "<image>", "<video>")
+    }
     config = transformers.LlavaOnevisionConfig(
         vision_config={
             "model_type": "siglip_vision_model",

@@ -56,8 +56,8 @@ class ContrastivePretraining(L.LightningModule):
         loss = (per_text + per_frame) / 2 + self.text_repulsion * repulsion
         hit = matches.gather(1, logits.argmax(1, keepdim=True)).mean()
         stage = "train" if self.training else "val"
-        self.log_dict({f"{stage}/loss": loss, f"{stage}/text_to_frame": hit, f"{stage}/repulsion": repulsion}, prog_bar=True,
-                      batch_size=len(image))  # fmt: skip
+        metrics = {"loss": loss, "text_to_frame": hit, "repulsion": repulsion}
+        self.log_dict({f"{stage}/{k}": v for k, v in metrics.items()}, prog_bar=True, batch_size=len(image))
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

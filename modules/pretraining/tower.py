@@ -1,8 +1,8 @@
 """First stage of the small answerer: its vision tower learns to name what a frame shows.
 
-Every pooled token of a frame is classified on its own, and the class weights of shapes, colours, letters and numbers are
-the language model's own word embeddings. So the language model later reads tokens that carry the whole frame and already
-lie near the words for it; what is left for it to learn is to compare and to count.
+Every pooled token of a frame is classified on its own, and the class weights of shapes, colours, letters and numbers
+are the language model's own word embeddings. So the language model later reads tokens that carry the whole frame and
+already lie near the words for it; what is left for it to learn is to compare and to count.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class Accuracy(Reward):
     """Right or wrong, by the most probable option or by the parsed text.
 
     Args:
-        by: ``options`` takes the option of greatest log-probability; ``text`` parses the generated answer. An answer that parses
-            to nothing is wrong.
+        by: ``options`` takes the option of greatest log-probability; ``text`` parses the generated answer, and one that
+            parses to nothing is wrong.
     """
 
     name = "accuracy"

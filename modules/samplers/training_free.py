@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from modules.policies import PlackettLuce
-from modules.samplers.base import FrameSampler
 from modules.records import Selection
+from modules.samplers.base import FrameSampler
 
 
 class _EvenSpread(PlackettLuce):
@@ -17,7 +17,9 @@ class _EvenSpread(PlackettLuce):
         num_candidates = self.mask.sum(1, keepdim=True)
         # the middles of K equal stretches: no frame twice as long as K <= T, and no bias to either end
         middles = (torch.arange(num_frames, device=self.mask.device)[None] + 0.5) * num_candidates / num_frames
-        index = torch.where(num_candidates >= num_frames, middles.long(), torch.arange(num_frames, device=self.mask.device))
+        index = torch.where(
+            num_candidates >= num_frames, middles.long(), torch.arange(num_frames, device=self.mask.device)
+        )
         index = index.masked_fill(index >= num_candidates, -1)[:, None]
         return Selection(index, self.log_prob(index))
 

@@ -5,7 +5,7 @@ attention over frames with a code of normalised time, an MLP and a residual.
 
 Differences:
 
-- attention is banded: for each frame only its window's keys are touched, in chunks, so memory is linear in T
+- attention is banded: for each frame only its window's keys are touched, and long videos go in chunks
   (official code: dense T x T, 79 GiB at T = 32 550);
 - float32 throughout the scores (official code: bfloat16, about 80 distinct values at T = 3 600);
 - the output projection ``ffn_o``, which the official code keeps but never uses, is left out. `load_official` accepts
@@ -20,6 +20,7 @@ from collections.abc import Mapping
 import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from modules.policies import PlackettLuce
 from modules.samplers.base import FrameSampler
@@ -36,54 +37,60 @@ _UNUSED = "temporal.ffn_o"
 _FRAMES_PER_CHUNK = 2048
 
 
-def time_code(num_frames: Tensor, length: int, width: int) -> Tensor:
-    """Sinusoids of normalised time p = t / T in [0, 1).
+def time_code(num_frames: Tensor, start: int, stop: int, width: int) -> Tensor:
+    """Sinusoids of normalised time p = t / T in [0, 1), for frames start..stop.
 
     Channel 2i is sin(p w_i), channel 2i + 1 is cos(p w_i), w_i = 10000^(-2i / D). The norm is sqrt(D / 2) for every t.
 
     Args:
         num_frames: int (B,), real candidates T of each question.
-        length: padded length.
+        start, stop: which frames.
         width: D, even.
 
     Returns:
-        float32 (B, length, D).
+        float32 (B, stop - start, D).
     """
-    position = torch.arange(length, device=num_frames.device)[None] / num_frames[:, None].float()
+    position = torch.arange(start, stop, device=num_frames.device)[None] / num_frames[:, None].float()
     rate = torch.exp(torch.arange(0, width, 2, device=num_frames.device).float() * (-math.log(10000.0) / width))
     angle = position[..., None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
 
 
-def window_attention(query: Tensor, key: Tensor, value: Tensor, num_frames: Tensor, window: int) -> Tensor:
+def window_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_frames: Tensor,
+    window: int,
+    *,
+    first_query: int = 0,
+    first_key: int = 0,
+) -> Tensor:
     """Softmax attention of frame j over frames j - w//2 ... j - w//2 + w - 1 of its own video.
 
     For w = 12: six past, itself, five future (paper: centred; official code and here: asymmetric). Scale 1/sqrt(d).
 
     Args:
-        query, key, value: (B, H, T, d).
-        num_frames: int (B,), keys at and beyond it are padding.
+        query: (B, H, t, d) of frames first_query, first_query + 1, ...
+        key, value: (B, H, s, d) of frames first_key, first_key + 1, ...; they cover the windows as far as frames exist.
+        num_frames: int (B,), frames at and beyond it are padding.
         window: w.
 
     Returns:
-        (B, H, T, d).
+        (B, H, t, d).
     """
     length, before = query.shape[2], window // 2
-    offset = torch.arange(window, device=query.device) - before
-    outputs = []
-    for start in range(0, length, _FRAMES_PER_CHUNK):
-        stop = min(start + _FRAMES_PER_CHUNK, length)
-        low, high = max(start - before, 0), min(stop - before + window - 1, length)
-        neighbour = torch.arange(start, stop, device=query.device)[:, None] + offset  # (t, w)
-        inside = (neighbour >= 0) & (neighbour[None] < num_frames[:, None, None])  # (B, t, w)
-        pad = (0, 0, low - (start - before), (stop - before + window - 1) - high)
-        keys = nn.functional.pad(key[:, :, low:high], pad).unfold(2, window, 1)  # (B, H, t, d, w), a view
-        values = nn.functional.pad(value[:, :, low:high], pad).unfold(2, window, 1)
-        logits = torch.einsum("bhtd,bhtdw->bhtw", query[:, :, start:stop], keys) / math.sqrt(query.shape[-1])
-        # rows of padding frames may have no key at all; a finite fill keeps them from becoming NaN
-        weights = logits.masked_fill(~inside[:, None], -1e6).softmax(-1)
-        outputs.append(torch.einsum("bhtw,bhtdw->bhtd", weights, values))
-    return torch.cat(outputs, dim=2)
+    frame = torch.arange(first_query, first_query + length, device=query.device)
+    neighbour = frame[:, None] + torch.arange(window, device=query.device) - before  # (t, w)
+    inside = (neighbour >= 0) & (neighbour[None] < num_frames[:, None, None])  # (B, t, w)
+    left = first_key - (first_query - before)
+    pad = (0, 0, left, length + window - 1 - left - key.shape[2])
+    keys = nn.functional.pad(key, pad).unfold(2, window, 1)  # (B, H, t, d, w), a view
+    values = nn.functional.pad(value, pad).unfold(2, window, 1)
+    logits = torch.einsum("bhtd,bhtdw->bhtw", query, keys) / math.sqrt(query.shape[-1])
+    # rows of padding frames may have no key at all; a finite fill keeps them from becoming NaN
+    weights = logits.masked_fill(~inside[:, None], -1e6).softmax(-1)
+    return torch.einsum("bhtw,bhtdw->bhtd", weights, values)
 
 
 class TSPOSampler(FrameSampler):
@@ -129,24 +136,49 @@ class TSPOSampler(FrameSampler):
             raise ValueError(f"features have width {features.shape[-1]}, the sampler was built for dim={self.dim}")
         with torch.autocast(features.device.type, enabled=False):
             features, queries = features.float(), queries.float()
-            events = self.events(features, mask.sum(1))
-            # mean over queries; the two cosines guard their denominators as the official code does
             text = queries / queries.norm(dim=-1, keepdim=True)
-            score = events.new_zeros(mask.shape)
-            for vectors, eps in ((events, 1e-6), (features, 1e-8)):
-                dot = torch.einsum("btd,bqd->btq", vectors, text).mean(-1)
-                score = score + dot / (vectors.norm(dim=-1) + eps)
+            starts = range(0, features.shape[1], _FRAMES_PER_CHUNK)
+            # a long video is scored piece by piece, and its pieces are computed again in the backward pass, so that what
+            # is alive at a time does not grow with T
+            again = len(starts) > 1 and torch.is_grad_enabled()
+            parts = [
+                checkpoint(self._score_chunk, features, mask, text, start, use_reentrant=False)
+                if again
+                else self._score_chunk(features, mask, text, start)
+                for start in starts
+            ]
+        return torch.cat(parts, dim=1)
+
+    def _score_chunk(self, features: Tensor, mask: Tensor, text: Tensor, start: int) -> Tensor:
+        """Scores (B, t) of the frames from ``start`` on, one chunk of them: mean over queries of the two cosines."""
+        stop = min(start + _FRAMES_PER_CHUNK, features.shape[1])
+        frames = features[:, start:stop]
+        score = frames.new_zeros(frames.shape[:2])
+        # the two cosines guard their denominators as the official code does
+        for vectors, eps in ((self._events(features, mask.sum(1), start, stop), 1e-6), (frames, 1e-8)):
+            dot = torch.einsum("btd,bqd->btq", vectors, text).mean(-1)
+            score = score + dot / (vectors.norm(dim=-1) + eps)
         return score
 
-    def events(self, features: Tensor, num_frames: Tensor) -> Tensor:
-        """Event vectors float32 (B, T, D): MLP of the window's context, plus the frame itself."""
-        coded = features + time_code(num_frames, features.shape[1], self.dim)
+    def _events(self, features: Tensor, num_frames: Tensor, start: int, stop: int) -> Tensor:
+        """Event vectors float32 (B, t, D) of frames start..stop: MLP of the window's context, plus the frame itself."""
+        before = self.window // 2
+        low, high = max(start - before, 0), min(stop - before + self.window - 1, features.shape[1])
+        coded = features[:, low:high] + time_code(num_frames, low, high, self.dim)
 
-        def heads(projection: nn.Linear) -> Tensor:
-            return projection(coded).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        def heads(projection: nn.Linear, frames: Tensor) -> Tensor:
+            return projection(frames).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-        context = window_attention(heads(self.query), heads(self.key), heads(self.value), num_frames, self.window)
-        return self.mlp(context.transpose(1, 2).flatten(-2)) + features
+        context = window_attention(
+            heads(self.query, coded[:, start - low : stop - low]),
+            heads(self.key, coded),
+            heads(self.value, coded),
+            num_frames,
+            self.window,
+            first_query=start,
+            first_key=low,
+        )
+        return self.mlp(context.transpose(1, 2).flatten(-2)) + features[:, start:stop]
 
     def load_official(self, state: Mapping[str, Tensor]) -> None:
         """Loads the official selector's 12 tensors, under either prefix or none; other keys are ignored.

@@ -1,4 +1,4 @@
-"""Plackett-Luce: it is a distribution, its gradient is right, its samples follow it, and the official stand-in does not."""
+"""Plackett-Luce: it is a distribution, its gradient is right, samples follow it; the official stand-in is biased."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def trl_loss(config: GRPO, log_probs, old, reference, advantages, mask, entropie
     return trainer.GRPOTrainer._compute_loss(stand_in, None, inputs)
 
 
-def tensors(seed: int = 0):  # noqa: ANN201
+def tensors(seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
     log_probs = -torch.rand(N, L, generator=generator) * 3
     old = log_probs + 0.4 * torch.randn(N, L, generator=generator)
@@ -81,7 +81,11 @@ def test_a_mutation_is_caught(mutate: str) -> None:
     config = GRPO(loss_type="grpo")
     log_probs, old, reference, advantages, mask = tensors()
     theirs = trl_loss(config, log_probs, old, reference, advantages, mask, torch.zeros(N, L))
-    changed = {"sign": (old, -advantages, mask), "mask": (old, advantages, torch.ones_like(mask)), "old": (log_probs, advantages, mask)}
+    changed = {
+        "sign": (old, -advantages, mask),
+        "mask": (old, advantages, torch.ones_like(mask)),
+        "old": (log_probs, advantages, mask),
+    }
     other = grpo_loss(config, log_probs, changed[mutate][0], changed[mutate][1], changed[mutate][2]).loss
     assert not torch.allclose(other, theirs)
 
@@ -101,5 +105,7 @@ def test_advantages_equal_trl(scale: str) -> None:
 
     rewards = torch.rand(4, 8)
     mean = rewards.mean(1, keepdim=True)
-    std = {"group": nanstd(rewards, dim=1)[:, None] + 1e-4, "batch": nanstd(rewards) + 1e-4, "none": torch.ones(())}[scale]
+    std = {"group": nanstd(rewards, dim=1)[:, None] + 1e-4, "batch": nanstd(rewards) + 1e-4, "none": torch.ones(())}[
+        scale
+    ]
     torch.testing.assert_close(group_advantages(rewards, scale), (rewards - mean) / std)

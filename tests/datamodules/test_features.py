@@ -1,0 +1,67 @@
+"""The feature store: what is saved is what is loaded; anything else is refused and can be made again."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules.features import Entry, FeatureStore
+from modules.records import Candidates
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> str:
+    path = tmp_path / "v.mp4"
+    path.write_bytes(b"frames")
+    return str(path)
+
+
+def entry(video: str) -> Entry:
+    times = torch.arange(5, dtype=torch.float64)
+    return Entry(Candidates(video, torch.arange(5) * 25, times, 5.0), torch.randn(5, 8).half())
+
+
+def test_round_trip(tmp_path: Path, video: str) -> None:
+    store, saved = FeatureStore(tmp_path / "s", "fps=1"), entry(video)
+    assert not store.has(video, "clip")
+    store.save(video, "clip", saved)
+    assert store.has(video, "clip")
+    loaded = store.load(video, "clip")
+    assert torch.equal(loaded.features, saved.features)
+    assert torch.equal(loaded.candidates.frame_ids, saved.candidates.frame_ids)
+    assert loaded.candidates.duration_s == 5.0
+    assert not list((tmp_path / "s").rglob("*.partial"))
+
+
+def test_key_grid_and_video_are_part_of_the_name(tmp_path: Path, video: str) -> None:
+    store = FeatureStore(tmp_path, "fps=1")
+    store.save(video, "clip", entry(video))
+    assert not store.has(video, "other")
+    assert not FeatureStore(tmp_path, "fps=2").has(video, "clip")
+    Path(video).write_bytes(b"other frames")
+    assert not store.has(video, "clip")
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "pickle", "other key"])
+def test_damaged_entries_are_refused_and_made_again(tmp_path: Path, video: str, damage: str) -> None:
+    store = FeatureStore(tmp_path, "fps=1")
+    store.save(video, "clip", entry(video))
+    path = store.path(video, "clip")
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[-1] ^= 0xFF
+    elif damage == "cut":
+        content = content[:-10]
+    elif damage == "pickle":
+        content = bytearray(pickle.dumps({"features": [1, 2]}))
+    else:
+        content = bytearray(bytes(content).replace(b'"key":"clip"', b'"key":"slip"'))
+    path.write_bytes(bytes(content))
+    assert not store.has(video, "clip")
+    with pytest.raises(KeyError, match="no features"):
+        store.load(video, "clip")
+    store.save(video, "clip", entry(video))
+    assert store.has(video, "clip")

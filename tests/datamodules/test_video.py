@@ -1,0 +1,200 @@
+"""Decoding: real awkward clips, written clips, lying and broken files (the failure table's rows about video)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from datamodules import video
+from datamodules.video import BadVideoError, DecodeWorker, ReadRequest, candidate_grid, probe, read_frames, read_many
+
+
+def write(path: Path, times_ms: list[int], size: int = 64) -> Path:
+    """Frame n is a grey of value 20 + 5 n, shown from times_ms[n] on."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width = stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for n, t in enumerate(times_ms):
+            frame = av.VideoFrame.from_ndarray(np.full((size, size, 3), 20 + 5 * n, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = t, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def grey(frames: np.ndarray) -> list[int]:
+    """Which frame each picture is, by its grey."""
+    return [round((float(f.mean()) - 20) / 5) for f in frames]
+
+
+def read(path: Path, frame_ids: list[int], **kwargs: int) -> np.ndarray:
+    return np.concatenate(list(read_frames(probe(str(path)), np.array(frame_ids), **kwargs)))
+
+
+def test_grid_is_exact_for_variable_frame_rates(tmp_path: Path) -> None:
+    path = write(tmp_path / "vfr.mp4", [0, 100, 200, 900, 2050, 2100, 2150, 5000, 5500])
+    info = probe(str(path))
+    assert info.num_frames == 9
+    np.testing.assert_allclose(info.timestamps_s, [0, 0.1, 0.2, 0.9, 2.05, 2.1, 2.15, 5.0, 5.5], atol=1e-3)
+    grid = candidate_grid(info, fps=1.0)
+    # on display at 0, 1, 2, 3, 4, 5, 6 s; a frame that is on for several seconds is one candidate
+    assert grid.tolist() == [0, 3, 6, 7, 8]
+    assert grey(read(path, grid.tolist())) == [0, 3, 6, 7, 8]
+
+
+def test_grid_can_be_capped_and_finer_than_the_video() -> None:
+    info = video.VideoInfo("x", 0, np.arange(100) / 10, 64, 64, 0, 100)
+    assert candidate_grid(info, 1.0).tolist() == list(range(0, 100, 10))
+    assert len(candidate_grid(info, 1.0, max_candidates=4)) == 4
+    assert candidate_grid(info, 50.0).tolist() == list(range(100))
+    assert candidate_grid(video.VideoInfo("x", 0, np.zeros(1), 64, 64, 0, 1)).tolist() == [0]
+
+
+@pytest.mark.parametrize("order", [[0], [1, 5, 9], list(range(10))])
+def test_decord_and_pyav_agree(tmp_path: Path, order: list[int]) -> None:
+    path = write(tmp_path / "a.mp4", [40 * n for n in range(10)])
+    info = probe(str(path))
+    ours = read(path, order)
+    pyav = np.concatenate(list(video._read_pyav(info, np.array(order), 64, 64)))
+    assert grey(ours) == order
+    assert np.abs(ours.astype(int) - pyav.astype(int)).max() <= 2
+
+
+def test_frames_shrink_while_converting(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "a.mp4", [0, 40]), [0, 1], short_side_px=32).shape == (2, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "stream", "size"),
+    [
+        ("nasa_13013.mp4", 390, 3, (270, 480)),
+        ("av1_video.mkv", 125, 0, (360, 640)),
+        ("h265_video.mp4", 10, 0, (128, 128)),
+        ("h264_10bits.mp4", 30, 0, (200, 200)),
+        ("video_90.mov", 3, 0, (568, 320)),
+    ],
+)
+def test_real_clips(real_clips: Path, name: str, frames: int, stream: int, size: tuple[int, int]) -> None:
+    info = probe(str(real_clips / name))
+    assert (info.num_frames, info.stream_index) == (frames, stream)
+    last = np.concatenate(list(read_frames(info, np.array([0, frames - 1]))))
+    assert last.shape == (2, *size, 3)
+    pyav = np.concatenate(list(video._read_pyav(info, np.array([0, frames - 1]), *_unturned(info))))
+    assert np.abs(last.astype(int) - pyav.astype(int)).mean() < 4
+
+
+def _unturned(info: video.VideoInfo) -> tuple[int, int]:
+    return info.width, info.height
+
+
+def test_rotated_clip_stands_upright_as_decord_shows_it(real_clips: Path) -> None:
+    decord = pytest.importorskip("decord")
+    path = str(real_clips / "video_90.mov")
+    theirs = decord.VideoReader(path)[0].asnumpy()
+    ours = next(read_frames(probe(path), np.array([0])))[0]
+    assert np.abs(ours.astype(int) - theirs.astype(int)).mean() < 2
+
+
+# ---- bad input ----
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(BadVideoError, match="no such file"):
+        probe(str(tmp_path / "none.mp4"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video at all" * 50])
+def test_no_video(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.mp4"
+    path.write_bytes(content)
+    with pytest.raises(BadVideoError, match=r"cannot read video .*bad.mp4"):
+        probe(str(path))
+
+
+def test_no_video_stream(tmp_path: Path) -> None:
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(BadVideoError, match="no video stream"):
+        probe(str(path))
+
+
+def test_no_frames(tmp_path: Path) -> None:
+    path = tmp_path / "empty.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        container.start_encoding()
+    with pytest.raises(BadVideoError):
+        probe(str(path))
+
+
+def test_truncated_file_yields_what_is_there_or_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "whole.mkv", [40 * n for n in range(200)])
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    info = probe(str(cut))
+    assert 10 < info.num_frames < 200
+    frames = np.concatenate(list(read_frames(info, np.arange(0, info.num_frames - 5, 5))))
+    assert grey(frames[:10]) == list(range(0, 50, 5))
+
+
+def test_mp4_without_its_index_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "whole.mp4", [40 * n for n in range(50)])
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(BadVideoError):
+        probe(str(cut))
+
+
+def test_lying_header_is_not_given_to_decord(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", [40 * n for n in range(10)])
+    info = probe(str(path))
+    lying = video.VideoInfo(**{**vars(info), "header_num_frames": 500})
+    assert video._open_decord(lying, 64, 64) is None
+    assert grey(np.concatenate(list(read_frames(lying, np.array([9]))))) == [9]
+
+
+# ---- workers ----
+
+
+def test_worker_reads_refuses_and_goes_on(tmp_path: Path) -> None:
+    good = write(tmp_path / "good.mp4", [40 * n for n in range(150)])
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"x" * 100)
+    requests = [ReadRequest(str(p), fps=25.0) for p in (good, bad, good)]
+    results = [result for _, result in read_many(requests, num_workers=2)]
+    assert isinstance(results[1], BadVideoError)
+    for n in (0, 2):
+        info, frame_ids, frames = results[n]
+        assert info.num_frames == len(frame_ids) == len(frames) == 150
+
+
+def _hang(connection) -> None:
+    import time
+
+    connection.recv()
+    time.sleep(600)
+
+
+def test_worker_that_hangs_is_given_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = write(tmp_path / "good.mp4", [0, 40])
+    worker = DecodeWorker(timeout_s=1.0)
+    monkeypatch.setattr(video, "_serve", _hang)
+    with pytest.raises(BadVideoError, match="no frame for 1 s"):
+        worker.read(ReadRequest(str(good)))
+    monkeypatch.undo()
+    worker.timeout_s = 30.0
+    assert worker.read(ReadRequest(str(good)))[0].num_frames == 2
+    worker.stop()

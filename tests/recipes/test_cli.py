@@ -1,0 +1,131 @@
+"""The launcher as a user meets it: messages, exit codes, help; and that every recipe passes `check`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipes.cli import check
+from recipes.guard import ROOT, shadowed
+from recipes.recipe import RecipeError, header
+
+RECIPES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "recipes").rglob("*.yaml"))
+RUNNABLE = [r for r in RECIPES if "overlays" not in r]
+OVERLAYS = [r for r in RECIPES if "overlays" in r]
+ASK = ["--video", "v.mp4", "--question", "What?", "--checkpoint", "null"]
+
+
+@pytest.fixture(autouse=True)
+def _in_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def lightning(*words: str, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "recipes", *words], capture_output=True, text=True, cwd=ROOT, timeout=120,
+        env={**os.environ, **env},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", RUNNABLE)
+def test_every_recipe_passes_check(recipe: str) -> None:
+    check(recipe, [], ASK if recipe.endswith("ask.yaml") else [])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_overlay_passes_check(overlay: str) -> None:
+    check("recipes/tspo.yaml", [overlay], [])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_opens_with_what_it_is_and_its_command(recipe: str) -> None:
+    assert "lightning run" in "\n".join(header(recipe))
+
+
+def mistakes(*overrides: str, recipe: str = "recipes/tspo.yaml") -> list[str]:
+    with pytest.raises(RecipeError) as error:
+        check(recipe, [], list(overrides))
+    return error.value.mistakes
+
+
+def test_every_mistake_at_once() -> None:
+    found = mistakes(
+        "--model.num_frame", "4", "--model.grpo.epsilon", "2.0", "--data.batch_size", "many",
+        "--model.sampler.class_path", "modules.samplers.tspo.TSPOSamplr", "--stage", "fitt", "--trainer.max_stepz", "3",
+        "--data.world.size_px", "63",
+    )  # fmt: skip
+    text = "\n".join(found)
+    assert "model.init_args.num_frame: no such key; did you mean 'num_frames'?" in text
+    assert "did you mean 'TSPOSampler'" in text
+    assert "'fitt' is none of fit, validate, test, predict" in text
+    assert "trainer.max_stepz: no such key; did you mean 'max_steps'?" in text
+    assert "data.init_args.batch_size: 'many'" in text
+    assert "epsilon=2.0: between 0 and 1" in text
+    assert "size_px=63" in text
+    assert len(found) == 7
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--model.rewards", "[modules.rewards.accuracy.Acuracy]"], "did you mean 'Accuracy'"),
+        (["--model.num_frames", "0"], "num_frames: 0"),
+        (["--model.learning_rate", "-1"], "learning_rate: -1"),
+        (["--model.evolve", "both"], "evolve: 'both'"),
+        (["--data.encoder.class_path", "modules.samplers.tspo.TSPOSampler"], "is not a ImageTextEncoder"),
+        (["--modle", "x"], "modle: no such key; did you mean 'model'?"),
+        (["--checkpoint", "nowhere.ckpt"], "no such file: nowhere.ckpt"),
+        (["--model.mllm.path", "recipes/haystack/weights/nothing"], "path"),
+        (["--data.seed", "${no_such_key}"], "no_such_key"),
+    ],
+)
+def test_one_mistake(overrides: list[str], message: str) -> None:
+    assert any(message in m for m in mistakes(*overrides)), mistakes(*overrides)
+
+
+def test_overrides_reach_through_interpolations_and_leave_init_args_out() -> None:
+    merged = check("recipes/tspo.yaml", [], ["--seed_everything", "5", "--model.num_frames=3"])
+    assert merged.model.init_args.seed == merged.data.init_args.seed == 5
+    assert merged.model.init_args.num_frames == 3
+
+
+def test_missing_values_of_ask_are_named() -> None:
+    found = mistakes("--checkpoint", "null", recipe="recipes/ask.yaml")
+    assert found == ["data.init_args.video: needs a value", "data.init_args.question: needs a value"]
+
+
+@pytest.mark.slow
+def test_messages_and_exit_codes_of_the_real_command() -> None:
+    wrong = lightning("run", "recipes/tspo.yml")
+    assert wrong.returncode == 1
+    assert "did you mean recipes/tspo.yaml?" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    listing = lightning("ls")
+    assert listing.returncode == 0
+    assert all(recipe in listing.stdout for recipe in RECIPES)
+    assert "lightning run recipes/tspo.yaml" in lightning("--help").stdout
+    described = lightning("run", "recipes/ask.yaml", "--help").stdout
+    assert "--video" in described
+    assert "--model.num_frames 8" in described
+    assert lightning("check", "recipes/tspo.yaml").stdout.strip() == "recipes/tspo.yaml: no mistakes found"
+
+
+@pytest.mark.slow
+def test_a_foreign_package_of_the_same_name_is_named(tmp_path: Path) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "__init__.py").touch()
+    assert shadowed() == []
+    result = lightning("ls", PYTHONPATH=str(tmp_path))
+    # the working directory comes first with -m; the console script has only PYTHONPATH before the project
+    script = Path(sys.executable).parent / "lightning"
+    if script.is_file():
+        result = subprocess.run(
+            [str(script), "ls"], capture_output=True, text=True, cwd=tmp_path, timeout=60,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        )  # fmt: skip
+        assert result.returncode == 1
+        assert str(tmp_path / "modules") in result.stderr

@@ -1,0 +1,181 @@
+"""Recipes really run, in real subprocesses: two steps each, a kill in the middle, two processes, a question."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recipes.guard import ROOT
+
+pytestmark = pytest.mark.slow
+SMOKE = ["--overlay", str(ROOT / "recipes/overlays/smoke.yaml")]
+WEIGHTS = [
+    "--data.encoder.model", f"local-dir:{ROOT}/recipes/haystack/weights/clip",
+    "--model.mllm.path", f"{ROOT}/recipes/haystack/weights/vlm",
+]  # fmt: skip
+
+
+def start(cwd: Path, *words: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "recipes", *words], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}, start_new_session=True,
+    )  # fmt: skip
+
+
+def run(cwd: Path, *words: str, timeout: int = 300) -> str:
+    process = start(cwd, *words)
+    output, _ = process.communicate(timeout=timeout)
+    assert process.returncode == 0, output[-4000:]
+    return output
+
+
+def summary(run_dir: Path) -> list[dict]:
+    return json.loads((run_dir / "test_summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """A folder with the short videos written and encoded and one finished run."""
+    cwd = tmp_path_factory.mktemp("work")
+    output = run(cwd, "run", str(ROOT / "recipes/tspo.yaml"), *SMOKE, *WEIGHTS)
+    (cwd / "output.txt").write_text(output)
+    return cwd
+
+
+def test_tspo_end_to_end(workplace: Path) -> None:
+    output = (workplace / "output.txt").read_text()
+    for word in (
+        "uniform",
+        "CLIP top-k",
+        "before",
+        "after",
+        "oracle",
+        "needle",
+        "count",
+        "checkpoint",
+        "mlflow ui",
+        "next",
+    ):
+        assert word in output, word
+    (run_dir,) = (workplace / "outputs/tspo").iterdir()
+    assert list((run_dir / "images").glob("*.png"))
+    assert (run_dir / "learning_curve.png").is_file()
+    assert (run_dir / "checkpoints/last.ckpt").stat().st_size < 500_000
+    assert "evolve: sampler" in (run_dir / "recipe.yaml").read_text()
+    assert "torch" in json.loads((run_dir / "environment.json").read_text())
+    with sqlite3.connect(workplace / "outputs/mlflow.db") as db:
+        names = {name for (name,) in db.execute("select distinct key from metrics")}
+        tags = dict(db.execute("select key, value from tags"))
+    assert {
+        "reward/total", "reward/probability", "reward/accuracy", "reward/zero_std_frac", "policy/entropy_nats",
+        "policy/effective_frames", "time/sample_s", "time/answer_s", "time/update_s", "test/accuracy_after",
+    } <= names  # fmt: skip
+    assert "kairos.git_commit" in tags
+    assert list((workplace / "outputs/mlflow_artifacts").rglob("recipe.yaml"))
+    assert list((workplace / "outputs/mlflow_artifacts").rglob("step_*.png"))
+
+
+def test_official_recipe_takes_two_steps(workplace: Path) -> None:
+    run(workplace, "run", str(ROOT / "recipes/tspo_official.yaml"), *SMOKE, *WEIGHTS)
+
+
+def test_ask(workplace: Path) -> None:
+    video = next((workplace / "data/haystack/videos").rglob("test-00000.mp4"))
+    words = ["--video", str(video), "--question", "What colour is the last shape?"]
+    with_options = run(
+        workplace, "run", str(ROOT / "recipes/ask.yaml"), *words, "--options", "red, green, blue", *WEIGHTS
+    )
+    assert "answer" in with_options
+    assert "looked at" in with_options
+    assert "of 100.0 s" in with_options
+    assert list((workplace / "outputs/ask").rglob("contact_sheet.png"))
+    free = run(workplace, "run", str(ROOT / "recipes/ask.yaml"), *words, *WEIGHTS)
+    assert "options" not in free
+
+
+def test_foreign_checkpoints_are_refused(workplace: Path) -> None:
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (os.system, (f"touch {workplace}/pwned",))
+
+    bad = workplace / "bad.ckpt"
+    for content in (pickle.dumps(Evil()), b"nonsense"):
+        bad.write_bytes(content)
+        process = start(workplace, "run", str(ROOT / "recipes/tspo.yaml"), *SMOKE, *WEIGHTS, "--stage", "test",
+                        "--checkpoint", str(bad))  # fmt: skip
+        output, _ = process.communicate(timeout=200)
+        assert process.returncode == 1
+        assert "is refused" in output, output[-2000:]
+        assert "Traceback" not in output
+    assert not (workplace / "pwned").exists()
+
+
+LONGER = ["--trainer.max_steps", "14", "--trainer.val_check_interval", "5"]
+
+
+def callbacks_every_two_steps(tmp_path: Path) -> list[str]:
+    """An overlay that saves every second step (lists are replaced whole)."""
+    import yaml
+
+    content = yaml.safe_load((ROOT / "recipes/tspo.yaml").read_text())
+    callbacks = content["trainer"]["callbacks"]
+    callbacks[0]["init_args"]["every_n_train_steps"] = 2
+    path = tmp_path / "save_often.yaml"
+    path.write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
+    return ["--overlay", str(path)]
+
+
+def test_killed_and_resumed_equals_uninterrupted(workplace: Path, tmp_path: Path) -> None:
+    recipe = [str(ROOT / "recipes/tspo.yaml"), *SMOKE, *callbacks_every_two_steps(tmp_path), *WEIGHTS, *LONGER]
+    run(workplace, "run", *recipe, "--run_dir", "outputs/tspo/whole")
+    killed = workplace / "outputs/tspo/killed"
+    process = start(workplace, "run", *recipe, "--run_dir", "outputs/tspo/killed")
+    # any moment after the first checkpoint will do
+    deadline = time.time() + 200
+    while not (killed / "checkpoints/last.ckpt").is_file():
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        assert time.time() < deadline
+        time.sleep(0.02)
+    time.sleep(random.uniform(0.0, 1.0))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "test_summary.json").is_file()
+    output = run(workplace, "run", *recipe, "--resume", "outputs/tspo/killed")
+    assert summary(killed) == summary(workplace / "outputs/tspo/whole"), output[-2000:]
+    curves = [(workplace / f"outputs/tspo/{name}/curve.csv").read_text() for name in ("killed", "whole")]
+    assert curves[0] == curves[1]
+    ids = [(workplace / f"outputs/tspo/{name}/mlflow_run_id").read_text() for name in ("killed", "whole")]
+    assert ids[0] != ids[1]
+
+
+def test_two_cpu_processes_equal_one(workplace: Path) -> None:
+    recipe = [str(ROOT / "recipes/tspo.yaml"), *SMOKE, *WEIGHTS, "--trainer.max_steps", "3"]
+    run(workplace, "run", *recipe, "--run_dir", "outputs/tspo/one")
+    run(workplace, "run", *recipe, "--overlay", str(ROOT / "recipes/overlays/cpu_ddp.yaml"), "--data.batch_size", "2",
+        "--run_dir", "outputs/tspo/two")  # fmt: skip
+    one, two = (
+        {(r["kind"], r["arm"]): r for r in summary(workplace / f"outputs/tspo/{name}")} for name in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    for key, row in one.items():
+        assert row["num_questions"] == two[key]["num_questions"]
+        assert row["accuracy"] == pytest.approx(two[key]["accuracy"], abs=1e-6), key
+    import torch
+
+    weights = [
+        torch.load(workplace / f"outputs/tspo/{name}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("one", "two")
+    ]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], atol=1e-4, rtol=1e-3, msg=name)

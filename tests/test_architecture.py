@@ -1,0 +1,95 @@
+"""The shape of the project: imports go one way, files stay small, nothing is printed, packages are listed."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from recipes.guard import ROOT
+
+PACKAGES = ("modules", "datamodules", "callbacks", "recipes")
+FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+
+# what a package may import of ours; a longer prefix wins
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "modules.records": (),
+    "modules.policies": ("modules.records",),
+    "modules.grpo": (),
+    "modules.statistics": (),
+    "modules.oracle": ("modules.records",),
+    "modules.paths": (),
+    "modules.encoders": ("modules.records", "modules.paths", "modules.encoders"),
+    "modules.samplers": ("modules.records", "modules.policies", "modules.samplers"),
+    "modules.mllms": ("modules.records", "modules.paths", "modules.encoders", "modules.mllms"),
+    "modules.rewards": ("modules.records", "modules.rewards"),
+    "modules.pretraining": ("modules.records", "modules.encoders", "modules.mllms", "modules.pretraining"),
+    "modules.evolution": ("modules",),
+    "datamodules": ("modules.records", "modules.encoders.base", "datamodules"),
+    "callbacks": ("modules.records", "modules.statistics", "callbacks"),
+    "recipes": ("recipes", "callbacks.provenance"),
+}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in PACKAGES}
+
+
+def rule(name: str) -> tuple[str, ...]:
+    prefixes = [p for p in MAY_IMPORT if name == p or name.startswith(p + ".")]
+    return MAY_IMPORT[max(prefixes, key=len)] if prefixes else ()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    allowed = rule(module_name(path))
+    wrong = {i for i in imports(path) if not any(i == a or i.startswith(a + ".") for a in allowed)}
+    assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_the_rule_catches_a_wrong_import(tmp_path: Path) -> None:
+    assert not any("modules.evolution".startswith(a) for a in rule("callbacks.timeline"))
+    bad = tmp_path / "bad.py"
+    bad.write_text("from modules.evolution import EvolutionModule\n")
+    assert imports(bad) == {"modules.evolution.EvolutionModule"}
+
+
+def test_files_are_small_and_say_what_they_are_for() -> None:
+    for path in FILES:
+        text = path.read_text()
+        assert text.count("\n") <= 450, path
+        if text.strip():
+            assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+
+
+def test_only_the_command_line_prints() -> None:
+    for path in FILES:
+        if path.name == "cli.py":
+            continue
+        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls), path
+
+
+def test_nothing_unpickles() -> None:
+    for path in FILES:
+        text = path.read_text()
+        assert "weights_only=False" not in text, path
+        assert "pickle.load" not in text, path
+
+
+def test_every_package_is_listed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    present = {module_name(p) for p in FILES if p.name == "__init__.py"}
+    assert set(listed) == present

@@ -1,0 +1,251 @@
+"""The evolution module on real files with a blank stack: equivalences, bad input, what is saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor
+
+from datamodules.haystack.datamodule import HaystackData
+from modules.encoders.open_clip import OpenCLIPEncoder
+from modules.evolution import EvolutionModule
+from modules.grpo import GRPO
+from modules.mllms.llava_onevision import LlavaOnevision
+from modules.records import Rollouts
+from modules.rewards.base import Reward
+from modules.rewards.probability import Probability
+from modules.rewards.temporal import TemporalLocating
+from modules.samplers.training_free import TopK, Uniform
+from modules.samplers.tspo import TSPOSampler
+
+
+class Parts:
+    """Builds fresh, equal objects on shared files."""
+
+    def __init__(self, root: Path, world: Any, clip: Path, vlm: Path) -> None:
+        self.root, self.world, self.clip, self.vlm = root, world, clip, vlm
+
+    def data(self, **kwargs: Any) -> HaystackData:
+        settings = {"batch_size": 4, "num_train_videos": 3, "num_val_videos": 1, "num_test_videos": 2, **kwargs}
+        return HaystackData(
+            world=self.world, root=str(self.root / "videos"), feature_dir=str(self.root / "features"), num_workers=1,
+            encoder=OpenCLIPEncoder(model=f"local-dir:{self.clip}"), **settings,
+        )  # fmt: skip
+
+    def module(self, **kwargs: Any) -> EvolutionModule:
+        torch.manual_seed(3)
+        settings: dict[str, Any] = {
+            "rewards": [Probability(), TemporalLocating()], 
+            "grpo": GRPO(num_generations=4, loss_type="grpo"), "num_frames": 4,
+            "learning_rate": 1e-2, "store_frame_tokens": True,
+            "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,
+        }  # fmt: skip
+        mllm = LlavaOnevision(path=str(self.vlm), answer_with="words")
+        return EvolutionModule(sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm, **settings)
+
+    def trainer(self, max_steps: int = 2, **kwargs: Any) -> L.Trainer:
+        return L.Trainer(
+            accelerator="cpu", devices=1, max_steps=max_steps, max_epochs=-1, logger=False, num_sanity_val_steps=0,
+            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+            **{"enable_checkpointing": False, **kwargs},
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory, short_world, blank_clip, blank_vlm) -> Parts:
+    return Parts(tmp_path_factory.mktemp("evolution"), short_world, blank_clip, blank_vlm)
+
+
+def weights(module: EvolutionModule) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in module.sampler.parameters()])
+
+
+def train(parts: Parts, max_steps: int = 2, data: dict | None = None, **kwargs: Any) -> EvolutionModule:
+    module = parts.module(**kwargs)
+    parts.trainer(max_steps).fit(module, datamodule=parts.data(**(data or {})))
+    return module
+
+
+def test_training_moves_the_sampler_and_nothing_else(parts: Parts) -> None:
+    fresh = parts.module()
+    trained = train(parts)
+    assert not torch.equal(weights(fresh), weights(trained))
+    for (name, a), b in zip(fresh.mllm.named_parameters(), trained.mllm.parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_the_same_seed_gives_the_same_run(parts: Parts) -> None:
+    assert torch.equal(weights(train(parts)), weights(train(parts)))
+    assert not torch.equal(weights(train(parts)), weights(train(parts, seed=1)))
+
+
+def test_stored_frame_tokens_equal_fresh_ones(parts: Parts) -> None:
+    # the store keeps halves, so equal to half precision
+    stored, fresh = train(parts), train(parts, store_frame_tokens=False)
+    torch.testing.assert_close(weights(stored), weights(fresh), atol=2e-2, rtol=0)
+
+
+def test_batch_two_is_accumulated_one_and_one(parts: Parts) -> None:
+    whole = train(parts, max_steps=1, data={"batch_size": 4})
+    halves = train(parts, max_steps=1, data={"batch_size": 2}, accumulate=2)
+    torch.testing.assert_close(weights(whole), weights(halves), atol=1e-4, rtol=0)
+
+
+def test_observers_change_no_gradient(parts: Parts, tmp_path: Path) -> None:
+    from callbacks.learning_curve import LearningCurve
+    from callbacks.rollout_table import RolloutTable
+    from callbacks.timeline import TimelineImages
+
+    alone, watched = parts.module(), parts.module()
+    parts.trainer().fit(alone, datamodule=parts.data())
+    observers = [
+        TimelineImages(run_dir=str(tmp_path), every_n_steps=1),
+        RolloutTable(run_dir=str(tmp_path), every_n_steps=1),
+        LearningCurve(run_dir=str(tmp_path)),
+    ]
+    parts.trainer(callbacks=observers).fit(watched, datamodule=parts.data())
+    assert torch.equal(weights(alone), weights(watched))
+    assert len(list((tmp_path / "images").glob("*.png"))) == 2
+    assert (tmp_path / "learning_curve.png").stat().st_size > 10_000
+    assert len((tmp_path / "rollouts.jsonl").read_text().splitlines()) == 2 * 2 * 4
+
+
+def test_several_updates_per_rollout_move_the_ratio(parts: Parts) -> None:
+    once = train(parts, max_steps=1)
+    thrice = train(
+        parts, max_steps=3, grpo=GRPO(num_generations=4, loss_type="grpo", num_iterations=3), learning_rate=5e-2
+    )
+    assert not torch.equal(weights(once), weights(thrice))
+    assert thrice.trainer.global_step == 3
+    assert thrice.trainer.datamodule.state_dict() == {"batches_used": 1}
+
+
+def test_a_checkpoint_holds_the_sampler_only_and_loads_without_pickle(parts: Parts, tmp_path: Path) -> None:
+    module = parts.module()
+    trainer = parts.trainer(1, enable_checkpointing=True, default_root_dir=tmp_path)
+    trainer.fit(module, datamodule=parts.data())
+    trainer.save_checkpoint(tmp_path / "c.ckpt")
+    content = torch.load(tmp_path / "c.ckpt", weights_only=True)
+    assert content["state_dict"].keys() == {f"sampler.{n}" for n, _ in module.sampler.named_parameters()}
+    assert (tmp_path / "c.ckpt").stat().st_size < 200_000
+    torch.manual_seed(9)
+    other = parts.module()
+    torch.nn.init.zeros_(other.sampler.query.weight)
+    parts.trainer().test(
+        other, datamodule=parts.data(), ckpt_path=tmp_path / "c.ckpt", weights_only=True, verbose=False
+    )
+    assert torch.equal(weights(other), weights(module))
+
+
+def test_another_sampler_s_checkpoint_is_refused(parts: Parts) -> None:
+    module = parts.module()
+    with pytest.raises(ValueError, match="another sampler"):
+        module.on_load_checkpoint({"state_dict": {"sampler.query.weight": torch.zeros(3, 3)}})
+
+
+def test_test_rows_cover_every_arm(parts: Parts) -> None:
+    from callbacks.comparison import Comparison, summarise
+
+    module, comparison = parts.module(), Comparison(run_dir=str(parts.root / "run"))
+    parts.trainer(callbacks=[comparison]).test(module, datamodule=parts.data(), verbose=False)
+    import pandas as pd
+
+    rows = pd.DataFrame(comparison.rows)
+    assert set(rows["arm"]) == {"blind", "uniform", "clip_topk", "before", "after", "oracle"}
+    assert (rows.groupby("arm")["sample_id"].nunique() == 20).all()
+    oracle = rows[rows["arm"] == "oracle"]
+    # four frames hold every evidence event of every question (count has up to four)
+    assert (oracle["evidence_found"] == 1).all()
+    summary = summarise(rows)
+    assert set(summary["kind"]) == {"all", "needle", "begin", "end", "before", "after", "order", "count"}
+    assert (parts.root / "run" / "test_rows.csv").is_file()
+
+
+# ---- bad input ----
+
+
+class Raising(Reward):
+    name = "raising"
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        raise ZeroDivisionError("oh")
+
+
+class NotFinite(Reward):
+    name = "not_finite"
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        return torch.full(rollouts.selection.candidate_index.shape[:2], torch.inf)
+
+
+def test_a_reward_that_raises_is_named_with_its_question(parts: Parts) -> None:
+    with pytest.raises(RuntimeError, match=r"reward 'raising' raised ZeroDivisionError.*sample_id"):
+        train(parts, rewards=[Raising()])
+
+
+def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(parts: Parts) -> None:
+    class Half(NotFinite):
+        def __call__(self, rollouts: Rollouts) -> Tensor:
+            values = torch.zeros(rollouts.selection.candidate_index.shape[:2])
+            values[0, 0] = torch.inf
+            return values
+
+    skipped = train(parts, rewards=[Half()], max_nonfinite_steps=3)
+    assert torch.equal(weights(skipped), weights(parts.module()))
+    with pytest.raises(RuntimeError, match="2 steps in a row"):
+        train(parts, max_steps=4, rewards=[Half()], max_nonfinite_steps=2)
+
+
+def test_all_rollouts_alike_change_nothing_and_are_counted(parts: Parts) -> None:
+    class Same(Reward):
+        name = "same"
+
+        def __call__(self, rollouts: Rollouts) -> Tensor:
+            return torch.ones(rollouts.selection.candidate_index.shape[:2])
+
+    module = train(parts, rewards=[Same()])
+    assert torch.equal(weights(module), weights(parts.module()))
+    assert module.trainer.callback_metrics["reward/zero_std_frac"] == 1.0
+
+
+def test_fewer_candidates_than_frames(parts: Parts) -> None:
+    module = train(parts, data={"max_candidates": 3}, num_frames=5)
+    assert module.trainer.callback_metrics["policy/shrunk_frac"] == 1.0
+
+
+@pytest.mark.parametrize("policy", ["skip", "raise"])
+def test_bad_videos(parts: Parts, tmp_path: Path, policy: str, caplog: pytest.LogCaptureFixture) -> None:
+    from datamodules.haystack.write import video_path, write_videos
+
+    root = str(tmp_path / "videos")
+    write_videos(root, parts.world, {"train": 3}, 1)
+    video_path(root, parts.world, "train", 1).write_bytes(b"broken")
+    data = parts.data()
+    data.root, data.on_bad_video = root, policy
+    data.store = type(data.store)(tmp_path / "features", data.store.grid)
+    if policy == "raise":
+        with pytest.raises(ValueError, match=r"cannot read video .*train-00001"):
+            parts.trainer().fit(parts.module(), datamodule=data)
+        return
+    parts.trainer().fit(parts.module(), datamodule=data)
+    assert list(data.bad_videos) == [str(video_path(root, parts.world, "train", 1))]
+    assert not any("train-00001" in q.video for q in data._items["train"].questions)
+    assert "1 of 3 videos cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "word"),
+    [
+        ({"evolve": "joint"}, "not available yet"),
+        ({"rewards": []}, "at least one"),
+        ({"reward_weights": [1.0]}, "2 rewards but 1"),
+        ({"accumulate": 2, "grpo": GRPO(num_iterations=2)}, "accumulate has to be 1"),
+    ],
+)
+def test_settings_that_cannot_be(parts: Parts, kwargs: dict, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        parts.module(**kwargs)
