@@ -51,7 +51,7 @@ class Provenance(SaveConfigCallback):
         (run_dir / "environment.json").write_text(json.dumps(found, indent=2) + "\n")
         logger = trainer.logger
         if isinstance(logger, MLFlowLogger):
-            (run_dir / "mlflow_run_id").write_text(logger.run_id)
+            (run_dir / "mlflow_run_id").write_text(str(logger.run_id))
             for name, value in found.items():
                 logger.experiment.set_tag(logger.run_id, f"kairos.{name}", value)
             logger.experiment.set_tag(logger.run_id, "kairos.command", " ".join(sys.argv))

@@ -97,7 +97,7 @@ def probe(path: str) -> VideoInfo:
     return VideoInfo(path, index, times - times[0], width, height, rotation % 360, header)
 
 
-def _packet_times(container: av.container.InputContainer, stream: av.video.VideoStream) -> list[float]:
+def _packet_times(container: av.container.InputContainer, stream: av.stream.Stream) -> list[float]:
     """Presentation times (s) of the packets that can be read; a cut-off tail ends the list."""
     times: list[float] = []
     try:
@@ -155,7 +155,7 @@ def read_frames(info: VideoInfo, frame_ids: np.ndarray, short_side_px: int | Non
 
 
 def _open_decord(info: VideoInfo, width: int, height: int):
-    """A decord reader where it agrees with the probe, else None. Rotated files go to PyAV: decord resizes, then turns."""
+    """A decord reader where it agrees with the probe, else None; rotated files go to PyAV (decord resizes first)."""
     if not _HAS_DECORD or info.rotation_deg or info.header_num_frames not in (0, info.num_frames):
         return None
     import decord
@@ -177,7 +177,7 @@ def _read_pyav(info: VideoInfo, frame_ids: np.ndarray, width: int, height: int) 
     found = 0
     try:
         with av.open(info.path) as container:
-            stream = container.streams[info.stream_index]
+            stream = container.streams.video[_video_position(container, info.stream_index)]
             stream.thread_type = "SLICE"
             for frame_id, frame in enumerate(container.decode(stream)):
                 if frame_id in wanted:
@@ -195,6 +195,11 @@ def _read_pyav(info: VideoInfo, frame_ids: np.ndarray, width: int, height: int) 
         raise BadVideoError(info.path, f"only {found} of {len(wanted)} frames could be decoded")
     if pending:
         yield np.stack(pending)
+
+
+def _video_position(container: av.container.InputContainer, stream_index: int) -> int:
+    """Which of the file's video streams the stream of that index is."""
+    return [s.index for s in container.streams.video].index(stream_index)
 
 
 # ---- decoding in another process ----

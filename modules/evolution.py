@@ -390,7 +390,7 @@ class EvolutionModule(L.LightningModule):
     def _log_rollouts(self, rollouts: Rollouts, reward: Tensor, policy: FramePolicy) -> None:
         size = len(rollouts.batch)
         entropy = policy.entropy().detach()
-        metrics = {
+        metrics: dict[str, Any] = {
             "reward/total": reward.nanmean(),
             "reward/std": reward.std(dim=1).nanmean(),
             "reward/zero_std_frac": grpo.zero_std(reward).float().mean(),

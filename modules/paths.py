@@ -13,7 +13,7 @@ class ModelPath(str):
     """A folder, ``local-dir:FOLDER``, or a hub id such as ``org/name``; also a bare model name.
 
     Raises:
-        ValueError: it can only be a folder (by an open ``./``, ``/``, ``~`` or ``local-dir:``, or by more than one slash)
+        ValueError: it can only be a folder (by a leading ``./``, ``/``, ``~`` or ``local-dir:``, or by several slashes)
             and is not there.
     """
 

@@ -39,7 +39,7 @@ class VideoQuestion:
     def __post_init__(self) -> None:
         if self.answer_index is not None and not 0 <= self.answer_index < len(self.options):
             raise ValueError(
-                f"question {self.sample_id}: answer_index {self.answer_index} is not among its {len(self.options)} options"
+                f"question {self.sample_id}: answer_index {self.answer_index} is outside of {len(self.options)} options"
             )
 
     @property

@@ -105,8 +105,14 @@ def _quieten() -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     for name in ("lightning.pytorch.utilities.rank_zero", "mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*treespec, LeafSpec.*", ".*eval mode at the start.*",
-                    ".*pin_memory.*", ".*callbacks used to create the checkpoint.*"):  # fmt: skip
+    for message in (
+        ".*does not have many workers.*",
+        ".*treespec, LeafSpec.*",
+        ".*eval mode at the start.*",
+        ".*pin_memory.*",
+        ".*callbacks used to create the checkpoint.*",
+        ".*IterableDataset. has .__len__. defined.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -70,8 +70,8 @@ def launch(recipe: DictConfig, resume: str | None) -> None:
     else:
         run_dir = new_run_dir(name) if recipe.run_dir == NEW_RUN_DIR else Path(recipe.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    recipe = OmegaConf.merge(recipe, {"run_dir": str(run_dir)})
-    cli = RecipeCLI(OmegaConf.to_container(recipe))
+    recipe.run_dir = str(run_dir)
+    cli = RecipeCLI(OmegaConf.to_container(recipe))  # type: ignore[arg-type]
     stages = cli.config.stage if isinstance(cli.config.stage, list) else [cli.config.stage]
     for stage in stages:
         run = getattr(cli.trainer, stage)

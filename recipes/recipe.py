@@ -50,7 +50,7 @@ def merge(files: list[str], overrides: list[str]) -> DictConfig:
     merged = OmegaConf.create({"run_dir": NEW_RUN_DIR})
     for file in files:
         for content in _with_bases(file):
-            merged = OmegaConf.merge(merged, content)
+            merged.merge_with(content)
     for key, value in pairs(overrides):
         OmegaConf.update(merged, _as_init_args(merged, key), yaml.safe_load(value), force_add=True)
     return merged
@@ -195,7 +195,12 @@ def _check_arguments(key: str, cls: Any, arguments: dict[str, Any]) -> list[str]
                 found.append(f"{key}.{name}: missing; {cls.__name__} needs it")
         else:
             found += _check_value(f"{key}.{name}", arguments[name], hints.get(name, Any))
-    if not found and dataclasses.is_dataclass(cls) and all(_is_plain(v) for v in arguments.values()):
+    if (
+        not found
+        and isinstance(cls, type)
+        and dataclasses.is_dataclass(cls)
+        and all(_is_plain(v) for v in arguments.values())
+    ):
         try:  # a settings class checks its ranges itself
             cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in arguments.items()})
         except (ValueError, TypeError) as error:

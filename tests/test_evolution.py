@@ -39,7 +39,7 @@ class Parts:
     def module(self, **kwargs: Any) -> EvolutionModule:
         torch.manual_seed(3)
         settings: dict[str, Any] = {
-            "rewards": [Probability(), TemporalLocating()], 
+            "rewards": [Probability(), TemporalLocating()],
             "grpo": GRPO(num_generations=4, loss_type="grpo"), "num_frames": 4,
             "learning_rate": 1e-2, "store_frame_tokens": True,
             "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,

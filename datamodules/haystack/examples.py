@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.haystack.pool import FramePool
+from datamodules.haystack.pool import BACKGROUND_FRAMES, FRAMES_PER_EVENT, FramePool
 from datamodules.haystack.questions import ask
-from datamodules.haystack.world import COLOURS, DIRECTIONS, DOTS, GLYPHS, SHAPES, Event
+from datamodules.haystack.world import COLOURS, DIRECTIONS, DOTS, GLYPHS, SHAPES, Event, VideoPlan
 from modules.records import VideoQuestion
 
 KINDS = ("nothing", "shape", "glyph", "dots", "boxes", "ball")
 NOTHING = "nothing"
+_FIRST_UNSEEN = 10**6  # plans from here on are no pool's
 
 
 def describe(event: Event | None) -> str:
@@ -35,7 +36,7 @@ class PoolExamples(ABC):
     """Draws batches from a pool."""
 
     def sentences(self) -> list[str]:
-        """Every sentence pattern and word of the world, often enough for a tokenizer to merge each word into one token."""
+        """Every pattern and word of the world, often enough for a tokenizer to merge each word into one token."""
         words = [*SHAPES, *COLOURS, *GLYPHS, *DOTS, *DIRECTIONS, NOTHING, "letter", "dots", "box", "ball"]
         patterns = [
             "What is shown?", "What colour is the first shape?", "What colour is the last shape?",
@@ -56,7 +57,7 @@ class FrameLabels(PoolExamples):
 
     def batch(self, pool: FramePool, rng: np.random.Generator, size: int, number: int) -> dict[str, Any]:
         index = np.sort(rng.integers(0, len(pool.frames), size))
-        labels = {name: [] for name in ("kind", "colour", "shape", "glyph", "dots", "partner")}
+        labels: dict[str, list[int]] = {name: [] for name in ("kind", "colour", "shape", "glyph", "dots", "partner")}
         where = []
         for i in index:
             event = event_of(pool, int(i))
@@ -67,7 +68,8 @@ class FrameLabels(PoolExamples):
             labels["glyph"].append(GLYPHS.index(event.label) if kind == "glyph" else -100)
             labels["dots"].append(DOTS.index(event.label) if kind == "dots" else -100)
             labels["partner"].append(COLOURS.index(event.label) if kind == "boxes" else -100)
-            where.append(ball_position(event, float(pool.times_s[i])) if kind == "ball" else (np.nan, np.nan))
+            is_ball = event is not None and event.kind == "ball"
+            where.append(ball_position(event, float(pool.times_s[i])) if event and is_ball else (np.nan, np.nan))
         tensors = {name: torch.tensor(values) for name, values in labels.items()}
         return {
             "frames": pool.frames[index],
@@ -146,13 +148,15 @@ class FrameQuestions(PoolExamples):
     that name one thing first (it clicks within 300 batches), then everything (mixed from the start, it did not click
     within 1 000).
 
+    No example comes twice: each has a plan of its own, played by frames of the pool that show the same thing (with the
+    pool's own 1 500 videos the model came to know the videos).
+
     Args:
         phases: in order; the last one goes on for ever, and validation uses it.
     """
 
     def __init__(self, *, phases: list[Phase]) -> None:
         self.phases = phases
-        self._questions: dict[int, list[VideoQuestion]] = {}
 
     def phase(self, number: int) -> Phase:
         """The phase that a batch belongs to."""
@@ -166,53 +170,54 @@ class FrameQuestions(PoolExamples):
         phase = self.phase(number)
         num_frames = int(rng.integers(phase.num_frames[0], phase.num_frames[1] + 1))
         questions, answers, index = [], [], []
-        for video in rng.integers(0, pool.num_videos, size):
-            question = self._question(pool, int(video), phase, rng)
-            frames = self._frames(pool, int(video), question, num_frames, phase.evidence_frac, rng)
+        for _ in range(size):
+            plan = pool.world.plan("stream", int(rng.integers(_FIRST_UNSEEN, 2**40)))
+            kind = str(
+                rng.choice(list(phase.kinds), p=np.array(list(phase.kinds.values())) / sum(phase.kinds.values()))
+            )
+            asked = ask(plan, "stream", "", {kind: 10 if kind == "needle" else 1}, rng)
+            question = asked[rng.integers(len(asked))]
+            frames, events = _choose_frames(pool, plan, question, num_frames, phase.evidence_frac, rng)
             answer = question.answer
             if rng.random() < phase.captions_frac:
-                answer = " ".join(describe(event_of(pool, int(i))) for i in frames)
+                answer = " ".join(describe(plan.events[e] if e >= 0 else None) for e in events)
                 question = VideoQuestion("haystack", "stream", "caption", "", question.duration_s, "What is shown?")
             questions.append(question)
             answers.append(answer)
             index.append(frames)
         return {"questions": questions, "answers": answers, "index": torch.from_numpy(np.stack(index))}
 
-    def _question(self, pool: FramePool, video: int, phase: Phase, rng: np.random.Generator) -> VideoQuestion:
-        if video not in self._questions:
-            number = {"needle": 10, "begin": 1, "end": 1, "before": 2, "after": 2, "order": 6, "count": 2}
-            seeded = np.random.default_rng([pool.world.seed, 5, video])
-            self._questions[video] = ask(pool.plans[video], "stream", "", number, seeded)
-        weights = np.array(list(phase.kinds.values()))
-        kind = rng.choice(list(phase.kinds), p=weights / weights.sum())
-        of_kind = [q for q in self._questions[video] if q.groups["kind"] == kind]
-        return of_kind[rng.integers(len(of_kind))]
 
-    def _frames(
-        self,
-        pool: FramePool,
-        video: int,
-        question: VideoQuestion,
-        num_frames: int,
-        evidence_frac: float,
-        rng: np.random.Generator,
-    ) -> np.ndarray:
-        """Pool indices (K,) in order of time."""
-        first, last = int(pool.first_frame[video]), int(pool.first_frame[video + 1])
-        of_event = pool.event_index[first:last].numpy()
-        evidence = [i for i, e in enumerate(pool.plans[video].events) if e.span_s in question.evidence_s]
-        chosen: list[int] = []
-        if rng.random() < evidence_frac:
-            for i in evidence:
-                per_event = 2 if pool.plans[video].events[i].kind == "ball" else 1
-                chosen += list(rng.choice(np.flatnonzero(of_event == i), per_event, replace=False))
-            chosen = chosen[:num_frames]
-        weight = np.where(of_event < 0, rng.choice([0.2, 1.0, 4.0]), 1.0)
-        weight[np.isin(of_event, evidence)] *= rng.choice([1.0, 6.0])
-        weight[chosen] = 0
-        spare = num_frames - len(chosen)
-        chosen += list(rng.choice(len(of_event), spare, replace=False, p=weight / weight.sum()))
-        return first + np.sort(np.array(chosen, dtype=np.int64))
+def _choose_frames(
+    pool: FramePool,
+    plan: VideoPlan,
+    question: VideoQuestion,
+    num_frames: int,
+    evidence_frac: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pool indices (K,) in order of time, and which event of the plan each shows, -1 for background."""
+    cast = [pool.frames_showing(e)[rng.integers(len(pool.frames_showing(e)))] for e in plan.events]
+    background = rng.choice(pool.background, BACKGROUND_FRAMES)
+    gap = rng.integers(0, len(cast) + 1, BACKGROUND_FRAMES)  # before which event each background frame comes
+    pool_index = np.concatenate([np.concatenate(cast), background])
+    of_event = np.concatenate([np.repeat(np.arange(len(cast)), FRAMES_PER_EVENT), np.full(BACKGROUND_FRAMES, -1)])
+    order = np.argsort(np.concatenate([np.repeat(np.arange(len(cast)), FRAMES_PER_EVENT) + 0.5, gap]), kind="stable")
+    pool_index, of_event = pool_index[order], of_event[order]
+
+    evidence = [i for i, e in enumerate(plan.events) if e.span_s in question.evidence_s]
+    chosen: list[int] = []
+    if rng.random() < evidence_frac:
+        for i in evidence:
+            per_event = 2 if plan.events[i].kind == "ball" else 1
+            chosen += list(rng.choice(np.flatnonzero(of_event == i), per_event, replace=False))
+        chosen = chosen[:num_frames]
+    weight = np.where(of_event < 0, rng.choice([0.2, 1.0, 4.0]), 1.0)
+    weight[np.isin(of_event, evidence)] *= rng.choice([1.0, 6.0])
+    weight[chosen] = 0
+    chosen += list(rng.choice(len(of_event), num_frames - len(chosen), replace=False, p=weight / weight.sum()))
+    kept = np.sort(np.array(chosen, dtype=np.int64))
+    return pool_index[kept], of_event[kept]
 
 
 def event_of(pool: FramePool, frame: int) -> Event | None:

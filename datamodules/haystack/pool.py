@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datamodules.haystack.render import render
-from datamodules.haystack.world import VideoPlan, World
+from datamodules.haystack.world import Event, VideoPlan, World
 
 FRAMES_PER_EVENT = 3
 BACKGROUND_FRAMES = 12
@@ -116,6 +116,30 @@ class FramePool:
     @cached_property
     def plans(self) -> list[VideoPlan]:
         return [self.world.plan("stream", n) for n in range(self.num_videos)]
+
+    @cached_property
+    def background(self) -> np.ndarray:
+        """int64 (n,), frames without an event."""
+        return np.flatnonzero(self.event_index.numpy() < 0)
+
+    @cached_property
+    def _showing(self) -> dict[tuple[str, str, str], list[np.ndarray]]:
+        event_index = self.event_index.numpy()
+        out: dict[tuple[str, str, str], list[np.ndarray]] = {}
+        for video, plan in enumerate(self.plans):
+            first, last = int(self.first_frame[video]), int(self.first_frame[video + 1])
+            for i, event in enumerate(plan.events):
+                frames = first + np.flatnonzero(event_index[first:last] == i)
+                out.setdefault((event.kind, event.colour, event.label), []).append(frames)
+        return out
+
+    def frames_showing(self, event: Event) -> list[np.ndarray]:
+        """Every stretch of `FRAMES_PER_EVENT` frames that shows an event of this kind, colour and label, in order."""
+        try:
+            return self._showing[event.kind, event.colour, event.label]
+        except KeyError:
+            what = f"a {event.kind} {event.colour} {event.label}"
+            raise ValueError(f"no video of this pool of {self.num_videos} shows {what}; make the pool larger") from None
 
     def video_of(self, frame: int) -> int:
         return int(self._tensors["video"][frame])

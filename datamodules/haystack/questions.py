@@ -108,7 +108,7 @@ def ask(
     unknown = set(num_per_kind) - set(QUESTION_KINDS)
     if unknown:
         raise ValueError(f"question kinds {sorted(unknown)} unknown; choose from {list(QUESTION_KINDS)}")
-    questions = []
+    questions: list[VideoQuestion] = []
     for kind, number in num_per_kind.items():
         for (text, answer, wrong, evidence), _ in zip(_DRAFTS[kind](plan, rng), range(number), strict=False):
             distractors = [w for w in dict.fromkeys(wrong) if w != answer][: NUM_OPTIONS - 1]

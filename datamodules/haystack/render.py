@@ -90,7 +90,7 @@ def _background(plan: VideoPlan, times_s: np.ndarray, size_px: int) -> np.ndarra
     rng = np.random.default_rng(plan.seed)
     num_scenes = int(plan.duration_s // 40) + 2
     colour = rng.uniform(40, 120, (num_scenes, 1, 1, 3)).astype(np.float32)
-    wave = rng.normal(0, 1, (num_scenes, 2, 3)).astype(np.float32) * np.float32([5.0, 5.0, 0.6])
+    wave = rng.normal(0, 1, (num_scenes, 2, 3)).astype(np.float32) * np.array([5.0, 5.0, 0.6], np.float32)
     tint = rng.uniform(-22, 22, (num_scenes, 2, 3)).astype(np.float32)
     scene = np.clip((times_s // 40).astype(int), 0, num_scenes - 1)
     grid = np.linspace(0, 1, size_px, dtype=np.float32)

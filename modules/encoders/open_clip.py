@@ -29,16 +29,17 @@ class OpenCLIPEncoder(ImageTextEncoder):
         frames_per_forward: frames in one pass.
     """
 
-    def __init__(self, *, model: ModelPath, pretrained: str | None = None, frames_per_forward: int = 256) -> None:
+    def __init__(self, *, model: ModelPath | str, pretrained: str | None = None, frames_per_forward: int = 256) -> None:
         super().__init__()
-        model = str(ModelPath(model))
-        self.name = model
+        self.name = str(ModelPath(model))
         self.frames_per_forward = frames_per_forward
-        self.model = open_clip.create_model(model, pretrained=pretrained).eval().requires_grad_(False)
-        self.tokenize = open_clip.get_tokenizer(model)
+        self.model = open_clip.create_model(self.name, pretrained=pretrained).eval().requires_grad_(False)
+        self.tokenize = open_clip.get_tokenizer(self.name)
         config = open_clip.get_model_preprocess_cfg(self.model)
         size = config["size"]
         self.size = (size, size) if isinstance(size, int) else tuple(size)
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
 

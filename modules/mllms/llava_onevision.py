@@ -38,7 +38,7 @@ class LlavaOnevision(MLLM):
     def __init__(
         self,
         *,
-        path: ModelPath,
+        path: ModelPath | str,
         answer_with: Literal["letter", "words"] = "letter",
         question_first: bool = False,
         timestamps: bool = False,
@@ -66,9 +66,11 @@ class LlavaOnevision(MLLM):
 
     @property
     def key(self) -> str:
+        # frame tokens come out of tower and projector; the language model may change beneath them
         size = self.processor.video_processor.size
+        vision = torch.nn.ModuleList([self.model.model.vision_tower, self.model.model.multi_modal_projector])
         pixels = f"{size['height']}x{size['width']}"
-        return f"llava-onevision-{weights_digest(self.model.model)}-{pixels}-tf{transformers.__version__}"
+        return f"llava-onevision-{weights_digest(vision)}-{pixels}-tf{transformers.__version__}"
 
     def pixel_values(self, frames: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) -> float (N, 3, S, S) as the family's video processor makes them."""

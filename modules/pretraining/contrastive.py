@@ -1,7 +1,7 @@
 """Trains the small open_clip model: frames and texts that fit each other, many to many.
 
-InfoNCE (CLIP) with the target of each row spread evenly over everything that fits; texts of different meaning also
-repel one another, because a policy can only tell two questions apart by the direction of their vectors.
+InfoNCE (CLIP) with the target of each row spread evenly over everything that fits; texts closer than a cosine of 0.5
+also repel one another.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.pretraining.blank import save_open_clip, write_blank_clip
 from modules.pretraining.schedule import one_cycle
 
+_CLOSE_ENOUGH = 0.5
+
 
 class ContrastivePretraining(L.LightningModule):
     """Contrastive training of an open_clip model.
@@ -30,7 +32,7 @@ class ContrastivePretraining(L.LightningModule):
     """
 
     def __init__(
-        self, *, output_dir: str, lr: float = 1.5e-3, num_steps: int = 2500, text_repulsion: float = 0.5
+        self, *, output_dir: str, lr: float = 1.5e-3, num_steps: int = 2500, text_repulsion: float = 20.0
     ) -> None:
         super().__init__()
         self.output_dir, self.lr, self.num_steps, self.text_repulsion = output_dir, lr, num_steps, text_repulsion
@@ -50,9 +52,9 @@ class ContrastivePretraining(L.LightningModule):
         per_text = -(matches / matches.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
         has_text = matches.sum(0) > 0
         per_frame = -((matches / matches.sum(0).clamp(min=1)) * logits.log_softmax(0)).sum(0)[has_text].mean()
-        # texts with the same set of fitting frames mean the same here and need not part
-        same = (batch["matches"][:, None] == batch["matches"][None]).all(-1)
-        repulsion = (text @ text.T).masked_fill(same, -1).add(1).square().mean()
+        # a policy tells questions apart by direction alone, also those that fit the same frames ("first", "last")
+        distinct = ~torch.eye(len(text), dtype=torch.bool, device=text.device)
+        repulsion = (text @ text.T)[distinct].sub(_CLOSE_ENOUGH).relu().square().mean()
         loss = (per_text + per_frame) / 2 + self.text_repulsion * repulsion
         hit = matches.gather(1, logits.argmax(1, keepdim=True)).mean()
         stage = "train" if self.training else "val"

@@ -138,8 +138,8 @@ class TSPOSampler(FrameSampler):
             features, queries = features.float(), queries.float()
             text = queries / queries.norm(dim=-1, keepdim=True)
             starts = range(0, features.shape[1], _FRAMES_PER_CHUNK)
-            # a long video is scored piece by piece, and its pieces are computed again in the backward pass, so that what
-            # is alive at a time does not grow with T
+            # a long video is scored piece by piece, each computed again in the backward pass, so that what is alive at
+            # a time does not grow with T
             again = len(starts) > 1 and torch.is_grad_enabled()
             parts = [
                 checkpoint(self._score_chunk, features, mask, text, start, use_reentrant=False)

@@ -1,6 +1,6 @@
 """Forward time and memory of the TSPO agent at T = 128, 3 600 and 32 550, each in a process of its own.
 
-    python tests/benchmarks/sampler.py
+python tests/benchmarks/sampler.py
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Time of one training step, part by part: this design beside the straightforward one, on the same tensors in one process.
+"""Time of one training step, part by part: this design beside the straightforward one, in one process.
 
     python tests/benchmarks/step.py
 
-The straightforward design is what the official code does (its measured shape, not its code): 16 forwards of an agent
-with dense T x T attention and a Python loop for the window mask (8 to sample, 8 for log-probs), vision encoding of every
+The straightforward design does what the official code does (its shape, not its lines): 16 forwards of an agent with
+dense T x T attention and a Python loop for the window mask (8 to sample, 8 for log-probs), vision encoding of every
 rollout on its own, and G generations one after another without a key-value cache. Both choose the same frames.
 """
 
@@ -32,7 +32,9 @@ def dense_scores(agent: TSPOSampler, features: Tensor, query: Tensor) -> Tensor:
         for k in range(max(0, j - agent.window // 2), min(length, j - agent.window // 2 + agent.window)):
             mask[j, k] = 1.0
     coded = features + time_code(torch.tensor([length]), 0, length, agent.dim)
-    q, k, v = (p(coded).unflatten(-1, (agent.num_heads, -1)).transpose(1, 2) for p in (agent.query, agent.key, agent.value))
+    q, k, v = (
+        p(coded).unflatten(-1, (agent.num_heads, -1)).transpose(1, 2) for p in (agent.query, agent.key, agent.value)
+    )
     logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
     windowed = logits.masked_fill(mask == 0, -1e6).softmax(-1) @ v
     unused = logits.softmax(-1) @ v  # the global branch, multiplied by zero
@@ -63,12 +65,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    T, D, G, K = options.candidates, options.dim, options.rollouts, options.frames
+    T, D, G, K = options.candidates, options.dim, options.rollouts, options.frames  # noqa: N806
 
     agent = TSPOSampler(dim=D)
     features, query = torch.randn(1, T, D), torch.randn(1, 1, D)
     valid, times = torch.ones(1, T, dtype=torch.bool), torch.arange(float(T))[None]
-    torch.testing.assert_close(dense_scores(agent, features, query), agent.scores(features, valid, times, query), atol=1e-4, rtol=1e-4)  # fmt: skip
+    ours, theirs = agent.scores(features, valid, times, query), dense_scores(agent, features, query)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     index = agent(features, valid, times, query).sample(K, G, torch.Generator().manual_seed(0)).candidate_index
     advantages = torch.randn(G)
 
@@ -81,7 +84,8 @@ def main() -> None:
         for _ in range(G):
             (dense_scores(agent, features, query) / agent.temperature).softmax(-1)
         rows = [
-            (dense_scores(agent, features, query) / agent.temperature).softmax(-1).log()[0, index[0, g]] for g in range(G)
+            (dense_scores(agent, features, query) / agent.temperature).softmax(-1).log()[0, index[0, g]]
+            for g in range(G)
         ]
         (torch.stack(rows).mean(-1) * advantages).sum().backward()
 
@@ -95,7 +99,9 @@ def main() -> None:
     def straightforward_encode() -> list[Tensor]:
         return [mllm.encode_frames(frames[index[0, g]]) for g in range(G)]
 
-    question = VideoQuestion("b", "b", "b", "", float(T), "What colour is the star?", ("red", "green", "blue", "white"), 0)
+    question = VideoQuestion(
+        "b", "b", "b", "", float(T), "What colour is the star?", ("red", "green", "blue", "white"), 0
+    )
     tokens = FrameTokens(mllm.encode_frames(frames[union]), union.float())
 
     def ours_answer() -> Tensor:
