@@ -206,6 +206,8 @@ class EvolutionModule(L.LightningModule):
             expected = tuple(rollouts.selection.candidate_index.shape[:2])
             if tuple(term.shape) != expected:
                 raise ValueError(f"reward {name!r} returned {tuple(term.shape)}, expected (B, G) = {expected}")
+            if term.isinf().any():
+                raise ValueError(f"reward {name!r} is infinite; NaN is how a term says that it does not apply")
             rollouts.rewards[name] = term.to(self.device, torch.float32)
         return grpo.total_reward(rollouts.rewards, self.reward_weights)
 

@@ -111,6 +111,7 @@ def _quieten() -> None:
         ".*eval mode at the start.*",
         ".*pin_memory.*",
         ".*callbacks used to create the checkpoint.*",
+        "Using ModelCheckpoint with manual optimization.*",  # the state after the step is the one we want
         ".*IterableDataset. has .__len__. defined.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -254,7 +254,18 @@ def _check_given(key: str, value: Any, annotation: Any) -> list[str]:
         return _check_class(key, value, annotation)
     if isinstance(value, dict) and "class_path" in value:
         return _check_class(key, value, annotation if isinstance(annotation, type) else None)
+    if isinstance(value, str) and "." in value and _is_component(annotation):
+        return _check_class(key, value, annotation)
     return _check_type(key, value, annotation)
+
+
+def _is_component(annotation: Any) -> bool:
+    """Whether an annotation is a class of ours that a bare ``class_path`` may stand for."""
+    return (
+        isinstance(annotation, type)
+        and annotation.__module__.split(".")[0] == "modules"
+        and not issubclass(annotation, str)
+    )
 
 
 def _look_inside(key: str, value: Any) -> list[str]:

@@ -175,8 +175,8 @@ class Raising(Reward):
         raise ZeroDivisionError("oh")
 
 
-class NotFinite(Reward):
-    name = "not_finite"
+class Infinite(Reward):
+    name = "infinite"
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         return torch.full(rollouts.selection.candidate_index.shape[:2], torch.inf)
@@ -187,17 +187,19 @@ def test_a_reward_that_raises_is_named_with_its_question(parts: Parts) -> None:
         train(parts, rewards=[Raising()])
 
 
-def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(parts: Parts) -> None:
-    class Half(NotFinite):
-        def __call__(self, rollouts: Rollouts) -> Tensor:
-            values = torch.zeros(rollouts.selection.candidate_index.shape[:2])
-            values[0, 0] = torch.inf
-            return values
+def test_an_infinite_reward_is_named(parts: Parts) -> None:
+    with pytest.raises(ValueError, match="reward 'infinite' is infinite"):
+        train(parts, rewards=[Infinite()])
 
-    skipped = train(parts, rewards=[Half()], max_nonfinite_steps=3)
+
+def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = EvolutionModule.policy_loss
+    monkeypatch.setattr(EvolutionModule, "policy_loss", lambda *a: real(*a) * torch.inf)
+    skipped = train(parts, max_nonfinite_steps=3)
     assert torch.equal(weights(skipped), weights(parts.module()))
+    assert skipped.trainer.callback_metrics["train/nonfinite_step"] == 1.0
     with pytest.raises(RuntimeError, match="2 steps in a row"):
-        train(parts, max_steps=4, rewards=[Half()], max_nonfinite_steps=2)
+        train(parts, max_steps=4, max_nonfinite_steps=2)
 
 
 def test_all_rollouts_alike_change_nothing_and_are_counted(parts: Parts) -> None:
@@ -234,7 +236,7 @@ def test_bad_videos(parts: Parts, tmp_path: Path, policy: str, caplog: pytest.Lo
     parts.trainer().fit(parts.module(), datamodule=data)
     assert list(data.bad_videos) == [str(video_path(root, parts.world, "train", 1))]
     assert not any("train-00001" in q.video for q in data._items["train"].questions)
-    assert "1 of 3 videos cannot be read" in caplog.text
+    assert "1 of 4 videos cannot be read" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class OpenCLIPEncoder(ImageTextEncoder):
         frames_per_forward: frames in one pass.
     """
 
-    def __init__(self, *, model: ModelPath | str, pretrained: str | None = None, frames_per_forward: int = 256) -> None:
+    def __init__(self, *, model: ModelPath, pretrained: str | None = None, frames_per_forward: int = 256) -> None:
         super().__init__()
         self.name = str(ModelPath(model))
         self.frames_per_forward = frames_per_forward

@@ -38,7 +38,7 @@ class LlavaOnevision(MLLM):
     def __init__(
         self,
         *,
-        path: ModelPath | str,
+        path: ModelPath,
         answer_with: Literal["letter", "words"] = "letter",
         question_first: bool = False,
         timestamps: bool = False,

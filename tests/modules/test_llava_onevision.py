@@ -26,7 +26,9 @@ def frames() -> torch.Tensor:
 
 
 def row(mllm: LlavaOnevision, frames: torch.Tensor, index: list[int], question: VideoQuestion = QUESTION) -> Row:
-    return Row(question, FrameTokens(mllm.encode_frames(frames), torch.arange(8.0)), torch.tensor(index))
+    return Row(
+        question, FrameTokens(mllm.encode_frames(frames), torch.arange(8.0)), torch.tensor(index, dtype=torch.int64)
+    )
 
 
 def test_injected_tokens_equal_pixels_through_the_processor(mllm: LlavaOnevision, frames: torch.Tensor) -> None:
