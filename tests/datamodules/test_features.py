@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 from pathlib import Path
 
@@ -65,3 +66,22 @@ def test_damaged_entries_are_refused_and_made_again(tmp_path: Path, video: str, 
         store.load(video, "clip")
     store.save(video, "clip", entry(video))
     assert store.has(video, "clip")
+
+
+def _write_and_read(root: Path, video: str, seed: int) -> bool:
+    store = FeatureStore(root, "fps=1")
+    ok = True
+    for n in range(20):
+        times = torch.arange(5, dtype=torch.float64)
+        candidates = Candidates(video, torch.arange(5) * 25, times, 5.0)
+        store.save(video, "clip", Entry(candidates, torch.full((5, 2000), float(seed * 100 + n))))
+        seen = store.load(video, "clip").features
+        ok &= bool((seen == seen[0, 0]).all()) and store.has(video, "clip")
+    return ok
+
+
+def test_many_processes_write_the_same_entry(tmp_path: Path, video: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(3) as pool:
+        results = pool.starmap(_write_and_read, [(tmp_path / "s", video, seed) for seed in range(3)])
+    assert results == [True, True, True]
