@@ -9,10 +9,10 @@ from typing import Any
 import lightning as L
 import numpy as np
 import pandas as pd
-import torch.distributed as dist
 from rich.console import Console
 from rich.table import Table
 
+from modules.ranks import gather_lists
 from modules.statistics import cluster_bootstrap, gap_closed
 
 
@@ -73,14 +73,10 @@ class Comparison(L.Callback):
         self.rows += outputs
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.world_size > 1:
-            gathered: list[list[dict[str, Any]] | None] = [None] * trainer.world_size
-            dist.all_gather_object(gathered, self.rows)
-            self.rows = [row for part in gathered for row in part or []]
+        self.rows = gather_lists(self.rows)
         if not trainer.is_global_zero:
             return
-        # the distributed sampler may repeat questions to even out the ranks
-        rows = pd.DataFrame(self.rows).drop_duplicates(["sample_id", "arm"])
+        rows = pd.DataFrame(self.rows).sort_values(["sample_id", "arm"], ignore_index=True)
         if "kind" not in rows:
             rows["kind"] = "question"
         self.run_dir.mkdir(parents=True, exist_ok=True)

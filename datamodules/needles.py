@@ -7,7 +7,6 @@ here a haystack is an arrangement of rows, and only frames that some rollout cho
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 
 from datamodules.features import Entry
 from modules.records import Candidates, VideoQuestion
+from modules.seeds import seed_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class NeedleBuilder:
             The question with the target clips as evidence, and the features of the haystack; times run on at the
             target's candidate spacing.
         """
-        rng = np.random.default_rng(_seed(f"{self.seed}/{number}/{question.sample_id}"))
+        rng = np.random.default_rng(seed_of(f"{self.seed}/{number}/{question.sample_id}"))
         others = [i for i, q in enumerate(questions) if q.video != question.video]
         if not others:
             raise ValueError(f"needle for {question.sample_id}: there is no other video to hide {question.video} among")
@@ -110,7 +110,3 @@ class NeedleBuilder:
 
 def _spacing_s(candidates: Candidates) -> float:
     return float(candidates.timestamps_s.diff().median()) if len(candidates) > 1 else 1.0
-
-
-def _seed(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

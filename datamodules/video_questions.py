@@ -263,14 +263,21 @@ class VideoQuestionData(L.LightningDataModule):
             queries, needles = torch.cat(texts).cpu()[:, None], self.needles if split == "train" else None
             self._items[split] = _Items(questions, self.store, self.encoder.key, queries, needles)
 
+    @property
+    def _rank(self) -> tuple[int, int]:
+        """This process's rank, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
     def train_dataloader(self) -> DataLoader:
-        items = self._items["train"]
-        rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        items, (rank, num_ranks) = self._items["train"], self._rank
         order = BatchOrder(len(items), self.batch_size, self.seed, self._batches_used, rank, num_ranks)
         return DataLoader(items, batch_sampler=order, collate_fn=collate)
 
     def _eval_dataloader(self, split: str) -> DataLoader:
-        return DataLoader(self._items[split], batch_size=self.eval_batch_size, collate_fn=collate)
+        items, (rank, num_ranks) = self._items[split], self._rank
+        mine = list(range(rank, len(items), num_ranks))  # each question on one rank, none twice
+        batches = [mine[i : i + self.eval_batch_size] for i in range(0, len(mine), self.eval_batch_size)]
+        return DataLoader(items, batch_sampler=batches, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:
         return self._eval_dataloader("val")

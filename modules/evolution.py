@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import lightning as L
+import numpy as np
 import torch
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
@@ -29,12 +30,15 @@ from transformers import get_scheduler
 
 from modules import grpo
 from modules.encoders.base import FrameEncoder
+from modules.evidence import evidence_found, oracle_selection
 from modules.mllms.base import MLLM, FrameTokens, Row
-from modules.oracle import oracle_selection
 from modules.policies import FramePolicy
+from modules.ranks import gather_lists
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection
+from modules.rewards.accuracy import parse_option
 from modules.rewards.base import Reward
 from modules.samplers.base import FrameSampler
+from modules.seeds import seed_of
 
 SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
@@ -134,7 +138,7 @@ class EvolutionModule(L.LightningModule):
     def generators(self, batch: QuestionBatch) -> list[torch.Generator]:
         """A generator for each question, seeded by (seed, step, sample_id): the same rollouts on any ranks."""
         return [
-            torch.Generator(self.device).manual_seed(_stable_hash(f"{self.seed}/{self.global_step}/{q.sample_id}"))
+            torch.Generator(self.device).manual_seed(seed_of(f"{self.seed}/{self.global_step}/{q.sample_id}"))
             for q in batch.questions
         ]
 
@@ -304,15 +308,20 @@ class EvolutionModule(L.LightningModule):
             "evidence_found": evidence_found(batch, selection.candidate_index[:, 0]),
         }
 
+    def on_validation_epoch_start(self) -> None:
+        self._val_rows: list[tuple[str, float, float]] = []
+
     def validation_step(self, batch: QuestionBatch, batch_idx: int) -> None:
         result = self.evaluate(batch, self.policies(batch).mode(self.num_frames))
-        self.log("val/accuracy", result["correct"].mean(), batch_size=len(batch), prog_bar=True, sync_dist=True)
-        self.log("val/evidence_found", result["evidence_found"].mean(), batch_size=len(batch), sync_dist=True)
-        for kind in sorted({q.groups["kind"] for q in batch.questions if "kind" in q.groups}):
-            chosen = torch.tensor([q.groups.get("kind") == kind for q in batch.questions])
-            self.log(
-                f"val/accuracy_{kind}", result["correct"][chosen].mean(), batch_size=int(chosen.sum()), sync_dist=True
-            )
+        kinds = [q.groups.get("kind", "") for q in batch.questions]
+        self._val_rows += zip(kinds, result["correct"].tolist(), result["evidence_found"].tolist(), strict=True)
+
+    def on_validation_epoch_end(self) -> None:
+        kind, correct, found = (np.array(column) for column in zip(*gather_lists(self._val_rows), strict=True))
+        self.log("val/accuracy", float(correct.mean()), prog_bar=True)
+        self.log("val/evidence_found", float(np.nanmean(found)) if np.isfinite(found).any() else float("nan"))
+        for name in sorted(set(kind) - {""}):
+            self.log(f"val/accuracy_{name}", float(correct[kind == name].mean()))
 
     @torch.no_grad()
     def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[dict[str, Any]]:
@@ -406,29 +415,9 @@ class EvolutionModule(L.LightningModule):
         self.log_dict({k: v for k, v in metrics.items() if k != "reward/total"}, batch_size=size)
         self.log("reward/total", metrics["reward/total"], batch_size=size, prog_bar=True)
         if rollouts.texts is not None:
-            from modules.rewards.accuracy import parse_option
-
             unread = [
                 parse_option(t, q.options) is None
                 for q, texts in zip(rollouts.batch.questions, rollouts.texts, strict=True)
                 for t in texts
             ]
             self.log("reward/unparsed_frac", sum(unread) / len(unread), batch_size=size)
-
-
-def evidence_found(batch: QuestionBatch, candidate_index: Tensor) -> Tensor:
-    """Share of a question's evidence spans in which some chosen frame lies, float32 (B,); NaN without spans."""
-    found = torch.full((len(batch),), torch.nan)
-    for b, question in enumerate(batch.questions):
-        picks = candidate_index[b].cpu()
-        times = batch.candidates[b].timestamps_s[picks[picks >= 0]]
-        if question.evidence_s:
-            hits = [bool(((times >= s) & (times < e)).any()) for s, e in question.evidence_s]
-            found[b] = sum(hits) / len(hits)
-    return found.to(candidate_index.device)
-
-
-def _stable_hash(text: str) -> int:
-    import hashlib
-
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "little")

@@ -19,7 +19,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.policies": ("modules.records",),
     "modules.grpo": (),
     "modules.statistics": (),
-    "modules.oracle": ("modules.records",),
+    "modules.evidence": ("modules.records",),
+    "modules.ranks": (),
+    "modules.seeds": (),
     "modules.paths": (),
     "modules.encoders": ("modules.records", "modules.paths", "modules.encoders"),
     "modules.samplers": ("modules.records", "modules.policies", "modules.samplers"),
@@ -27,8 +29,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.rewards": ("modules.records", "modules.rewards"),
     "modules.pretraining": ("modules.records", "modules.encoders", "modules.mllms", "modules.pretraining"),
     "modules.evolution": ("modules",),
-    "datamodules": ("modules.records", "modules.encoders.base", "datamodules"),
-    "callbacks": ("modules.records", "modules.statistics", "callbacks"),
+    "datamodules": ("modules.records", "modules.seeds", "modules.encoders.base", "datamodules"),
+    "callbacks": ("modules.records", "modules.ranks", "modules.statistics", "callbacks"),
     "recipes": ("recipes", "callbacks.provenance"),
 }
 

@@ -1,6 +1,6 @@
-"""The oracle's choice: frames of the evidence, and of the rest of the video for what is left of the budget.
+"""What can be said of a choice of frames when the evidence is known: how much of it was found, and the oracle's choice.
 
-Not a sampler (it looks at the answer sheet), so it is a function of a batch rather than of features.
+The oracle is no sampler (it looks at the answer sheet), so it is a function of a batch rather than of features.
 """
 
 from __future__ import annotations
@@ -38,6 +38,18 @@ def oracle_selection(batch: QuestionBatch, num_frames: int) -> Tensor:
                 chosen.append(index)
         selections[b, 0, : len(chosen)] = torch.tensor(sorted(chosen))
     return selections
+
+
+def evidence_found(batch: QuestionBatch, candidate_index: Tensor) -> Tensor:
+    """Share of a question's evidence spans in which some chosen frame lies, float32 (B,); NaN without spans."""
+    found = torch.full((len(batch),), torch.nan)
+    for b, question in enumerate(batch.questions):
+        picks = candidate_index[b].cpu()
+        times = batch.candidates[b].timestamps_s[picks[picks >= 0]]
+        if question.evidence_s:
+            hits = [bool(((times >= s) & (times < e)).any()) for s, e in question.evidence_s]
+            found[b] = sum(hits) / len(hits)
+    return found.to(candidate_index.device)
 
 
 def _from_the_middle(span: list[int]) -> list[int]:
