@@ -179,3 +179,17 @@ def test_two_cpu_processes_equal_one(workplace: Path) -> None:
     ]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("part", ["clip", "tower", "answerer"])
+def test_small_stack_recipes_take_two_steps(workplace: Path, part: str) -> None:
+    words = ["--model.num_steps", "2", "--data.batch_size", "8", "--trainer.val_check_interval", "2",
+             "--data.num_val_batches", "1"]  # fmt: skip
+    # the answerer's plans are played by frames of the pool, which has to show everything there is
+    num_videos = "400" if part == "answerer" else "6"
+    words += ["--data.pool.num_videos", num_videos, "--data.val_pool.num_videos", num_videos]
+    if part == "answerer":
+        words += ["--model.mllm.path", f"{ROOT}/recipes/haystack/weights/vlm"]
+    run(workplace, "run", str(ROOT / f"recipes/haystack/{part}.yaml"), *words)
+    written = workplace / "build/haystack" / ("clip" if part == "clip" else "vlm")
+    assert list(written.glob("*.safetensors"))
