@@ -241,18 +241,36 @@ class EvolutionModule(L.LightningModule):
         for iteration in range(self.grpo.num_iterations):
             if iteration:
                 policy = self.policies(batch)
-            loss = self.policy_loss(policy, selection, advantages)
+            loss = self.policy_loss(batch, policy, selection, advantages)
             self.manual_backward(loss / self.accumulate)
             if last_batch:
                 self._step(optimizer, loss)
 
-    def policy_loss(self, policy: FramePolicy, selection: Selection, advantages: Tensor) -> Tensor:
-        """GRPO loss of the draws, less the entropy bonus. Scalar with graph."""
+    def policy_loss(
+        self, batch: QuestionBatch, policy: FramePolicy, selection: Selection, advantages: Tensor
+    ) -> Tensor:
+        """GRPO loss of the draws, less the entropy bonus; the reference of ``beta`` is the untrained sampler.
+
+        Scalar with graph.
+        """
         log_probs = policy.log_prob(selection.candidate_index).flatten(0, 1)
         mask = selection.mask.flatten(0, 1).to(log_probs)
+        reference = None
+        if self.grpo.beta > 0:
+            with torch.no_grad():
+                untrained = self.arms["before"](batch.features, batch.mask, batch.timestamps_s, batch.queries)
+                reference = untrained.log_prob(selection.candidate_index).flatten(0, 1)
         result = grpo.grpo_loss(
-            self.grpo, log_probs, selection.log_probs.flatten(0, 1), advantages.flatten(), mask, num_items=mask.sum()
+            self.grpo,
+            log_probs,
+            selection.log_probs.flatten(0, 1),
+            advantages.flatten(),
+            mask,
+            ref_log_probs=reference,
+            num_items=mask.sum(),
         )
+        if result.kl_nats is not None:
+            self.log("policy/kl_nats", result.kl_nats)
         self.log("policy/ratio_clipped_frac", result.clipped_frac)
         self.log("train/loss", result.loss.detach())
         return result.loss - self.grpo.entropy_coef * policy.entropy().mean()

@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point. Exits with 2 and a few lines for mistakes of the user; anything else keeps its traceback."""
+    """Entry point. Mistakes of the user end it with status 1 and a few lines; anything else keeps its traceback."""
     guard()
     options, overrides = build_parser().parse_known_args(argv)
     if options.command == "ls":

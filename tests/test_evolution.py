@@ -124,6 +124,15 @@ def test_several_updates_per_rollout_move_the_ratio(parts: Parts) -> None:
     assert thrice.trainer.datamodule.state_dict() == {"batches_used": 1}
 
 
+def test_kl_keeps_the_policy_near_its_start(parts: Parts) -> None:
+    def divergence(beta: float) -> float:
+        config = GRPO(num_generations=4, loss_type="grpo", beta=beta)
+        module = train(parts, max_steps=6, grpo=config, lr_scheduler_type="constant")
+        return float(module.trainer.callback_metrics["policy/kl_nats"])
+
+    assert 0 <= divergence(20.0) < 0.5 * divergence(1e-6)
+
+
 def test_a_checkpoint_holds_the_sampler_only_and_loads_without_pickle(parts: Parts, tmp_path: Path) -> None:
     module = parts.module()
     trainer = parts.trainer(1, enable_checkpointing=True, default_root_dir=tmp_path)
