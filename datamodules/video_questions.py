@@ -275,9 +275,8 @@ class VideoQuestionData(L.LightningDataModule):
 
     def _eval_dataloader(self, split: str) -> DataLoader:
         items, (rank, num_ranks) = self._items[split], self._rank
-        mine = list(range(rank, len(items), num_ranks))  # each question on one rank, none twice
-        batches = [mine[i : i + self.eval_batch_size] for i in range(0, len(mine), self.eval_batch_size)]
-        return DataLoader(items, batch_sampler=batches, collate_fn=collate)
+        mine = range(rank, len(items), num_ranks)  # each question on one rank, none twice
+        return DataLoader(items, batch_size=self.eval_batch_size, sampler=mine, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:
         return self._eval_dataloader("val")

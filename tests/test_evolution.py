@@ -92,7 +92,10 @@ def test_stored_frame_tokens_equal_fresh_ones(parts: Parts) -> None:
 def test_batch_two_is_accumulated_one_and_one(parts: Parts) -> None:
     whole = train(parts, max_steps=1, data={"batch_size": 4})
     halves = train(parts, max_steps=1, data={"batch_size": 2}, accumulate=2)
-    torch.testing.assert_close(weights(whole), weights(halves), atol=1e-4, rtol=0)
+    # Adam's first step is lr (1e-2) times the sign of the gradient, so rounding shows where a gradient is about zero
+    difference = (weights(whole) - weights(halves)).abs()
+    assert difference.max() < 1e-3
+    assert difference.mean() < 1e-6
 
 
 def test_observers_change_no_gradient(parts: Parts, tmp_path: Path) -> None:
