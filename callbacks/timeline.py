@@ -71,7 +71,7 @@ def draw_timeline(
         axis.scatter(times, np.zeros(len(times)), color=_CHOSEN, zorder=3, s=28, label="chosen")
     axis.set_xlim(timestamps_s[0], timestamps_s[-1])
     axis.set_xlabel("seconds")
-    axis.legend(loc="upper right", fontsize=8)
+    axis.legend(loc="best", fontsize=8)
     figure.suptitle(title, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
