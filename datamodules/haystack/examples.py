@@ -145,8 +145,8 @@ class FrameQuestions(PoolExamples):
     """Questions with K frames of their video, as a sampler might choose them, and descriptions of such frames.
 
     Lessons come in phases, because binding a name to the frame that shows it is what is hard: few frames and questions
-    that name one thing first (it clicks within 300 batches), then everything (mixed from the start, it did not click
-    within 1 000).
+    that name one thing first (alone, it clicks within 300 batches), then everything. Whether all kinds mixed from the
+    start would do was not settled (docs/log.md).
 
     No example comes twice: each has a plan of its own, played by frames of the pool that show the same thing (with the
     pool's own 1 500 videos the model came to know the videos).
