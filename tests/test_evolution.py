@@ -15,6 +15,7 @@ from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.evolution import EvolutionModule
 from modules.grpo import GRPO
 from modules.mllms.llava_onevision import LlavaOnevision
+from modules.mllms.prompt import Prompt
 from modules.records import Rollouts
 from modules.rewards.base import Reward
 from modules.rewards.probability import Probability
@@ -44,7 +45,7 @@ class Parts:
             "learning_rate": 1e-2, "store_frame_tokens": True,
             "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,
         }  # fmt: skip
-        mllm = LlavaOnevision(path=str(self.vlm), answer_with="words")
+        mllm = LlavaOnevision(path=str(self.vlm), prompt=Prompt(answer_with="words"))
         return EvolutionModule(sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm, **settings)
 
     def trainer(self, max_steps: int = 2, **kwargs: Any) -> L.Trainer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class Generation:
 
     texts: list[str]
     token_ids: list[Tensor]
-    """R tensors int64 (L_r,), ending with the end-of-turn token where the model stopped."""
+    """R tensors int64 (L_r,), ending with the end-of-turn token where the model stopped; empty where it is not told."""
     log_probs: list[Tensor]
     """R tensors float32 (L_r,), log-probability (nats) of each token when it was drawn."""
 
@@ -46,6 +47,16 @@ class Row:
     index: Tensor
     """int64 (K,), positions among the N frames, in order of time."""
 
+    @property
+    def timestamps_s(self) -> Tensor:
+        """float (K,), of the frames that are shown."""
+        return self.frames.timestamps_s[self.index]
+
+    @property
+    def tokens(self) -> Tensor:
+        """(K, ...), of the frames that are shown."""
+        return self.frames.tokens[self.index.to(self.frames.tokens.device)]
+
 
 class MLLM(FrameEncoder):
     """A multimodal language model that answers questions on chosen frames.
@@ -53,11 +64,26 @@ class MLLM(FrameEncoder):
     Frames come uint8 (N, 3, H, W) with their true timestamps and are never resampled.
     """
 
+    @property
+    def injects(self) -> bool:
+        """Whether `encode_frames` gives tokens that are the same whatever other frames are shown, so that they can be
+        encoded once, stored, and shared by rollouts. Else it gives the frames back and each row is encoded anew."""
+        return True
+
+    @property
+    def has_log_probs(self) -> bool:
+        """Whether `score_rows` gives probabilities; else the option that was answered gets 1."""
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """What an evaluation card has to name: class, weights, prompt, pixels, versions."""
+        return {"mllm": type(self).__name__, "mllm_key": self.key}
+
     @abstractmethod
     def score_rows(self, rows: list[Row]) -> Tensor:
         """One batched forward: float32 (R, O) log-probabilities, normalised over each row's options.
 
-        Absent options (rows with fewer than O) get -inf.
+        Absent options (rows with fewer than O) get -inf; a row without an answer is -inf throughout.
         """
 
     @abstractmethod

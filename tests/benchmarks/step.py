@@ -20,6 +20,7 @@ from torch import Tensor
 
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.llava_onevision import LlavaOnevision
+from modules.mllms.prompt import Prompt
 from modules.records import VideoQuestion
 from modules.samplers.tspo import TSPOSampler, time_code
 
@@ -89,7 +90,7 @@ def main() -> None:
         ]
         (torch.stack(rows).mean(-1) * advantages).sum().backward()
 
-    mllm = LlavaOnevision(path=options.vlm, answer_with="words", question_first=True)
+    mllm = LlavaOnevision(path=options.vlm, prompt=Prompt(answer_with="words", question_first=True))
     frames = torch.randint(0, 255, (T, 3, 64, 64), dtype=torch.uint8)
     union, inverse = index[0].sort(-1).values.unique(return_inverse=True)
 

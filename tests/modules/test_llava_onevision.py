@@ -9,6 +9,7 @@ import torch
 
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.llava_onevision import LlavaOnevision
+from modules.mllms.prompt import Prompt
 from modules.records import VideoQuestion
 
 QUESTION = VideoQuestion("d", "s", "q", "v", 60.0, "What colour is the star?", ("red", "green", "blue", "white"), 1)
@@ -17,7 +18,7 @@ LONG = VideoQuestion("d", "s", "l", "v", 60.0, "What is shown?", ("red star", "a
 
 @pytest.fixture(scope="module")
 def mllm(blank_vlm: Path) -> LlavaOnevision:
-    return LlavaOnevision(path=str(blank_vlm), answer_with="words")
+    return LlavaOnevision(path=str(blank_vlm), prompt=Prompt(answer_with="words"))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def row(mllm: LlavaOnevision, frames: torch.Tensor, index: list[int], question: 
 def test_injected_tokens_equal_pixels_through_the_processor(mllm: LlavaOnevision, frames: torch.Tensor) -> None:
     r = row(mllm, frames, [0, 2, 5])
     inputs = mllm.processor(
-        text=[mllm.prompt(r)], videos=[frames[[0, 2, 5]]], do_sample_frames=False, return_tensors="pt"
+        text=[mllm.prompt_text(r)], videos=[frames[[0, 2, 5]]], do_sample_frames=False, return_tensors="pt"
     )
     assert torch.equal(inputs["input_ids"], mllm.inputs([r])["input_ids"])
     pixels = mllm.model(**inputs).logits
@@ -93,9 +94,9 @@ def test_generated_answers_carry_their_log_probs(mllm: LlavaOnevision, frames: t
 
 
 def test_letters_are_listed_and_scored(blank_vlm: Path, frames: torch.Tensor) -> None:
-    mllm = LlavaOnevision(path=str(blank_vlm), answer_with="letter", timestamps=True)
+    mllm = LlavaOnevision(path=str(blank_vlm), prompt=Prompt(timestamps=True))
     r = row(mllm, frames, [1, 3])
-    prompt = mllm.prompt(r)
+    prompt = mllm.prompt_text(r)
     assert "B. green" in prompt
     assert "1.0s, 3.0s" in prompt
     assert "60.0 seconds" in prompt
@@ -106,7 +107,7 @@ def test_letters_are_listed_and_scored(blank_vlm: Path, frames: torch.Tensor) ->
 def test_reloads_under_the_auto_classes(mllm: LlavaOnevision, frames: torch.Tensor, tmp_path: Path) -> None:
     mllm.model.save_pretrained(tmp_path)
     mllm.processor.save_pretrained(tmp_path)
-    again = LlavaOnevision(path=str(tmp_path), answer_with="words")
+    again = LlavaOnevision(path=str(tmp_path), prompt=Prompt(answer_with="words"))
     assert again.key == mllm.key
     torch.testing.assert_close(
         again.score_rows([row(again, frames, [0, 1])]), mllm.score_rows([row(mllm, frames, [0, 1])])

@@ -1,0 +1,74 @@
+"""What a question looks like in text, apart from what a family's chat template puts around it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from modules.records import VideoQuestion
+
+LETTERS = "ABCDEFGHIJ"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """How a question is put to an MLLM. The defaults are LLaVA's, as in TSPO's training.
+
+    Args:
+        answer_with: ``letter`` lists the options and asks for one's letter, as the papers do; ``words`` leaves the options
+            out, and their texts are scored as answers.
+        question_first: put the text before the video; the families' own order is video first.
+        timestamps: say in a sentence how long the video is and when its frames were taken; for families that do not
+            write times themselves.
+        system: system message; None leaves the family's own.
+        before: text before the question.
+        option_format: of a line of the options.
+        instruction: after the options; empty for none.
+        answer_prefix: what the assistant's turn begins with, e.g. ``Best option: (``.
+    """
+
+    answer_with: Literal["letter", "words"] = "letter"
+    question_first: bool = False
+    timestamps: bool = False
+    system: str | None = None
+    before: str = ""
+    option_format: str = "{letter}. {option}"
+    instruction: str = "Answer with the option's letter from the given choices directly."
+    answer_prefix: str = ""
+
+    def __post_init__(self) -> None:
+        if "{letter}" not in self.option_format or "{option}" not in self.option_format:
+            raise ValueError(f"option_format {self.option_format!r} needs {{letter}} and {{option}}")
+
+    def text(self, question: VideoQuestion, timestamps_s: Tensor) -> str:
+        """The user's text.
+
+        Args:
+            question: with its options.
+            timestamps_s: float (K,), of the frames that are shown.
+        """
+        lines = [f"{self.before}{question.question}"]
+        if self.timestamps and len(timestamps_s):
+            times = ", ".join(f"{t:.1f}s" for t in timestamps_s.tolist())
+            lines.insert(0, f"The video lasts {question.duration_s:.1f} seconds; its frames were taken at {times}.")
+        if self.answer_with == "letter" and question.options:
+            if len(question.options) > len(LETTERS):
+                raise ValueError(
+                    f"question {question.sample_id} has {len(question.options)} options; {len(LETTERS)} have a letter"
+                )
+            pairs = zip(LETTERS, question.options, strict=False)
+            lines += [self.option_format.format(letter=letter, option=option) for letter, option in pairs]
+            lines += [self.instruction] * bool(self.instruction)
+        return "\n".join(lines)
+
+    def answers(self, question: VideoQuestion) -> list[str]:
+        """Each option as the answer the model would give."""
+        options = question.options
+        return list(LETTERS[: len(options)]) if self.answer_with == "letter" else list(options)
+
+    def digest(self) -> str:
+        """Short hash of everything that shapes the text."""
+        return hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()[:10]

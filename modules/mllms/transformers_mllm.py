@@ -1,0 +1,266 @@
+"""What the transformers families share: prompts, batches of ragged rows, scoring, generation.
+
+Facts (transformers 5.23) that this file rests on:
+
+- Every family takes ``mm_encoder_outputs={"video" | "image": features}`` in place of pixels, in ``forward`` and in
+  ``generate``. A row's prompt and features are made on their own, so rows of any numbers of frames share a batch, which
+  most processors refuse.
+- ``processor.replace_video_token`` writes the text that stands for a video (with the times, where the family has them)
+  from nothing but the number of frames, the grid and the metadata; so our prompts are the family's own of that version.
+- Times are given as metadata at 1000 "frames" a second, one tick a millisecond, which any timestamps fit.
+- ``rope_deltas`` stay on a Qwen model from call to call and are taken up by a later prompt without video; reset here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+import transformers
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.video_utils import VideoMetadata
+
+from modules.encoders.base import weights_digest
+from modules.mllms.base import MLLM, Generation, Row
+from modules.mllms.loading import Loading
+from modules.mllms.prompt import Prompt
+from modules.paths import ModelPath
+
+TICKS_PER_S = 1000
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A row's video, ready for the prompt and for the model."""
+
+    text: str
+    """Stands for the video in the prompt, with a placeholder for each token."""
+    features: Tensor
+    """(tokens, D), one a placeholder, in order."""
+    extra: dict[str, Tensor] = field(default_factory=dict)
+    """More arguments of the model's forward; first dimension: videos."""
+
+
+class TransformersMLLM(MLLM):
+    """A transformers vision-language model and its processor.
+
+    Args:
+        path: folder or hub id.
+        prompt: how a question is put.
+        loading: precision, placement, attention, LoRA.
+        frames_per_forward: frames in one pass of the vision tower.
+    """
+
+    model_class: ClassVar[type[Any]]
+    modality: ClassVar[str] = "video"
+    """Which key of ``mm_encoder_outputs`` the frames go under."""
+    writes_times: ClassVar[bool] = False
+    """Whether the family's own prompt says when each frame was taken."""
+
+    def __init__(
+        self,
+        *,
+        path: ModelPath,
+        prompt: Prompt | None = None,
+        loading: Loading | None = None,
+        frames_per_forward: int = 256,
+    ) -> None:
+        super().__init__()
+        self.prompt, self.loading = prompt or Prompt(), loading or Loading()
+        self.frames_per_forward = frames_per_forward
+        self.processor = transformers.AutoProcessor.from_pretrained(ModelPath(path), revision=self.loading.revision)
+        self.model = self.loading.model(self.model_class, ModelPath(path))
+        self._prompt_ids: dict[str, list[int]] = {}
+
+    # ---- what a family says about itself ----
+
+    @property
+    @abstractmethod
+    def vision(self) -> list[torch.nn.Module]:
+        """The parts that frame tokens come out of."""
+
+    @property
+    @abstractmethod
+    def frame_size(self) -> str:
+        """How large the tower sees a frame, for keys and cards."""
+
+    @property
+    @abstractmethod
+    def video_token_id(self) -> int:
+        """The placeholder of one token of a frame."""
+
+    @abstractmethod
+    def vision_tokens(self, frames: Tensor) -> Tensor:
+        """uint8 (N, 3, H, W) -> (N, ..., D), with graph."""
+
+    @abstractmethod
+    def clip(self, row: Row) -> Clip:
+        """Text and features of a row with frames."""
+
+    def features(self, clips: list[Clip]) -> Any:
+        """What ``mm_encoder_outputs`` takes; one tensor a video."""
+        return BaseModelOutputWithPooling(pooler_output=[c.features.to(self.device, self.dtype) for c in clips])
+
+    # ---- shared ----
+
+    @property
+    def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
+        return self.processor.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def key(self) -> str:
+        # frame tokens come out of tower and projector; the language model may change beneath them
+        name = type(self).__name__.lower()
+        digest = weights_digest(torch.nn.ModuleList(self.vision))
+        return f"{name}-{digest}-{self.frame_size}-tf{transformers.__version__}"
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            **super().describe(),
+            "frame_size": self.frame_size,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "prompt": self.prompt.digest(),
+            "transformers": transformers.__version__,
+        }
+
+    def _apply(self, fn: Any, recurse: bool = True) -> TransformersMLLM:
+        """A model that transformers has placed stays where it is."""
+        return self if self.loading.device_map is not None else super()._apply(fn, recurse)
+
+    @torch.no_grad()
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """uint8 (N, 3, H, W) -> float32 (N, ..., D); the frames themselves where rows are encoded anew."""
+        if not self.injects:
+            return frames
+        return torch.cat([self.vision_tokens(part) for part in frames.split(self.frames_per_forward)]).float()
+
+    def metadata(self, row: Row, repeat: int = 1) -> VideoMetadata:
+        """True times of the row's frames, each given ``repeat`` times."""
+        ticks = [round(TICKS_PER_S * float(t)) for t in row.timestamps_s for _ in range(repeat)]
+        length_s = max(row.question.duration_s, float(row.timestamps_s[-1]) + 1 / TICKS_PER_S)
+        return VideoMetadata(
+            total_num_frames=round(TICKS_PER_S * length_s), fps=TICKS_PER_S, duration=length_s, frames_indices=ticks
+        )
+
+    def messages(self, row: Row) -> list[dict[str, Any]]:
+        """The conversation, as chat templates take it."""
+        content = [{"type": "text", "text": self.prompt.text(row.question, row.timestamps_s)}]
+        if len(row.index):
+            content.insert(1 if self.prompt.question_first else 0, {"type": "video"})
+        system = [{"type": "text", "text": self.prompt.system}]
+        return [{"role": "system", "content": system}] * (self.prompt.system is not None) + [
+            {"role": "user", "content": content}
+        ]
+
+    def prompt_text(self, row: Row, video_text: str | None = None) -> str:
+        """The text the model reads; the video's placeholders as ``video_text``, or as one where that is None."""
+        text = self.processor.apply_chat_template(self.messages(row), tokenize=False, add_generation_prompt=True)
+        if video_text is not None and len(row.index):
+            text = text.replace(self.processor.video_token, video_text, 1)
+        return text + self.prompt.answer_prefix
+
+    def prompt_ids(self, row: Row, clip: Clip | None) -> list[int]:
+        """Token ids of the prompt."""
+        text = self.prompt_text(row, None if clip is None else clip.text)
+        ids = self._prompt_ids.get(text)
+        if ids is None:
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            if len(self._prompt_ids) > 10_000:
+                self._prompt_ids.clear()
+            self._prompt_ids[text] = ids
+        return ids
+
+    def option_ids(self, row: Row) -> list[list[int]]:
+        """Token ids of each option as an answer."""
+        return [self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in self.prompt.answers(row.question)]
+
+    def inputs(self, rows: list[Row], answers: list[list[int]] | None = None) -> dict[str, Any]:
+        """Left-padded model inputs of R rows, each prompt followed by its answer where one is given."""
+        clips = [self.clip(row) if len(row.index) else None for row in rows]
+        answers = answers or [[] for _ in rows]
+        ids = [self.prompt_ids(r, c) + a for r, c, a in zip(rows, clips, answers, strict=True)]
+        length = max(map(len, ids))
+        input_ids = torch.full((len(ids), length), self.tokenizer.pad_token_id)
+        for r, row_ids in enumerate(ids):
+            input_ids[r, length - len(row_ids) :] = torch.tensor(row_ids)
+        lengths = torch.tensor([len(row_ids) for row_ids in ids])
+        attention_mask = (torch.arange(length)[None] >= length - lengths[:, None]).long()
+        inputs: dict[str, Any] = {
+            "input_ids": input_ids.to(self.device),
+            "attention_mask": attention_mask.to(self.device),
+        }
+        shown = [c for c in clips if c is not None]
+        if shown:
+            inputs["mm_encoder_outputs"] = {self.modality: self.features(shown)}
+            for name in shown[0].extra:
+                inputs[name] = torch.cat([c.extra[name] for c in shown]).to(self.device)
+        self.prepare(inputs)
+        return inputs
+
+    def prepare(self, inputs: dict[str, Any]) -> None:
+        """Adds what a family's forward needs beyond ids, mask and features."""
+
+    def score_rows(self, rows: list[Row]) -> Tensor:
+        option_ids = [self.option_ids(row) for row in rows]
+        if all(len(ids) == 1 for options in option_ids for ids in options):
+            logits = self.model(**self.inputs(rows), logits_to_keep=1, use_cache=False).logits[:, -1].float()
+            scores = torch.nn.utils.rnn.pad_sequence(
+                [logits[r, [ids[0] for ids in options]] for r, options in enumerate(option_ids)],
+                batch_first=True,
+                padding_value=-torch.inf,
+            )
+        else:  # options of several tokens: every (row, option) is a sequence, scored by its summed log-probability
+            expanded = [row for row, options in zip(rows, option_ids, strict=True) for _ in options]
+            answers = [torch.tensor(ids) for options in option_ids for ids in options]
+            sums = self.log_probs(expanded, answers).sum(-1)
+            scores = torch.nn.utils.rnn.pad_sequence(
+                sums.split([len(options) for options in option_ids]), batch_first=True, padding_value=-torch.inf
+            )
+        return scores.log_softmax(-1)
+
+    def log_probs(self, rows: list[Row], token_ids: list[Tensor]) -> Tensor:
+        longest = max(len(ids) for ids in token_ids)
+        inputs = self.inputs(rows, [ids.tolist() for ids in token_ids])
+        # VideoLLaMA3 takes logits_to_keep and returns them all
+        logits = self.model(**inputs, logits_to_keep=longest + 1, use_cache=False).logits[:, -longest - 1 : -1].float()
+        targets = torch.nn.functional.pad(inputs["input_ids"], (longest, 0))[:, -longest:]
+        log_probs = logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+        lengths = torch.tensor([len(ids) for ids in token_ids], device=log_probs.device)
+        # sequences are left-padded, so answers end together; give them back starting together
+        shift = torch.arange(longest, device=log_probs.device)[None] + (longest - lengths)[:, None]
+        aligned = log_probs.gather(1, shift.clamp(max=longest - 1))
+        return aligned * (torch.arange(longest, device=log_probs.device)[None] < lengths[:, None])
+
+    @torch.no_grad()
+    def generate(self, rows: list[Row], max_new_tokens: int = 16) -> Generation:
+        inputs = self.inputs(rows)
+        output = self.model.generate(
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=self.tokenizer.pad_token_id,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+        new_ids = output.sequences[:, inputs["input_ids"].shape[1] :]
+        log_probs = torch.stack(output.logits, 1).float().log_softmax(-1).gather(-1, new_ids[..., None])[..., 0]
+        stops = self.model.generation_config.eos_token_id
+        stops = torch.tensor(stops if isinstance(stops, list) else [-1 if stops is None else stops])
+        ends = torch.isin(new_ids, stops.to(new_ids))
+        lengths = torch.where(ends.any(1), ends.int().argmax(1) + 1, new_ids.shape[1])
+        return Generation(
+            texts=[t.strip() for t in self.tokenizer.batch_decode(new_ids, skip_special_tokens=True)],
+            token_ids=[ids[:n] for ids, n in zip(new_ids, lengths, strict=True)],
+            log_probs=[lp[:n] for lp, n in zip(log_probs, lengths, strict=True)],
+        )

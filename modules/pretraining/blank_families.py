@@ -1,0 +1,241 @@
+"""Small random models of every MLLM family, and CLIP: the real classes, configs, processors and file layout.
+
+They stand in for 2-8B models wherever nothing is to be learnt from the answers: contract tests, and two steps of the
+recipes for real models. 0.1-0.3 M parameters each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers as tf
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+_SENTENCES = [
+    "What colour is the star? A. red B. green C. blue D. white Answer with the option's letter. seconds Frame"
+]
+_TEXT = {
+    "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 8192,
+}  # fmt: skip
+_TOWER = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+_QWEN_TOKENS = {
+    "image_token": "<|image_pad|>", "video_token": "<|video_pad|>",
+    "vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>",
+}  # fmt: skip
+_QWEN_VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
+
+
+def _template(video: str) -> str:
+    """A chat template in the families' common form."""
+    return (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}"
+        "{% if c['type'] == 'video' %}" + video + "{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+
+
+def byte_tokenizer(extra: dict[str, str], eos: str = "<|im_end|>") -> PreTrainedTokenizerFast:
+    """A byte-level BPE; ``extra`` names the special tokens a processor asks its tokenizer for."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *extra.values()]
+    bpe.train_from_iterator(
+        _SENTENCES,
+        trainers.BpeTrainer(
+            vocab_size=320, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=specials
+        ),
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, pad_token="<|endoftext|>", eos_token=eos, padding_side="left", extra_special_tokens=extra,
+    )  # fmt: skip
+
+
+def _text(tokenizer: PreTrainedTokenizerFast, **more: Any) -> dict[str, Any]:
+    ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    return {**_TEXT, **ids, "vocab_size": len(tokenizer), **more}
+
+
+def _qwen_text(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 3, 3]}
+    return _text(tokenizer, rope_parameters=rope)
+
+
+def _qwen_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    return {f"{name}_id": tokenizer.convert_tokens_to_ids(token) for name, token in _QWEN_TOKENS.items()}
+
+
+def qwen25_vl() -> tuple[Any, Any]:
+    tokenizer = byte_tokenizer(_QWEN_TOKENS)
+    vision = {
+        "depth": 2, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 64,
+        "fullatt_block_indexes": [1], "window_size": 56, "tokens_per_second": 2,
+    }  # fmt: skip
+    config = tf.Qwen2_5_VLConfig(text_config=_qwen_text(tokenizer), vision_config=vision, **_qwen_ids(tokenizer))
+    size = {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 4}
+    processor = tf.Qwen2_5_VLProcessor(
+        image_processor=tf.Qwen2VLImageProcessor(size=size), tokenizer=tokenizer,
+        video_processor=tf.Qwen2VLVideoProcessor(size=size), chat_template=_template(_QWEN_VIDEO),
+    )  # fmt: skip
+    return tf.Qwen2_5_VLForConditionalGeneration(config), processor
+
+
+def qwen3_vl() -> tuple[Any, Any]:
+    tokenizer = byte_tokenizer(_QWEN_TOKENS)
+    vision = {
+        "depth": 2, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 64,
+        "patch_size": 16, "deepstack_visual_indexes": [0], "num_position_embeddings": 64,
+    }  # fmt: skip
+    config = tf.Qwen3VLConfig(text_config=_qwen_text(tokenizer), vision_config=vision, **_qwen_ids(tokenizer))
+    size = {"shortest_edge": 32 * 32, "longest_edge": 32 * 32 * 256}
+    processor = tf.Qwen3VLProcessor(
+        image_processor=tf.Qwen2VLImageProcessor(size=size, patch_size=16), tokenizer=tokenizer,
+        video_processor=tf.Qwen3VLVideoProcessor(size=size), chat_template=_template(_QWEN_VIDEO),
+    )  # fmt: skip
+    return tf.Qwen3VLForConditionalGeneration(config), processor
+
+
+def llava_onevision() -> tuple[Any, Any]:
+    from transformers.models.llava_onevision.image_processing_llava_onevision import LlavaOnevisionImageProcessor
+    from transformers.models.llava_onevision.video_processing_llava_onevision import LlavaOnevisionVideoProcessor
+
+    tokenizer = byte_tokenizer({"image_token": "<image>", "video_token": "<video>"})
+    config = tf.LlavaOnevisionConfig(
+        vision_config={
+            "model_type": "siglip_vision_model", **_TOWER, "image_size": 56, "patch_size": 14, "vision_use_head": False,
+        },
+        text_config={"model_type": "qwen2", **_text(tokenizer)},
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<video>"),
+        vision_feature_select_strategy="full", vision_feature_layer=-1, image_grid_pinpoints=[[56, 56]],
+    )  # fmt: skip
+    size = {"height": 56, "width": 56}
+    processor = tf.LlavaOnevisionProcessor(
+        image_processor=LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=[[56, 56]]), tokenizer=tokenizer,
+        video_processor=LlavaOnevisionVideoProcessor(size=size), num_image_tokens=16,
+        vision_feature_select_strategy="full", chat_template=_template("<video>"),
+    )  # fmt: skip
+    return tf.LlavaOnevisionForConditionalGeneration(config), processor
+
+
+def internvl() -> tuple[Any, Any]:
+    from transformers.models.got_ocr2.image_processing_got_ocr2 import GotOcr2ImageProcessor
+    from transformers.models.internvl.video_processing_internvl import InternVLVideoProcessor
+
+    tokens = {
+        "start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
+        "video_token": "<video>",
+    }  # fmt: skip
+    tokenizer = byte_tokenizer(tokens)
+    config = tf.InternVLConfig(
+        vision_config={**_TOWER, "image_size": [56, 56], "patch_size": [14, 14]},
+        text_config={"model_type": "qwen2", **_text(tokenizer)},
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"), image_seq_length=4, downsample_ratio=0.5,
+    )  # fmt: skip
+    size = {"height": 56, "width": 56}
+    processor = tf.InternVLProcessor(
+        image_processor=GotOcr2ImageProcessor(size=size), tokenizer=tokenizer,
+        video_processor=InternVLVideoProcessor(size=size), image_seq_length=4, chat_template=_template("<video>"),
+    )  # fmt: skip
+    return tf.InternVLForConditionalGeneration(config), processor
+
+
+def smolvlm() -> tuple[Any, Any]:
+    from transformers.models.smolvlm.image_processing_smolvlm import SmolVLMImageProcessor
+    from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
+
+    tokens = {
+        "fake_image_token": "<fake_token_around_image>", "image_token": "<image>",
+        "end_of_utterance_token": "<end_of_utterance>", "global_image_token": "<global-img>", "video_token": "<video>",
+    }  # fmt: skip
+    tokenizer = byte_tokenizer(tokens, eos="<end_of_utterance>")
+    text = _text(tokenizer, bos_token_id=tokenizer.convert_tokens_to_ids("<|im_start|>"))
+    config = tf.SmolVLMConfig(
+        vision_config={**_TOWER, "image_size": 56, "patch_size": 14}, text_config={"model_type": "llama", **text},
+        scale_factor=2, image_token_id=tokenizer.convert_tokens_to_ids("<image>"), pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    size = {"longest_edge": 56}
+    video_processor = SmolVLMVideoProcessor(size=size, max_image_size=size)
+    video_processor.num_frames, video_processor.fps = 64, 1
+    processor = tf.SmolVLMProcessor(
+        image_processor=SmolVLMImageProcessor(size=size, max_image_size=size), tokenizer=tokenizer,
+        video_processor=video_processor, image_seq_len=4, chat_template=_template("<video>"),
+    )  # fmt: skip
+    return tf.SmolVLMForConditionalGeneration(config), processor
+
+
+def videollama3() -> tuple[Any, Any]:
+    from transformers.models.video_llama_3.image_processing_video_llama_3 import VideoLlama3ImageProcessor
+    from transformers.models.video_llama_3.video_processing_video_llama_3 import VideoLlama3VideoProcessor
+
+    tokenizer = byte_tokenizer({"image_token": "<image>", "video_token": "<video>"})
+    config = tf.VideoLlama3Config(
+        vision_config={**_TOWER, "patch_size": 14}, text_config={"model_type": "qwen2", **_text(tokenizer)},
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<video>"),
+    )  # fmt: skip
+    size = {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 64}
+    processor = tf.VideoLlama3Processor(
+        image_processor=VideoLlama3ImageProcessor(size=size), tokenizer=tokenizer,
+        video_processor=VideoLlama3VideoProcessor(size=size), chat_template=_template("<video>"),
+    )  # fmt: skip
+    return tf.VideoLlama3ForConditionalGeneration(config), processor
+
+
+FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "llava_onevision": llava_onevision,
+    "qwen2_5_vl": qwen25_vl,
+    "qwen3_vl": qwen3_vl,
+    "internvl": internvl,
+    "smolvlm": smolvlm,
+    "videollama3": videollama3,
+}
+
+
+def write_blank_family(family: str, folder: Path, seed: int = 0) -> None:
+    """Writes a family's small random model and its processor."""
+    torch.manual_seed(seed)
+    model, processor = FAMILIES[family]()
+    with torch.no_grad():  # larger than the families' own initial weights, so that what is shown matters to the answer
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(4)
+    tokenizer = processor.tokenizer
+    model.generation_config = tf.GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def write_blank_hf_clip(folder: Path, *, width: int = 32, projection: int = 32, seed: int = 0) -> None:
+    """Writes a small random transformers CLIP with its processor, in the layout of openai/clip-vit-large-patch14."""
+    torch.manual_seed(seed)
+    tokenizer = byte_tokenizer({})
+    eos = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|im_end|>", special_tokens=[("<|im_end|>", eos)]
+    )
+    tokenizer.padding_side, tokenizer.model_max_length = "right", 77
+    layers = {
+        "hidden_size": width, "intermediate_size": width, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "projection_dim": projection,
+    }  # fmt: skip
+    text = {
+        **layers, "vocab_size": len(tokenizer), "max_position_embeddings": 77, "eos_token_id": eos,
+        "bos_token_id": None, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    config = tf.CLIPConfig(
+        text_config=text, vision_config={**layers, "image_size": 32, "patch_size": 16}, projection_dim=projection
+    )
+    from transformers.models.clip.image_processing_clip import CLIPImageProcessor
+
+    size = {"height": 32, "width": 32}
+    image_processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size)
+    tf.CLIPModel(config).save_pretrained(folder)
+    tf.CLIPProcessor(image_processor, tokenizer).save_pretrained(folder)
