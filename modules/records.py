@@ -33,8 +33,10 @@ class VideoQuestion:
     """Index into ``options``; None where the answer is unknown (``ask``)."""
     evidence_s: tuple[tuple[float, float], ...] = ()
     """Spans (start, end) in seconds inside which the answer can be seen; empty where unknown."""
-    groups: dict[str, str] = field(default_factory=dict)
-    """Labels for aggregation, e.g. ``{"kind": "needle"}``."""
+    groups: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
+    """Labels for aggregation, e.g. ``{"kind": "needle"}``; several where a question belongs to several groups."""
+    context: str = ""
+    """Text that comes with the video, e.g. its subtitles, to be read before the question."""
 
     def __post_init__(self) -> None:
         if self.answer_index is not None and not 0 <= self.answer_index < len(self.options):
@@ -140,7 +142,37 @@ class Rollouts:
         """int64 (B,), index of the right option; -1 where unknown."""
         return torch.tensor([-1 if q.answer_index is None else q.answer_index for q in self.batch.questions])
 
+    @property
+    def chosen_option(self) -> Tensor:
+        """int64 (B, G), the most probable option; -1 where the model gave none."""
+        assert self.option_log_probs is not None
+        best = self.option_log_probs.max(-1)
+        return best.indices.masked_fill(best.values.isinf(), -1)
+
     def metadata(self, b: int) -> dict[str, Any]:
         """A short description of question b, for messages."""
         q = self.batch.questions[b]
         return {"sample_id": q.sample_id, "question": q.question, "answer": q.answer, "video": q.video}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said to one question, kept raw so that any scorer can judge it later without a model."""
+
+    dataset: str
+    split: str
+    sample_id: str
+    video: str
+    arm: str
+    """Which sampler chose the frames."""
+    question: str
+    options: tuple[str, ...]
+    answer_index: int | None
+    text: str | None = None
+    """Generated answer, as it came."""
+    option_log_probs: tuple[float, ...] | None = None
+    """Normalised over the options (nats); -inf throughout where the model gave no answer."""
+    timestamps_s: tuple[float, ...] = ()
+    """Of the frames it was shown."""
+    evidence_s: tuple[tuple[float, float], ...] = ()
+    groups: dict[str, str | tuple[str, ...]] = field(default_factory=dict)

@@ -50,7 +50,7 @@ class Prompt:
             question: with its options.
             timestamps_s: float (K,), of the frames that are shown.
         """
-        lines = [f"{self.before}{question.question}"]
+        lines = [question.context] * bool(question.context) + [f"{self.before}{question.question}"]
         if self.timestamps and len(timestamps_s):
             times = ", ".join(f"{t:.1f}s" for t in timestamps_s.tolist())
             lines.insert(0, f"The video lasts {question.duration_s:.1f} seconds; its frames were taken at {times}.")

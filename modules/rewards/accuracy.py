@@ -65,6 +65,5 @@ class Accuracy(Reward):
                 ]
             )
         else:
-            assert rollouts.option_log_probs is not None
-            chosen = rollouts.option_log_probs.argmax(-1).cpu()
+            chosen = rollouts.chosen_option.masked_fill(rollouts.chosen_option < 0, -2).cpu()
         return (chosen == answer).float().masked_fill(answer < 0, torch.nan)
