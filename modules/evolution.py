@@ -16,10 +16,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -29,28 +26,18 @@ from torch import Tensor
 from transformers import get_scheduler
 
 from modules import grpo
-from modules.encoders.base import FrameEncoder
+from modules.answering import Answering, FrameSource
 from modules.evidence import evidence_found, oracle_selection
-from modules.mllms.base import MLLM, FrameTokens, Row
+from modules.mllms.base import MLLM
 from modules.policies import FramePolicy
 from modules.ranks import gather_lists
-from modules.records import Candidates, QuestionBatch, Rollouts, Selection
+from modules.records import QuestionBatch, Rollouts, Selection
 from modules.rewards.accuracy import parse_option
 from modules.rewards.base import Reward
 from modules.samplers.base import FrameSampler
 from modules.seeds import seed_of
 
 SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
-
-
-class FrameSource(Protocol):
-    """What the module asks of its data module beyond batches."""
-
-    def splits(self, stage: str | None) -> list[str]: ...
-    def extract(self, encoders: Sequence[FrameEncoder], splits: Sequence[str]) -> None: ...
-    def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None: ...
-    def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor: ...
-    def count_batch(self) -> None: ...
 
 
 class EvolutionModule(L.LightningModule):
@@ -72,6 +59,7 @@ class EvolutionModule(L.LightningModule):
         rows_per_forward: rollouts in one forward of the MLLM.
         max_new_tokens: of generated answers, where a reward reads text.
         max_nonfinite_steps: stop after so many steps in a row with a loss or gradient that is not finite.
+        canary: before the first step, check that the answers depend on the frames.
         baselines: samplers that are tested beside this one.
         seed: of the rollouts.
     """
@@ -96,6 +84,7 @@ class EvolutionModule(L.LightningModule):
         rows_per_forward: PositiveInt = 256,
         max_new_tokens: PositiveInt = 16,
         max_nonfinite_steps: PositiveInt = 10,
+        canary: bool = True,
         baselines: dict[str, FrameSampler] | None = None,
         seed: int = 0,
     ) -> None:
@@ -121,19 +110,20 @@ class EvolutionModule(L.LightningModule):
         self.learning_rate, self.weight_decay = float(learning_rate), float(weight_decay)
         self.lr_scheduler_type, self.warmup_steps = lr_scheduler_type, int(warmup_steps)
         self.max_grad_norm, self.accumulate = float(max_grad_norm), accumulate
-        self.store_frame_tokens, self.rows_per_forward = store_frame_tokens, rows_per_forward
-        self.max_new_tokens, self.max_nonfinite_steps, self.seed = max_new_tokens, max_nonfinite_steps, seed
+        self.max_nonfinite_steps, self.seed = max_nonfinite_steps, seed
         untrained = copy.deepcopy(sampler).requires_grad_(False)
         self.arms: dict[str, FrameSampler] = {**(baselines or {}), "before": untrained, "after": sampler}
-        self._mllm_key = mllm.key
+        self.answering = Answering(
+            mllm, store_frame_tokens=store_frame_tokens, rows_per_forward=rows_per_forward,
+            max_new_tokens=max_new_tokens, canary=canary,
+        )  # fmt: skip
         self._nonfinite_in_a_row = 0
-        self._seconds: dict[str, float] = defaultdict(float)
 
     # ---- rollouts ----
 
     def policies(self, batch: QuestionBatch) -> FramePolicy:
         """One forward of the sampler."""
-        return self.sampler(batch.features, batch.mask, batch.timestamps_s, batch.queries)
+        return self.sampler.policies(batch)
 
     def generators(self, batch: QuestionBatch) -> list[torch.Generator]:
         """A generator for each question, seeded by (seed, step, sample_id): the same rollouts on any ranks."""
@@ -142,56 +132,10 @@ class EvolutionModule(L.LightningModule):
             for q in batch.questions
         ]
 
-    def frames(self, batch: QuestionBatch, candidate_index: Tensor) -> tuple[list[FrameTokens], Tensor]:
-        """The union of each question's chosen frames, encoded once, and the selections as positions in it.
-
-        Args:
-            batch: B questions.
-            candidate_index: int64 (B, G, K) in order of time.
-
-        Returns:
-            B frame sets, and int64 (B, G, K) into them, -1 at padding.
-        """
-        sets, index = [], torch.full_like(candidate_index, -1)
-        for b, candidates in enumerate(batch.candidates):
-            real = candidate_index[b] >= 0
-            union = candidate_index[b][real].unique().cpu()
-            stored = None
-            if self.store_frame_tokens:
-                stored = self._source.stored_frames(candidates, union, self._mllm_key)
-            if stored is None:
-                with self._timed("decode"):
-                    pixels = self._source.decode(candidates, union)
-                with self._timed("encode"):
-                    tokens = self.mllm.encode_frames(pixels)
-            else:
-                tokens = stored.to(self.device, torch.float32)
-            sets.append(FrameTokens(tokens, candidates.timestamps_s[union].float()))
-            index[b][real] = torch.searchsorted(union, candidate_index[b][real].cpu()).to(index)
-        return sets, index
-
-    @torch.no_grad()
-    def answer(self, batch: QuestionBatch, selection: Selection) -> Rollouts:
-        """Shows every selection to the MLLM and takes its answers."""
-        rollouts = Rollouts(batch, selection)
-        sets, index = self.frames(batch, selection.in_time_order())
-        with self._timed("answer"):
-            if any(q.options for q in batch.questions):
-                rollouts.option_log_probs = self.mllm.score_options(batch.questions, sets, index, self.rows_per_forward)
-            if any(r.needs_text for r in self.rewards.values()):
-                rollouts.texts = self.texts(batch, sets, index)
-        return rollouts
-
-    def texts(self, batch: QuestionBatch, sets: list[FrameTokens], index: Tensor) -> list[list[str]]:
-        """Generated answers, B lists of G."""
-        rows = [
-            Row(question, frames, picks[picks >= 0])
-            for question, frames, group in zip(batch.questions, sets, index, strict=True)
-            for picks in group
-        ]
-        flat = self.mllm.generate(rows, self.max_new_tokens).texts
-        num_rollouts = index.shape[1]
-        return [flat[b * num_rollouts : (b + 1) * num_rollouts] for b in range(len(batch))]
+    def answer(self, batch: QuestionBatch, selection: Selection, text: bool | None = None) -> Rollouts:
+        """Shows every selection to the MLLM and takes its answers; in text too where a reward reads it."""
+        text = any(r.needs_text for r in self.rewards.values()) if text is None else text
+        return self.answering.answer(self._source, batch, selection, text=text)
 
     def judge(self, rollouts: Rollouts) -> Tensor:
         """Runs every reward term; total reward (B, G).
@@ -218,18 +162,18 @@ class EvolutionModule(L.LightningModule):
     # ---- training ----
 
     def training_step(self, batch: QuestionBatch, batch_idx: int) -> dict[str, Any]:
-        self._seconds.clear()
+        self.answering.seconds.clear()
         started = time.perf_counter()
-        with self._timed("sample"):
+        with self.answering.timed("sample"):
             policy = self.policies(batch)
             selection = policy.sample(self.num_frames, self.grpo.num_generations, self.generators(batch))
         rollouts = self.answer(batch, selection)
         reward = self.judge(rollouts)
         advantages = grpo.group_advantages(reward, self.grpo.scale_rewards)
-        with self._timed("update"):
+        with self.answering.timed("update"):
             self.update(batch, policy, selection, advantages, last_batch=(batch_idx + 1) % self.accumulate == 0)
         self._source.count_batch()
-        self._seconds["total"] = time.perf_counter() - started
+        self.answering.seconds["total"] = time.perf_counter() - started
         self._log_rollouts(rollouts, reward, policy)
         return {"rollouts": rollouts, "reward": reward, "policy": policy}
 
@@ -258,7 +202,7 @@ class EvolutionModule(L.LightningModule):
         reference = None
         if self.grpo.beta > 0:
             with torch.no_grad():
-                untrained = self.arms["before"](batch.features, batch.mask, batch.timestamps_s, batch.queries)
+                untrained = self.arms["before"].policies(batch)
                 reference = untrained.log_prob(selection.candidate_index).flatten(0, 1)
         result = grpo.grpo_loss(
             self.grpo,
@@ -321,7 +265,7 @@ class EvolutionModule(L.LightningModule):
         answer = rollouts.answer_index.to(self.device)
         log_probs = rollouts.option_log_probs[:, 0]
         return {
-            "correct": (log_probs.argmax(-1) == answer).float(),
+            "correct": ((rollouts.chosen_option[:, 0] == answer) & (answer >= 0)).float(),
             "probability": log_probs.gather(1, answer[:, None])[:, 0].exp(),
             "evidence_found": evidence_found(batch, selection.candidate_index[:, 0]),
         }
@@ -347,12 +291,7 @@ class EvolutionModule(L.LightningModule):
         blind = torch.full((len(batch), 1, self.num_frames), -1, device=self.device)
         chosen = {
             "blind": blind,
-            **{
-                name: s(batch.features, batch.mask, batch.timestamps_s, batch.queries)
-                .mode(self.num_frames)
-                .candidate_index
-                for name, s in self.arms.items()
-            },
+            **{name: s.policies(batch).mode(self.num_frames).candidate_index for name, s in self.arms.items()},
             "oracle": oracle_selection(batch, self.num_frames).to(self.device),
         }
         rows = []
@@ -375,11 +314,7 @@ class EvolutionModule(L.LightningModule):
         """The best selection of each question with the MLLM's answer in text, and option probabilities where there are
         options."""
         selection = self.policies(batch).mode(self.num_frames)
-        rollouts = self.answer(batch, selection)
-        if rollouts.texts is None:
-            sets, index = self.frames(batch, selection.in_time_order())
-            rollouts.texts = self.texts(batch, sets, index)
-        return rollouts
+        return self.answer(batch, selection, text=True)
 
     # ---- Lightning ----
 
@@ -388,7 +323,7 @@ class EvolutionModule(L.LightningModule):
         return self.trainer.datamodule
 
     def prepare_data(self) -> None:
-        if self.store_frame_tokens:
+        if self.answering.store_frame_tokens:
             splits = self._source.splits(self.trainer.state.fn.value)
             self._source.extract([self.trainer.datamodule.encoder, self.mllm], splits)
 
@@ -410,12 +345,6 @@ class EvolutionModule(L.LightningModule):
     def on_train_batch_start(self, batch: QuestionBatch, batch_idx: int) -> None:
         self.mllm.eval()
 
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self._seconds[part] += time.perf_counter() - started
-
     def _log_rollouts(self, rollouts: Rollouts, reward: Tensor, policy: FramePolicy) -> None:
         size = len(rollouts.batch)
         entropy = policy.entropy().detach()
@@ -426,7 +355,7 @@ class EvolutionModule(L.LightningModule):
             "policy/entropy_nats": entropy.mean(),
             "policy/effective_frames": entropy.exp().mean(),
             **{f"reward/{name}": term.nanmean() for name, term in rollouts.rewards.items()},
-            **{f"time/{part}_s": seconds for part, seconds in self._seconds.items()},
+            **{f"time/{part}_s": seconds for part, seconds in self.answering.seconds.items()},
         }
         if rollouts.selection.mask.logical_not().any():
             metrics["policy/shrunk_frac"] = (~rollouts.selection.mask.all(-1)).float().mean()

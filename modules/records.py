@@ -25,6 +25,7 @@ class VideoQuestion:
     video: str
     """Path of the video file."""
     duration_s: float
+    """0 where the annotations do not say; the file does, once it is probed."""
     question: str
     """Without options and without any prompt around it."""
     options: tuple[str, ...] = ()
@@ -35,8 +36,8 @@ class VideoQuestion:
     """Spans (start, end) in seconds inside which the answer can be seen; empty where unknown."""
     groups: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
     """Labels for aggregation, e.g. ``{"kind": "needle"}``; several where a question belongs to several groups."""
-    context: str = ""
-    """Text that comes with the video, e.g. its subtitles, to be read before the question."""
+    subtitles: tuple[tuple[float, float, str], ...] = ()
+    """(start, end) in seconds of the video, and what is said; in order."""
 
     def __post_init__(self) -> None:
         if self.answer_index is not None and not 0 <= self.answer_index < len(self.options):

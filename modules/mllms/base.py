@@ -50,7 +50,7 @@ class Row:
     @property
     def timestamps_s(self) -> Tensor:
         """float (K,), of the frames that are shown."""
-        return self.frames.timestamps_s[self.index]
+        return self.frames.timestamps_s[self.index.to(self.frames.timestamps_s.device)]
 
     @property
     def tokens(self) -> Tensor:

@@ -23,6 +23,8 @@ class Prompt:
         question_first: put the text before the video; the families' own order is video first.
         timestamps: say in a sentence how long the video is and when its frames were taken; for families that do not
             write times themselves.
+        subtitles: introduces the subtitles of the frames that are shown; None leaves subtitles out. (lmms-eval gives those
+            of uniform frames instead, whatever frames the model sees.)
         system: system message; None leaves the family's own.
         before: text before the question.
         option_format: of a line of the options.
@@ -33,6 +35,7 @@ class Prompt:
     answer_with: Literal["letter", "words"] = "letter"
     question_first: bool = False
     timestamps: bool = False
+    subtitles: str | None = None
     system: str | None = None
     before: str = ""
     option_format: str = "{letter}. {option}"
@@ -50,7 +53,9 @@ class Prompt:
             question: with its options.
             timestamps_s: float (K,), of the frames that are shown.
         """
-        lines = [question.context] * bool(question.context) + [f"{self.before}{question.question}"]
+        lines = [f"{self.before}{question.question}"]
+        if self.subtitles is not None and (said := heard(question, timestamps_s)):
+            lines.insert(0, f"{self.subtitles}\n" + "\n".join(said))
         if self.timestamps and len(timestamps_s):
             times = ", ".join(f"{t:.1f}s" for t in timestamps_s.tolist())
             lines.insert(0, f"The video lasts {question.duration_s:.1f} seconds; its frames were taken at {times}.")
@@ -72,3 +77,9 @@ class Prompt:
     def digest(self) -> str:
         """Short hash of everything that shapes the text."""
         return hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()[:10]
+
+
+def heard(question: VideoQuestion, timestamps_s: Tensor) -> list[str]:
+    """What is said while any of the shown frames is on, in order, each line once."""
+    times = timestamps_s.tolist()
+    return [text for start, end, text in question.subtitles if any(start <= t <= end for t in times)]

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from modules.policies import FramePolicy
+from modules.records import QuestionBatch
 
 
 class FrameSampler(ABC, nn.Module):
@@ -22,6 +23,10 @@ class FrameSampler(ABC, nn.Module):
             timestamps_s: (B, T) seconds.
             queries: (B, Q, D) features of the texts to look for.
         """
+
+    def policies(self, batch: QuestionBatch) -> FramePolicy:
+        """The policy of each question of a batch; for samplers that need to know more than its tensors."""
+        return self(batch.features, batch.mask, batch.timestamps_s, batch.queries)
 
     def scores(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> Tensor | None:
         """Float32 (B, T) score of each candidate, for pictures; None where a sampler has no such thing."""

@@ -1,0 +1,148 @@
+"""Shows selections to an MLLM: the union of a question's chosen frames is encoded once, every selection is a row.
+
+Shared by training (`modules.evolution`) and evaluation (`modules.evaluation`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from modules.canary import check_that_frames_matter
+from modules.encoders.base import FrameEncoder
+from modules.mllms.base import MLLM, FrameTokens, Row
+from modules.records import Candidates, QuestionBatch, Rollouts, Selection
+
+
+class FrameSource(Protocol):
+    """What is asked of a data module beyond batches."""
+
+    def splits(self, stage: str | None) -> list[str]: ...
+    def extract(self, encoders: Sequence[FrameEncoder], splits: Sequence[str]) -> None: ...
+    def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None: ...
+    def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor: ...
+    def count_batch(self) -> None: ...
+
+
+class Answering:
+    """Args:
+    mllm: what answers.
+    store_frame_tokens: read tokens from the feature store where they are; else frames are decoded and encoded.
+    rows_per_forward: rollouts in one forward.
+    max_new_tokens: of generated answers.
+    canary: check on the first question that the frames reach the model.
+    """
+
+    def __init__(
+        self,
+        mllm: MLLM,
+        *,
+        store_frame_tokens: bool = False,
+        rows_per_forward: int = 256,
+        max_new_tokens: int = 16,
+        canary: bool = True,
+    ) -> None:
+        if store_frame_tokens and not mllm.injects:
+            raise ValueError(
+                f"store_frame_tokens: {type(mllm).__name__} as it is set up encodes a frame together with the others "
+                "that are shown, so its tokens cannot be kept; leave the key out (Qwen-VL: frames_per_grid: 1 keeps them)"
+            )
+        self.mllm, self.store_frame_tokens = mllm, store_frame_tokens
+        self.rows_per_forward, self.max_new_tokens = rows_per_forward, max_new_tokens
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._mllm_key = mllm.key
+        self._canary_due = canary
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Adds up what a part of a step takes."""
+        started = time.perf_counter()
+        yield
+        self.seconds[part] += time.perf_counter() - started
+
+    def frames(
+        self, source: FrameSource, batch: QuestionBatch, candidate_index: Tensor
+    ) -> tuple[list[FrameTokens], Tensor]:
+        """The union of each question's chosen frames, encoded once, and the selections as positions in it.
+
+        Args:
+            source: of frames.
+            batch: B questions.
+            candidate_index: int64 (B, G, K) in order of time.
+
+        Returns:
+            B frame sets, and int64 (B, G, K) into them, -1 at padding.
+        """
+        sets, index = [], torch.full_like(candidate_index, -1)
+        for b, candidates in enumerate(batch.candidates):
+            real = candidate_index[b] >= 0
+            union = candidate_index[b][real].unique().cpu()
+            stored = None
+            if self.store_frame_tokens:
+                stored = source.stored_frames(candidates, union, self._mllm_key)
+            if stored is None:
+                with self.timed("decode"):
+                    pixels = source.decode(candidates, union)
+                self._canary(batch, b, pixels, candidates.timestamps_s[union].float())
+                with self.timed("encode"):
+                    tokens = self.mllm.encode_frames(pixels)
+            else:
+                if self._canary_due and len(union):
+                    pixels = source.decode(candidates, union)
+                    self._canary(batch, b, pixels, candidates.timestamps_s[union].float())
+                tokens = stored.to(batch.features.device, torch.float32)
+            sets.append(FrameTokens(tokens, candidates.timestamps_s[union].float()))
+            index[b][real] = torch.searchsorted(union, candidate_index[b][real].cpu()).to(index)
+        return sets, index
+
+    def _canary(self, batch: QuestionBatch, b: int, pixels: Tensor, timestamps_s: Tensor) -> None:
+        if self._canary_due and len(pixels):
+            check_that_frames_matter(self.mllm, batch.questions[b], pixels, timestamps_s)
+            self._canary_due = False
+
+    @torch.no_grad()
+    def answer(
+        self,
+        source: FrameSource,
+        batch: QuestionBatch,
+        selection: Selection,
+        *,
+        options: bool = True,
+        text: bool = False,
+    ) -> Rollouts:
+        """Shows every selection to the MLLM and takes its answers.
+
+        Args:
+            source: of frames.
+            batch: B questions.
+            selection: G selections of each.
+            options: score the options, where there are any.
+            text: generate an answer.
+        """
+        rollouts = Rollouts(batch, selection)
+        sets, index = self.frames(source, batch, selection.in_time_order())
+        with self.timed("answer"):
+            if options and any(q.options for q in batch.questions):
+                rollouts.option_log_probs = self.mllm.score_options(batch.questions, sets, index, self.rows_per_forward)
+            if text:
+                rollouts.texts = self.texts(batch, sets, index)
+        return rollouts
+
+    def texts(self, batch: QuestionBatch, sets: list[FrameTokens], index: Tensor) -> list[list[str]]:
+        """Generated answers, B lists of G."""
+        rows = [
+            Row(question, frames, picks[picks >= 0])
+            for question, frames, group in zip(batch.questions, sets, index, strict=True)
+            for picks in group
+        ]
+        flat: list[str] = []
+        for start in range(0, len(rows), self.rows_per_forward):
+            flat += self.mllm.generate(rows[start : start + self.rows_per_forward], self.max_new_tokens).texts
+        num_rollouts = index.shape[1]
+        return [flat[b * num_rollouts : (b + 1) * num_rollouts] for b in range(len(batch))]

@@ -1,0 +1,49 @@
+"""Before a real run: does the answer depend on the frames at all?
+
+Wrong chat templates, processors that drop videos and servers that ignore images all train without an error and learn
+nothing. One question is asked on its frames and on their negatives; the same scores to the last digit mean that the
+video is not reaching the model.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from modules.mllms.base import MLLM, FrameTokens, Row
+from modules.records import VideoQuestion
+
+_log = logging.getLogger(__name__)
+
+
+def check_that_frames_matter(mllm: MLLM, question: VideoQuestion, frames: Tensor, timestamps_s: Tensor) -> None:
+    """Asks one question twice.
+
+    Args:
+        mllm: to check.
+        question: any.
+        frames: uint8 (N, 3, H, W).
+        timestamps_s: (N,).
+
+    Raises:
+        RuntimeError: the scores do not change.
+    """
+    if not mllm.has_log_probs:
+        _log.warning("%s gives no probabilities, so it is not checked whether its answers depend on the frames", mllm)
+        return
+    if len(question.options) < 2:  # a free question: any two words show whether the frames are seen
+        question = VideoQuestion("", "", "", question.video, question.duration_s, question.question, ("yes", "no"))
+    index = torch.arange(len(frames))
+    with torch.no_grad():
+        here, there = (
+            mllm.score_rows([Row(question, FrameTokens(mllm.encode_frames(shown), timestamps_s), index)])[0]
+            for shown in (frames, 255 - frames)
+        )
+    if torch.equal(here, there):
+        raise RuntimeError(
+            f"the video is not reaching the model: {type(mllm).__name__} scores the options of {question.question!r} the "
+            f"same ({here.exp().tolist()}) on {len(frames)} frames and on their negatives. Does the chat template place "
+            "the video? Do the processor and the weights belong together? (canary: false leaves this check out.)"
+        )

@@ -1,0 +1,89 @@
+"""A small server that speaks OpenAI's chat protocol on loopback, faults included."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from PIL import Image, ImageStat
+
+
+class ChatServer:
+    """Answers by the mean brightness of the first image, so that frames matter; ``faults`` are played one a request."""
+
+    def __init__(self, log_probs: bool = True) -> None:
+        self.faults: list[str] = []
+        self.requests: list[dict[str, Any]] = []
+        self.log_probs, self.text, self.most_at_once, self._now = log_probs, None, 0, 0
+        self._lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_POST(self) -> None:  # noqa: N802
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with server._lock:
+                    server.requests.append(body)
+                    fault = server.faults.pop(0) if server.faults else ""
+                    server._now += 1
+                    server.most_at_once = max(server.most_at_once, server._now)
+                try:
+                    server.play(self, fault, body)
+                finally:
+                    with server._lock:
+                        server._now -= 1
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def play(self, handler: BaseHTTPRequestHandler, fault: str, body: dict[str, Any]) -> None:
+        if fault == "cut":
+            handler.connection.close()
+            return
+        if fault == "slow":
+            time.sleep(1.5)
+        payload = json.dumps(self.reply(body)).encode()
+        status = 200
+        if fault == "500":
+            status, payload = 500, b'{"error": {"message": "out of memory"}}'
+        elif fault == "400":
+            status, payload = 400, b'{"error": {"message": "too many images"}}'
+        elif fault == "malformed":
+            payload = payload[:20]
+        elif fault == "empty":
+            payload = b'{"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": []}'
+        handler.send_response(status)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(payload)))
+        handler.end_headers()
+        handler.wfile.write(payload)
+
+    def reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        images = [c["image_url"]["url"] for c in body["messages"][-1]["content"] if c["type"] == "image_url"]
+        brightness = 0.5
+        if images:
+            raw = Image.open(io.BytesIO(base64.b64decode(images[0].partition(",")[2]))).convert("L")
+            brightness = ImageStat.Stat(raw).mean[0] / 255
+        p = min(max(brightness, 0.01), 0.97)
+        text = self.text if self.text is not None else ("B" if p > 0.5 else "A")
+        choice: dict[str, Any] = {
+            "index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}, "logprobs": None
+        }  # fmt: skip
+        if body.get("logprobs") and self.log_probs:
+            tops = [("B", p * 0.75), (" B", p * 0.25), ("A", 1 - p - 0.01), ("The", 0.01)]
+            top = [{"token": t, "logprob": math.log(q), "bytes": None} for t, q in tops]
+            choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
+        return {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
