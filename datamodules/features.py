@@ -21,7 +21,7 @@ from torch import Tensor
 
 from modules.records import Candidates
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 _log = logging.getLogger(__name__)
 
 
@@ -88,6 +88,8 @@ class FeatureStore:
             "key": encoder_key,
             "grid": self.grid,
             "duration_s": repr(entry.candidates.duration_s),
+            "num_video_frames": str(entry.candidates.num_video_frames),
+            "decoder": entry.candidates.decoder,
             "checksums": json.dumps({name: checksum(t) for name, t in tensors.items()}),
         }
         save_file(tensors, partial, metadata)
@@ -105,10 +107,12 @@ class FeatureStore:
             same = (metadata["format"], metadata["key"], metadata["grid"]) == (FORMAT_VERSION, encoder_key, self.grid)
             if not same or (verify and any(checksum(t) != sums[name] for name, t in tensors.items())):
                 raise ValueError("its key or checksum does not match")
-            duration_s = float(metadata["duration_s"])
+            duration_s, num_video_frames = float(metadata["duration_s"]), int(metadata["num_video_frames"])
         except (SafetensorError, ValueError, KeyError) as error:
             _log.warning("feature entry %s is refused and will be made again: %s", path, error)
             path.unlink(missing_ok=True)
             return None
-        candidates = Candidates(video, tensors["frame_ids"], tensors["timestamps_s"], duration_s)
+        candidates = Candidates(
+            video, tensors["frame_ids"], tensors["timestamps_s"], duration_s, num_video_frames, metadata["decoder"]
+        )
         return Entry(candidates, tensors["features"])

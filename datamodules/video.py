@@ -10,11 +10,9 @@ Imports neither torch nor lightning, so that a worker starts fast.
 
 from __future__ import annotations
 
-import multiprocessing
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import av
@@ -50,6 +48,8 @@ class VideoInfo:
     """Counter-clockwise turn that shows the picture upright."""
     header_num_frames: int
     """What the header claims; 0 where it says nothing."""
+    decoder: str = ""
+    """Which library decoded it, once one has."""
 
     @property
     def num_frames(self) -> int:
@@ -122,10 +122,15 @@ def candidate_grid(info: VideoInfo, fps: float = 1.0, max_candidates: int | None
     Returns:
         int64 (T,), strictly increasing. Fewer than ``duration * fps`` where the video has fewer frames than that.
     """
-    times = np.arange(max(1, int(np.ceil(info.duration_s * fps - 1e-9)))) / fps
+    return grid_of(info.timestamps_s, info.duration_s, fps, max_candidates)
+
+
+def grid_of(timestamps_s: np.ndarray, duration_s: float, fps: float, max_candidates: int | None) -> np.ndarray:
+    """`candidate_grid` of a video of which only the times of its frames are known."""
+    times = np.arange(max(1, int(np.ceil(duration_s * fps - 1e-9)))) / fps
     if max_candidates is not None and len(times) > max_candidates:
         times = np.linspace(0.0, times[-1], max_candidates)
-    return np.unique(np.searchsorted(info.timestamps_s, times + 1e-6, side="right") - 1)
+    return np.unique(np.searchsorted(timestamps_s, times + 1e-6, side="right") - 1)
 
 
 def read_frames(info: VideoInfo, frame_ids: np.ndarray, short_side_px: int | None = None) -> Iterator[np.ndarray]:
@@ -142,16 +147,22 @@ def read_frames(info: VideoInfo, frame_ids: np.ndarray, short_side_px: int | Non
     Raises:
         BadVideoError: some frame cannot be decoded.
     """
+    return open_frames(info, frame_ids, short_side_px)[1]
+
+
+def open_frames(
+    info: VideoInfo, frame_ids: np.ndarray, short_side_px: int | None = None
+) -> tuple[str, Iterator[np.ndarray]]:
+    """As `read_frames`, and the name of the decoder that serves this file."""
     width, height = info.width, info.height
     if short_side_px is not None and min(width, height) > short_side_px:
         ratio = short_side_px / min(width, height)
         width, height = round(width * ratio), round(height * ratio)
     reader = _open_decord(info, width, height)
     if reader is None:
-        yield from _read_pyav(info, frame_ids, width, height)
-        return
-    for start in range(0, len(frame_ids), _FRAMES_PER_MESSAGE):
-        yield reader.get_batch(list(frame_ids[start : start + _FRAMES_PER_MESSAGE])).asnumpy()
+        return "pyav", _read_pyav(info, frame_ids, width, height)
+    parts = range(0, len(frame_ids), _FRAMES_PER_MESSAGE)
+    return "decord", (reader.get_batch(list(frame_ids[n : n + _FRAMES_PER_MESSAGE])).asnumpy() for n in parts)
 
 
 def _open_decord(info: VideoInfo, width: int, height: int):
@@ -200,124 +211,3 @@ def _read_pyav(info: VideoInfo, frame_ids: np.ndarray, width: int, height: int) 
 def _video_position(container: av.container.InputContainer, stream_index: int) -> int:
     """Which of the file's video streams the stream of that index is."""
     return [s.index for s in container.streams.video].index(stream_index)
-
-
-# ---- decoding in another process ----
-
-
-@dataclass(frozen=True)
-class ReadRequest:
-    """What a worker is asked to do. ``frame_ids`` None: the candidate grid."""
-
-    path: str
-    frame_ids: tuple[int, ...] | None = None
-    fps: float = 1.0
-    max_candidates: int | None = None
-    short_side_px: int | None = None
-
-
-def _serve(connection: Connection) -> None:
-    """A worker's life: (info, frame_ids), then pieces of frames, then None; or an error."""
-    while True:
-        request = connection.recv()
-        if request is None:
-            return
-        try:
-            info = probe(request.path)
-            if request.frame_ids is None:
-                frame_ids = candidate_grid(info, request.fps, request.max_candidates)
-            else:
-                frame_ids = np.array(request.frame_ids)
-            connection.send((info, frame_ids))
-            for piece in read_frames(info, frame_ids, request.short_side_px):
-                connection.send(piece)
-            connection.send(None)
-        except Exception as error:  # whatever a broken file provokes must reach the other side, not kill the worker
-            connection.send(error if isinstance(error, BadVideoError) else BadVideoError(request.path, repr(error)))
-
-
-class DecodeWorker:
-    """A process that decodes; killed and replaced when a file keeps it ``timeout_s`` without a sign of life."""
-
-    def __init__(self, timeout_s: float = 60.0) -> None:
-        self.timeout_s = timeout_s
-        self._process: multiprocessing.process.BaseProcess | None = None
-        self._connection: Connection | None = None
-
-    def start(self) -> None:
-        """Starts the process, unless it runs."""
-        if self._process is None or not self._process.is_alive():
-            context = multiprocessing.get_context("spawn")
-            self._connection, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name="decode")
-            self._process.start()
-            theirs.close()
-
-    def submit(self, request: ReadRequest) -> None:
-        """Hands over a request; `receive` gets the result. One at a time."""
-        self.start()
-        assert self._connection is not None
-        self._connection.send(request)
-
-    def receive(self, path: str) -> tuple[VideoInfo, np.ndarray, np.ndarray]:
-        """Probe, frame ids (N,) and frames uint8 (N, H, W, 3) of the submitted request.
-
-        Raises:
-            BadVideoError: the file is bad, or took too long.
-        """
-        info, frame_ids = self._next(path)
-        pieces = []
-        while (piece := self._next(path)) is not None:
-            pieces.append(piece)
-        return info, frame_ids, np.concatenate(pieces)
-
-    def read(self, request: ReadRequest) -> tuple[VideoInfo, np.ndarray, np.ndarray]:
-        """`submit` and `receive`."""
-        self.submit(request)
-        return self.receive(request.path)
-
-    def _next(self, path: str):
-        assert self._connection is not None
-        if not self._connection.poll(self.timeout_s):
-            self.stop()
-            raise BadVideoError(path, f"decoding gave no frame for {self.timeout_s:g} s")
-        try:
-            message = self._connection.recv()
-        except (EOFError, ConnectionResetError) as error:
-            self.stop()
-            raise BadVideoError(path, "the decoder crashed") from error
-        if isinstance(message, BadVideoError):
-            raise message
-        return message
-
-    def stop(self) -> None:
-        """Ends the process, whatever it is doing."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-        self._process = self._connection = None
-
-
-def read_many(requests: list[ReadRequest], num_workers: int, timeout_s: float = 60.0) -> Iterator[tuple]:
-    """Decodes many files in parallel, a process each at a time; results come in the order of the requests.
-
-    Yields:
-        (request, result) with result = (info, frame_ids, frames), or the `BadVideoError`.
-    """
-    workers = [DecodeWorker(timeout_s) for _ in range(min(num_workers, len(requests)))]
-    try:
-        for worker, request in zip(workers, requests, strict=False):
-            worker.submit(request)
-        for n, request in enumerate(requests):
-            worker = workers[n % len(workers)]
-            try:
-                result: tuple | BadVideoError = worker.receive(request.path)
-            except BadVideoError as error:
-                result = error
-            following = n + len(workers)
-            if following < len(requests):
-                worker.submit(requests[following])
-            yield request, result
-    finally:
-        for worker in workers:
-            worker.stop()

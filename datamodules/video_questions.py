@@ -6,27 +6,32 @@ function of (seed, number of the batch), so a resumed run goes on with the very 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+import numpy as np
 import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from datamodules.decoding import DecodeWorker, ReadRequest
+from datamodules.extraction import Shard, Summary, extract
 from datamodules.features import Entry, FeatureStore
 from datamodules.needles import NeedleBuilder
-from datamodules.video import BadVideoError, DecodeWorker, ReadRequest, read_many
+from datamodules.video import BadVideoError, grid_of
 from modules.encoders.base import FrameEncoder, ImageTextEncoder
 from modules.records import Candidates, QuestionBatch, VideoQuestion
+from modules.selections import read_selections
 
 _log = logging.getLogger(__name__)
+_TIMES = "times-v1"
 
 
 class BatchOrder(Sampler[list[tuple[int, int]]]):
@@ -65,30 +70,42 @@ class BatchOrder(Sampler[list[tuple[int, int]]]):
                 number += 1
 
 
+@dataclasses.dataclass(frozen=True)
+class _Stored:
+    """The stored features of a question's video."""
+
+    store: FeatureStore
+    key: str
+
+    def __call__(self, question: VideoQuestion) -> Entry:
+        return self.store.load(question.video, self.key)
+
+
 class _Items(Dataset):
     """Questions with the features of their videos, as they are (index) or as needles (index, number of the batch)."""
 
     def __init__(
         self,
         questions: list[VideoQuestion],
-        store: FeatureStore,
-        key: str,
+        entry_of: Callable[[VideoQuestion], Entry],
         queries: Tensor,
         needles: NeedleBuilder | None,
     ) -> None:
-        self.questions, self.store, self.key, self.queries, self.needles = questions, store, key, queries, needles
+        self.questions, self.entry_of, self.queries, self.needles = questions, entry_of, queries, needles
 
     def __len__(self) -> int:
         return len(self.questions)
 
     def entry(self, i: int) -> Entry:
-        return self.store.load(self.questions[i].video, self.key)
+        return self.entry_of(self.questions[i])
 
     def __getitem__(self, which: int | tuple[int, int]) -> tuple[VideoQuestion, Entry, Tensor]:
         i, number = which if isinstance(which, tuple) else (which, 0)
         question, entry = self.questions[i], self.entry(i)
         if self.needles is not None and self.needles.applies(question):
             question, entry = self.needles.build(question, entry, self.questions, self.entry, number)
+        elif not question.duration_s:
+            question = dataclasses.replace(question, duration_s=entry.candidates.duration_s)
         return question, entry, self.queries[i]
 
 
@@ -110,7 +127,8 @@ class VideoQuestionData(L.LightningDataModule):
     """Base of every data set of `VideoQuestion`; a subclass says which questions there are.
 
     Args:
-        encoder: of frames and questions.
+        encoder: of frames and questions; None where no sampler looks at features (uniform, precomputed): then no frame is
+            decoded that is not shown.
         feature_dir: where the feature store lies.
         batch_size: questions a step and rank.
         eval_batch_size: questions a batch of validation and test.
@@ -121,13 +139,14 @@ class VideoQuestionData(L.LightningDataModule):
         num_workers: processes that decode.
         decode_timeout_s: a file that gives no frame for so long is bad.
         needles: hides the training questions' videos among clips of others, anew for each batch (TSPO's needle data).
+        selections: file of selections whose frames are the candidates, exactly; for precomputed selections.
         seed: of the order of questions.
     """
 
     def __init__(
         self,
         *,
-        encoder: ImageTextEncoder,
+        encoder: ImageTextEncoder | None = None,
         feature_dir: str = "data/features",
         batch_size: PositiveInt = 16,
         eval_batch_size: PositiveInt = 32,
@@ -138,15 +157,24 @@ class VideoQuestionData(L.LightningDataModule):
         num_workers: PositiveInt = 2,
         decode_timeout_s: PositiveFloat = 60.0,
         needles: NeedleBuilder | None = None,
+        selections: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if selections is not None and encoder is not None:
+            raise ValueError(
+                "data.selections fixes the candidates, so there is nothing to encode: encoder has to be null"
+            )
+        if needles is not None and encoder is None:
+            raise ValueError("needles are built from features: they need an encoder")
+        self.selections = selections
+        self._chosen = {} if selections is None else {r.sample_id: r for r in read_selections(selections)}
         self.encoder, self.needles = encoder, needles
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.candidate_fps, self.max_candidates, self.short_side_px = candidate_fps, max_candidates, short_side_px
         self.on_bad_video, self.num_workers, self.decode_timeout_s = on_bad_video, num_workers, decode_timeout_s
         grid = f"fps={candidate_fps:g},max={max_candidates},short={short_side_px}"
-        self.store = FeatureStore(Path(feature_dir), grid)
+        self.store, self.times = FeatureStore(Path(feature_dir), grid), FeatureStore(Path(feature_dir), "every frame")
         self.bad_videos: dict[str, str] = {}
         self._worker = DecodeWorker(decode_timeout_s)
         self._questions: dict[str, list[VideoQuestion]] = {}
@@ -167,51 +195,64 @@ class VideoQuestionData(L.LightningDataModule):
         """Which splits a stage of the trainer needs."""
         return {"fit": ["train", "val"], "validate": ["val"], "test": ["test"], "predict": ["predict"]}[stage or "fit"]
 
+    def describe(self) -> dict[str, Any]:
+        """What an evaluation card has to name of the data."""
+        grid = f"frames of {self.selections}" if self.selections else self.store.grid
+        if self.encoder is None:
+            return {"grid": grid, "encoder": None}
+        return {"grid": grid, "encoder": self.encoder.key, "questions cut by the encoder": self.encoder.num_truncated}
+
     # ---- features ----
 
-    def extract(self, encoders: Sequence[FrameEncoder], splits: Sequence[str]) -> None:
+    def extract(self, encoders: Sequence[FrameEncoder], splits: Sequence[str], shard: Shard | None = None) -> Summary:
         """Decodes every video that lacks an entry of some encoder, once, and stores what the encoders make of it."""
-        videos = list(dict.fromkeys(q.video for split in splits for q in self.questions(split)))
-        missing = [v for v in videos if v not in self.bad_videos and self._lacks(v, encoders)]
-        requests = [ReadRequest(v, None, self.candidate_fps, self.max_candidates, self.short_side_px) for v in missing]
-        if not requests:
-            return
-        columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
-        num_frames = 0
-        with Progress(*columns) as progress:
-            task = progress.add_task("Decoding and encoding videos", total=len(requests), rate="")
-            for request, result in read_many(requests, self.num_workers, self.decode_timeout_s):
-                if isinstance(result, BadVideoError):
-                    self._note_bad(result)
-                else:
-                    self._encode(request.path, result, encoders)
-                    num_frames += len(result[1])
-                elapsed = progress.tasks[task].elapsed or 1.0
-                progress.update(task, advance=1, rate=f"{num_frames / elapsed:.0f} frames/s")
-        if self.bad_videos:
-            _log.warning("%d of %d videos cannot be read and are left out", len(self.bad_videos), len(videos))
+        videos = (shard or Shard(index=0, count=1)).of(self.videos(splits))
+        summary = extract(
+            [v for v in videos if v not in self.bad_videos], encoders, self.store,
+            ReadRequest("", None, self.candidate_fps, self.max_candidates, self.short_side_px),
+            num_workers=self.num_workers, timeout_s=self.decode_timeout_s, on_bad_video=self.on_bad_video,
+        )  # fmt: skip
+        self.bad_videos |= summary.bad
+        return summary
 
-    def _lacks(self, video: str, encoders: Sequence[FrameEncoder]) -> bool:
-        if not Path(video).is_file():
-            self._note_bad(BadVideoError(video, "no such file"))
-            return False
-        return not all(self.store.has(video, e.key) for e in encoders)
+    def videos(self, splits: Sequence[str]) -> list[str]:
+        """Every video of some splits, once."""
+        return list(dict.fromkeys(q.video for split in splits for q in self.questions(split)))
 
-    def _note_bad(self, error: BadVideoError) -> None:
-        if self.on_bad_video == "raise":
-            raise error
-        _log.warning("%s", error)
-        self.bad_videos[error.path] = error.reason
+    def _probe(self, split: str) -> None:
+        """Stores the times of all frames of every video, without decoding them: enough to choose frames from."""
+        for video in self.videos([split]):
+            if video in self.bad_videos or (Path(video).is_file() and self.times.has(video, _TIMES)):
+                continue
+            try:
+                info = self._worker.probe(video)
+            except BadVideoError as error:
+                if self.on_bad_video == "raise":
+                    raise
+                _log.warning("%s", error)
+                self.bad_videos[video] = error.reason
+                continue
+            every = torch.arange(info.num_frames)
+            candidates = Candidates(video, every, torch.from_numpy(info.timestamps_s), info.duration_s, info.num_frames)
+            self.times.save(video, _TIMES, Entry(candidates, torch.zeros(info.num_frames, 1, dtype=torch.float16)))
 
-    def _encode(self, video: str, result: tuple, encoders: Sequence[FrameEncoder]) -> None:
-        info, frame_ids, frames = result
-        candidates = Candidates(
-            video, torch.from_numpy(frame_ids), torch.from_numpy(info.timestamps_s[frame_ids]), info.duration_s
-        )
-        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        for encoder in encoders:
-            self.store.save(video, encoder.key, Entry(candidates, encoder.encode_frames(pixels).cpu().half()))
+    def _from_times(self, question: VideoQuestion) -> Entry:
+        """The candidates of a question, without features: the grid, or exactly the frames of a selections file."""
+        every = self.times.load(question.video, _TIMES).candidates
+        if question.sample_id in self._chosen:
+            frame_ids = np.array(self._chosen[question.sample_id].frame_ids)
+            if frame_ids.max(initial=-1) >= every.num_video_frames:
+                raise ValueError(
+                    f"{self.selections}: question {question.sample_id} has frame {frame_ids.max()}, but {question.video} "
+                    f"has {every.num_video_frames} frames; another version of the file?"
+                )
+        elif self._chosen:
+            raise ValueError(f"{self.selections} has no selection for question {question.sample_id}")
+        else:
+            frame_ids = grid_of(every.timestamps_s.numpy(), every.duration_s, self.candidate_fps, self.max_candidates)
+        ids = torch.from_numpy(frame_ids)
+        candidates = dataclasses.replace(every, frame_ids=ids, timestamps_s=every.timestamps_s[ids])
+        return Entry(candidates, torch.zeros(len(ids), 1))
 
     def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None:
         """What an encoder made of some candidates (N,): (N, ...), or None where it was not extracted."""
@@ -253,15 +294,21 @@ class VideoQuestionData(L.LightningDataModule):
         for split in self.splits(stage):
             if split in self._items:
                 continue
-            self.extract([self.encoder], [split])
+            if self.encoder is None:
+                self._probe(split)
+            else:
+                self.extract([self.encoder], [split])
             questions = [q for q in self.questions(split) if q.video not in self.bad_videos]
             if not questions:
                 raise ValueError(
                     f"no question of split {split!r} is left: {len(self.bad_videos)} videos cannot be read"
                 )
-            texts = [self.encoder.encode_texts([q.question for q in part]) for part in _parts(questions, 256)]
-            queries, needles = torch.cat(texts).cpu()[:, None], self.needles if split == "train" else None
-            self._items[split] = _Items(questions, self.store, self.encoder.key, queries, needles)
+            if self.encoder is None:
+                queries, entry = torch.zeros(len(questions), 1, 1), self._from_times
+            else:
+                texts = [self.encoder.encode_texts([q.question for q in part]) for part in _parts(questions, 256)]
+                queries, entry = torch.cat(texts).cpu()[:, None], _Stored(self.store, self.encoder.key)
+            self._items[split] = _Items(questions, entry, queries, self.needles if split == "train" else None)
 
     @property
     def _rank(self) -> tuple[int, int]:

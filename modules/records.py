@@ -61,6 +61,10 @@ class Candidates:
     timestamps_s: Tensor
     """float64 (T,), presentation times from the first frame, increasing."""
     duration_s: float
+    num_video_frames: int = 0
+    """Frames in the file; 0 where that is not known."""
+    decoder: str = ""
+    """Library that decoded them, where one has."""
     sources: tuple[str, ...] = ()
     """Files the frames come from, where they come from several (a needle among clips); else empty."""
     source_index: Tensor | None = None
@@ -68,6 +72,14 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.frame_ids)
+
+    @property
+    def video_fps(self) -> float:
+        """Average rate of the file, from its frame count or else from the candidates; 0 where neither tells."""
+        if self.num_video_frames and self.duration_s:
+            return self.num_video_frames / self.duration_s
+        seconds = float(self.timestamps_s[-1] - self.timestamps_s[0]) if len(self) else 0.0
+        return float(self.frame_ids[-1] - self.frame_ids[0]) / seconds if seconds else 0.0
 
     def by_source(self, candidate_index: Tensor) -> list[tuple[str, Tensor]]:
         """(file, positions within ``candidate_index``) for each file that some of these candidates (N,) come from."""

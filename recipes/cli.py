@@ -1,4 +1,4 @@
-"""``lightning run | check | ls``, also ``kairos`` and ``python -m recipes``."""
+"""``lightning run | check | ls | score | compare | export``, also ``kairos`` and ``python -m recipes``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ _EPILOG = """examples:
   lightning run recipes/tspo.yaml
   lightning run recipes/tspo.yaml --overlay recipes/overlays/smoke.yaml --model.num_frames 4
   lightning run recipes/tspo.yaml --resume last
-  lightning check recipes/tspo.yaml --model.grpo.beta 0.04"""
+  lightning check recipes/tspo.yaml --model.grpo.beta 0.04
+  lightning check recipes/paper/tspo_qwen2_5_vl_7b.yaml --memory
+  lightning score outputs/videomme/20261121-120000 --scorer lmms-eval
+  lightning compare RUN_A RUN_B
+  lightning export RUN/selections.parquet --format tspo --annotations videomme.json --out frames.json"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | check | ls")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
         ("run", "check a recipe, build what it names and run its stages"),
         ("check", "find every mistake in a recipe without building anything"),
@@ -48,8 +52,35 @@ def build_parser() -> argparse.ArgumentParser:
                 "--resume", metavar="last|DIR", help="go on with the newest run of this recipe, or one folder"
             )
         command.set_defaults(parser=command)
+        if name == "check":
+            command.add_argument(
+                "--memory", action="store_true", help="also estimate parameters and memory a GPU; needs no weights"
+            )
     commands.add_parser("ls", help="list the recipes")
+    _add_result_commands(commands)
     return parser
+
+
+def _add_result_commands(commands: Any) -> None:
+    """What can be done with finished runs."""
+    scoring = "; option-logprob, strict-letter, lmms-eval, lmms-eval-longvideobench or vlmevalkit"
+    command = commands.add_parser("score", help="score the raw answers of an evaluation anew")
+    command.add_argument("run", help="run folder, or its answers.jsonl")
+    command.add_argument("--scorer", action="append", help="may be given several times" + scoring)
+    command.add_argument("--macro-over", help="group whose labels count alike, e.g. task for MLVU")
+    command = commands.add_parser("compare", help="paired comparison of two evaluations on the same questions")
+    command.add_argument("run_a")
+    command.add_argument("run_b")
+    command.add_argument("--arm-a", help="sampler of run A, where it has several")
+    command.add_argument("--arm-b", help="sampler of run B, where it has several")
+    command.add_argument("--scorer", default="option-logprob", help="for both" + scoring)
+    command = commands.add_parser("export", help="write selections in another harness's form")
+    command.add_argument("selections", help=".parquet, .jsonl, or a published *_frameIdx.json")
+    command.add_argument("--format", required=True, help="tspo, tspo-float, json or vlmevalkit")
+    command.add_argument("--out", required=True, help="file; a folder for vlmevalkit")
+    command.add_argument("--sampler", help="which arm, where the file holds several")
+    command.add_argument("--num-frames", type=int, help="the best so many of each selection")
+    command.add_argument("--annotations", help="the benchmark's own file, for tspo and tspo-float")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -59,6 +90,9 @@ def main(argv: list[str] | None = None) -> None:
     if options.command == "ls":
         print(listing())
         return
+    if options.command in ("score", "compare", "export"):
+        _finished(options, overrides)
+        return
     if options.recipe is None:
         options.parser.print_help()
         sys.exit(0 if options.help else 2)
@@ -66,10 +100,40 @@ def main(argv: list[str] | None = None) -> None:
         if options.help:
             print(describe(options.recipe))
         elif options.command == "check":
-            check(options.recipe, options.overlay, overrides)
+            merged = check(options.recipe, options.overlay, overrides)
             print(f"{options.recipe}: no mistakes found")
+            if options.memory:
+                from recipes.memory import memory_report
+
+                print(memory_report(merged, options.recipe))
         else:
             run(options.recipe, options.overlay, overrides, options.resume)
+    except ValueError as error:
+        if os.environ.get("KAIROS_DEBUG"):
+            raise
+        sys.exit(f"error: {error}\n(KAIROS_DEBUG=1 shows where)")
+
+
+def _finished(options: argparse.Namespace, rest: list[str]) -> None:
+    """Commands on finished runs."""
+    try:
+        if rest:
+            raise ValueError(f"{options.command} does not know {' '.join(rest)}; lightning {options.command} --help")
+        from recipes import results
+
+        if options.command == "score":
+            results.score(options.run, options.scorer or ["option-logprob"], options.macro_over)
+        elif options.command == "compare":
+            results.compare(options.run_a, options.run_b, options.arm_a, options.arm_b, options.scorer)
+        else:
+            results.export(
+                options.selections,
+                options.format,
+                options.out,
+                options.sampler,
+                options.num_frames,
+                options.annotations,
+            )
     except ValueError as error:
         if os.environ.get("KAIROS_DEBUG"):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import warnings
@@ -9,10 +10,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import torch
+from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf import DictConfig, OmegaConf
 
-from callbacks.provenance import Provenance
+from callbacks.provenance import Provenance, environment
+from recipes.jobs.base import Job
 from recipes.recipe import NEW_RUN_DIR
 from recipes.runs import RUN_DIR_VARIABLE, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
 
@@ -71,6 +75,9 @@ def launch(recipe: DictConfig, resume: str | None) -> None:
         run_dir = new_run_dir(name) if recipe.run_dir == NEW_RUN_DIR else Path(recipe.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     recipe.run_dir = str(run_dir)
+    if "job" in recipe:
+        run_job(recipe, run_dir)
+        return
     cli = RecipeCLI(OmegaConf.to_container(recipe))  # type: ignore[arg-type]
     stages = cli.config.stage if isinstance(cli.config.stage, list) else [cli.config.stage]
     for stage in stages:
@@ -84,3 +91,24 @@ def launch(recipe: DictConfig, resume: str | None) -> None:
                 f"{checkpoint} is refused: it is no checkpoint of plain data, and nothing else is loaded"
             ) from error
         checkpoint = None  # later stages go on with what is in memory
+
+
+def run_job(recipe: DictConfig, run_dir: Path) -> None:
+    """Builds and runs a recipe's job.
+
+    Args:
+        recipe: merged, with a ``job``.
+        run_dir: where its reports go.
+    """
+    parser = ArgumentParser(parser_mode="omegaconf+")
+    parser.add_argument("--job", type=Job, required=True)
+    parser.add_argument("--seed_everything", type=int, default=0)
+    for key in ("name", "run_dir"):
+        parser.add_argument(f"--{key}", type=str | None, default=None)
+    for key in ("vars", "shortcuts"):
+        parser.add_argument(f"--{key}", type=dict | None, default=None)
+    config = parser.parse_object(OmegaConf.to_container(recipe))
+    torch.manual_seed(config.seed_everything)
+    (run_dir / "recipe.yaml").write_text(parser.dump(config, skip_none=False))
+    (run_dir / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+    parser.instantiate_classes(config).job.run(run_dir)

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from recipes.runs import resolve_checkpoint
 
 TOP_LEVEL = (
-    "name", "stage", "run_dir", "checkpoint", "vars", "shortcuts", "seed_everything", "trainer", "model", "data",
+    "name", "stage", "run_dir", "checkpoint", "vars", "shortcuts", "seed_everything", "trainer", "model", "data", "job",
 )  # fmt: skip
 MISSING = "???"
 NEW_RUN_DIR = "outputs/NEW"  # stands for a folder that the launcher will name
@@ -143,6 +143,12 @@ def problems(recipe: dict[str, Any]) -> list[str]:
             resolve_checkpoint(str(recipe["checkpoint"]))
         except ValueError as error:
             found.append(f"checkpoint: {error}")
+    if "job" in recipe:
+        from recipes.jobs.base import Job
+
+        out_of_place = [key for key in ("model", "data", "trainer", "stage") if key in recipe]
+        found += [f"{key}: a recipe with a job has none of its own" for key in out_of_place]
+        return found + _check_class("job", recipe["job"], Job)
     for key in ("model", "data"):
         if key not in recipe:
             found.append(f"{key}: missing; a recipe needs one")

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.seeds": (),
     "modules.paths": (),
     "modules.encoders": ("modules.records", "modules.paths", "modules.encoders"),
-    "modules.samplers": ("modules.records", "modules.policies", "modules.samplers"),
+    "modules.samplers": ("modules.records", "modules.policies", "modules.selections", "modules.samplers"),
     "modules.mllms": ("modules.records", "modules.paths", "modules.encoders", "modules.mllms"),
     "modules.rewards": ("modules.records", "modules.rewards"),
     "modules.pretraining": ("modules.records", "modules.encoders", "modules.mllms", "modules.pretraining"),
@@ -39,9 +39,26 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.answering": ("modules.records", "modules.canary", "modules.encoders", "modules.mllms"),
     "modules.evaluation": ("modules",),
     "modules.evolution": ("modules",),
-    "datamodules": ("modules.records", "modules.seeds", "modules.encoders.base", "datamodules"),
-    "callbacks": ("modules.records", "modules.ranks", "modules.statistics", "callbacks"),
+    "modules.selections": (),
+    "datamodules": ("modules.records", "modules.seeds", "modules.selections", "modules.encoders.base", "datamodules"),
+    "callbacks": (
+        "modules.records",
+        "modules.ranks",
+        "modules.statistics",
+        "modules.scoring",
+        "modules.selections",
+        "callbacks",
+    ),
     "recipes": ("recipes", "callbacks.provenance"),
+    "recipes.jobs": ("modules", "datamodules", "recipes.jobs"),
+    "recipes.results": (
+        "modules.records",
+        "modules.scoring",
+        "modules.selections",
+        "datamodules.exports",
+        "callbacks.evaluation",
+    ),
+    "recipes.memory": ("modules.mllms", "recipes"),
 }
 
 

@@ -25,6 +25,9 @@ class FrameEncoder(ABC, nn.Module):
 class ImageTextEncoder(FrameEncoder):
     """A frame encoder whose vectors can be compared with those of texts."""
 
+    num_truncated: int = 0
+    """Texts so far that were longer than the encoder reads, and were cut."""
+
     @abstractmethod
     def encode_texts(self, texts: list[str]) -> Tensor:
         """N texts -> float32 (N, D)."""

@@ -63,10 +63,9 @@ class OpenCLIPEncoder(ImageTextEncoder):
     @torch.no_grad()
     def encode_texts(self, texts: list[str]) -> Tensor:
         ids = self.tokenize(texts)
-        # a full row whose last token is not padding was cut (or fits exactly)
-        full = int((ids[:, -1] != 0).sum())
+        # whatever the tokenizer: a text to which words can be added without a change has filled its row
+        full = int((self.tokenize([f"{text} and so on" for text in texts]) == ids).all(1).sum())
         if full:
-            _log.warning(
-                "%d of %d questions fill the encoder's %d tokens and may be cut", full, len(texts), ids.shape[1]
-            )
+            self.num_truncated += full
+            _log.warning("%d of %d questions fill the encoder's %d tokens and are cut", full, len(texts), ids.shape[1])
         return self.model.encode_text(ids.to(self.mean.device)).float()

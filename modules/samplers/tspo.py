@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from modules.policies import PlackettLuce
 from modules.samplers.base import FrameSampler
+from modules.samplers.tspo_folder import read_selector
 
 OFFICIAL_PREFIXES = ("selector.", "multiModal_align.")
 _OFFICIAL_NAMES = {
@@ -104,6 +105,7 @@ class TSPOSampler(FrameSampler):
         policy: class that turns logits and mask into a policy.
         init_std: standard deviation of the initial weights; biases start at 0 (official code: 0.02, from Qwen2's rule).
             Small weights mean event_t is close to frame_t, so training starts from plain CLIP retrieval.
+        weights: a published folder or hub id (TSPO-0.4B) to start from.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class TSPOSampler(FrameSampler):
         temperature: PositiveFloat = 0.025,
         policy: type[PlackettLuce] = PlackettLuce,
         init_std: PositiveFloat = 0.02,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         if dim % num_heads or dim % 2:
@@ -127,6 +130,8 @@ class TSPOSampler(FrameSampler):
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=init_std)
                 nn.init.zeros_(module.bias)
+        if weights is not None:
+            self.load_official(read_selector(weights))
 
     def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> PlackettLuce:
         return self.policy(self.scores(features, mask, timestamps_s, queries) / self.temperature, mask)

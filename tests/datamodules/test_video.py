@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from datamodules import video
-from datamodules.video import BadVideoError, DecodeWorker, ReadRequest, candidate_grid, probe, read_frames, read_many
+from datamodules import decoding, video
+from datamodules.decoding import DecodeWorker, Finished, Piece, ReadRequest, stream_many
+from datamodules.video import BadVideoError, candidate_grid, probe, read_frames
 
 
 def write(path: Path, times_ms: list[int], size: int = 64) -> Path:
@@ -169,16 +171,34 @@ def test_lying_header_is_not_given_to_decord(tmp_path: Path) -> None:
 # ---- workers ----
 
 
-def test_worker_reads_refuses_and_goes_on(tmp_path: Path) -> None:
-    good = write(tmp_path / "good.mp4", [40 * n for n in range(150)])
+def test_many_files_are_decoded_once_each_and_bad_ones_named(tmp_path: Path) -> None:
+    good = [write(tmp_path / f"good{n}.mp4", [40 * k for k in range(150 + n)]) for n in range(3)]
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"x" * 100)
-    requests = [ReadRequest(str(p), fps=25.0) for p in (good, bad, good)]
-    results = [result for _, result in read_many(requests, num_workers=2)]
-    assert isinstance(results[1], BadVideoError)
-    for n in (0, 2):
-        info, frame_ids, frames = results[n]
-        assert info.num_frames == len(frame_ids) == len(frames) == 150
+    requests = [ReadRequest(str(p), fps=25.0) for p in (good[0], bad, *good[1:])]
+    pieces: dict[str, list[Piece]] = {}
+    finished: dict[str, BadVideoError | None] = {}
+    for message in stream_many(requests, num_workers=2, pieces_ahead=1):
+        if isinstance(message, Finished):
+            assert message.request.path not in finished
+            finished[message.request.path] = message.error
+        else:
+            pieces.setdefault(message.request.path, []).append(message)
+    assert isinstance(finished[str(bad)], BadVideoError)
+    for n, path in enumerate(map(str, good)):
+        assert finished[path] is None
+        assert sum(len(p.frames) for p in pieces[path]) == len(pieces[path][0].frame_ids) == 150 + n
+        assert pieces[path][0].info.decoder in ("decord", "pyav")
+
+
+def test_a_stream_can_be_left_half_way(tmp_path: Path) -> None:
+    requests = [
+        ReadRequest(str(write(tmp_path / f"{n}.mp4", [40 * k for k in range(200)])), fps=25.0) for n in range(3)
+    ]
+    stream = stream_many(requests, num_workers=2, pieces_ahead=1)
+    assert isinstance(next(stream), Piece)
+    stream.close()
+    assert threading.active_count() < 10
 
 
 def _hang(connection) -> None:
@@ -191,10 +211,11 @@ def _hang(connection) -> None:
 def test_worker_that_hangs_is_given_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = write(tmp_path / "good.mp4", [0, 40])
     worker = DecodeWorker(timeout_s=1.0)
-    monkeypatch.setattr(video, "_serve", _hang)
+    monkeypatch.setattr(decoding, "_serve", _hang)
     with pytest.raises(BadVideoError, match="no frame for 1 s"):
         worker.read(ReadRequest(str(good)))
     monkeypatch.undo()
     worker.timeout_s = 30.0
     assert worker.read(ReadRequest(str(good)))[0].num_frames == 2
+    assert worker.probe(str(good)).num_frames == 2
     worker.stop()

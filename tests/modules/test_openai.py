@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from chat_server import ChatServer
 
 from modules.canary import check_that_frames_matter
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.openai import OpenAIChat
 from modules.mllms.prompt import Prompt
 from modules.records import VideoQuestion
-from chat_server import ChatServer
 
 QUESTION = VideoQuestion("d", "s", "q7", "v", 60.0, "Is it bright?", ("no", "yes"), 1)
 

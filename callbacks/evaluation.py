@@ -1,0 +1,149 @@
+"""The report of an evaluation: raw answers, selections, the card that says under what conditions, and the numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+from rich.table import Table
+
+from callbacks.provenance import environment
+from modules.ranks import gather_lists
+from modules.records import Answer
+from modules.scoring.aggregate import Line, judge, report
+from modules.scoring.answers import FILE_NAME, write_answers
+from modules.scoring.grounding import grounding_metrics
+from modules.scoring.scorers import scorer
+from modules.selections import SelectionRow, write_selections
+
+
+class EvaluationReport(L.Callback):
+    """Writes ``answers.jsonl``, ``selections.parquet``, ``selections.jsonl``, ``card.json`` and ``scores.json``; prints
+    the card and a table.
+
+    Args:
+        run_dir: where the files go.
+        scorers: by name; ``option-logprob`` needs option scores, the others text.
+        macro_over: group whose labels count alike, for benchmarks that report a macro average.
+        published: numbers to print beside ours, with their source, e.g. ``{"paper, uniform": 58.9}``; percent.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_dir: str,
+        scorers: list[str] | None = None,
+        macro_over: str | None = None,
+        published: dict[str, float] | None = None,
+    ) -> None:
+        self.run_dir, self.macro_over, self.published = Path(run_dir), macro_over, published or {}
+        self.scorers = [scorer(name) for name in scorers or ["option-logprob"]]
+        self.answers: list[Answer] = []
+        self.selections: list[SelectionRow] = []
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.answers, self.selections = [], []
+
+    def on_test_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        self.answers += [answer for answer, _ in outputs]
+        self.selections += [row for _, row in outputs if row is not None]
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        answers = sorted(gather_lists(self.answers), key=lambda a: (a.sample_id, a.arm))
+        selections = sorted(gather_lists(self.selections), key=lambda s: (s.sample_id, s.sampler))
+        if not trainer.is_global_zero:
+            return
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        write_answers(self.run_dir / FILE_NAME, answers)
+        for suffix in (".parquet", ".jsonl"):
+            write_selections(self.run_dir / f"selections{suffix}", selections)
+        card = self._card(trainer, pl_module, answers)
+        (self.run_dir / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+        scores = {s.name: score_arms(answers, s.name, self.macro_over) for s in self.scorers}
+        (self.run_dir / "scores.json").write_text(json.dumps(scores, indent=2, default=lambda line: vars(line)) + "\n")
+        self._log(trainer, scores)
+        console = Console(width=max(100, Console().width))
+        console.print(card_table(card))
+        for name, arms in scores.items():
+            console.print(score_table(arms, name))
+        for source, value in self.published.items():
+            console.print(f"published   {value:.1f}  {source}", highlight=False)
+        console.print(f"run         {self.run_dir}", highlight=False)
+        console.print(f"score again lightning score {self.run_dir} --scorer NAME", highlight=False)
+        console.print(f"compare     lightning compare {self.run_dir} OTHER_RUN", highlight=False)
+
+    def _card(self, trainer: L.Trainer, pl_module: Any, answers: Sequence[Answer]) -> dict[str, Any]:
+        data = trainer.datamodule.describe()  # type: ignore[attr-defined]
+        bad = trainer.datamodule.bad_videos  # type: ignore[attr-defined]
+        return {
+            "dataset": ", ".join(sorted({f"{a.dataset}/{a.split}" for a in answers})),
+            "questions": len({a.sample_id for a in answers}), "videos": len({a.video for a in answers}),
+            "videos left out": len(bad), **pl_module.describe(), **data,
+            "scorers": [s.name for s in self.scorers], "versions": environment(),
+        }  # fmt: skip
+
+    def _log(self, trainer: L.Trainer, scores: dict[str, dict[str, list[Line]]]) -> None:
+        if not isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
+            return
+        for name, arms in scores.items():
+            plain = name.replace("@", "-")
+            metrics = {f"eval/{plain}/{arm}/{lines[0].name}": lines[0].value for arm, lines in arms.items() if lines}
+            trainer.logger.log_metrics(metrics, 0)
+        for file in (FILE_NAME, "card.json", "scores.json", "selections.parquet"):
+            trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(self.run_dir / file))
+
+
+def score_arms(answers: Sequence[Answer], scorer_name: str, macro_over: str | None) -> dict[str, list[Line]]:
+    """The lines of every arm under one scorer; grounding metrics join where evidence is known (NExT-GQA)."""
+    found = {}
+    for arm in sorted({a.arm for a in answers}):
+        judged = judge([a for a in answers if a.arm == arm], scorer(scorer_name))
+        lines = report(judged, macro_over)
+        if lines:
+            grounded = grounding_metrics(judged) if judged.answers[0].dataset == "nextgqa" else {}
+            size = sum(bool(a.evidence_s) for a in judged.answers)
+            lines += [Line(name, size, value, float("nan"), float("nan")) for name, value in grounded.items()]
+            lines.append(Line("no option read", len(judged.answers), judged.num_unread / len(judged.answers), 0, 0))
+        found[arm] = lines
+    return found
+
+
+def card_table(card: dict[str, Any]) -> Table:
+    """The evaluation card, a line a fact."""
+    table = Table(title="Evaluation card", show_header=False, title_justify="left")
+    for key, value in card.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        elif isinstance(value, (list, tuple)):
+            value = ", ".join(map(str, value))
+        table.add_row(key, str(value))
+    return table
+
+
+def score_table(arms: dict[str, list[Line]], title: str) -> Table:
+    """Lines against arms, in percent with 95 % intervals clustered by video."""
+    table = Table(title=f"{title}: %, [95 %, clustered by video]", title_justify="left")
+    table.add_column("")
+    table.add_column("questions", justify="right")
+    for arm in arms:
+        table.add_column(arm, justify="right")
+    by_name = {arm: {line.name: line for line in lines} for arm, lines in arms.items()}
+    names = list(dict.fromkeys(name for lines in by_name.values() for name in lines))
+    for name in names:
+        cells, size = [], ""
+        for lines in by_name.values():
+            line = lines.get(name)
+            size = str(line.num_questions) if line else size
+            cells.append("" if line is None else _cell(line))
+        table.add_row(name, size, *cells, style="bold" if name == "micro" or name.startswith("macro") else None)
+    return table
+
+
+def _cell(line: Line) -> str:
+    value = f"{100 * line.value:.1f}"
+    known = line.low == line.low and (line.low, line.high) != (0, 0)
+    return f"{value} [{100 * line.low:.1f}, {100 * line.high:.1f}]" if known else value

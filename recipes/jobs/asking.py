@@ -1,0 +1,59 @@
+"""Asking an MLLM outside of the trainer: about frames of a file, spread evenly over it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from datamodules.decoding import DecodeWorker, ReadRequest
+from modules.mllms.base import MLLM, FrameTokens, Row
+from modules.records import VideoQuestion
+
+
+class Clips:
+    """Evenly spread frames of video files, decoded once and kept.
+
+    Args:
+        mllm: that will be asked.
+        num_frames: of each file at most.
+        short_side_px: shrink frames to this.
+    """
+
+    def __init__(self, mllm: MLLM, num_frames: int, short_side_px: int | None) -> None:
+        self.mllm, self.num_frames, self.short_side_px = mllm, num_frames, short_side_px
+        self._worker = DecodeWorker()
+        self._kept: dict[str, tuple[FrameTokens, float]] = {}
+
+    def duration_s(self, video: str) -> float:
+        """Of a file."""
+        return self._load(video)[1]
+
+    def row(self, question: VideoQuestion, video: str, num_frames: int | None = None) -> Row:
+        """A question on a file's frames; on ``num_frames`` of them, evenly spread."""
+        tokens, _ = self._load(video)
+        size = len(tokens.timestamps_s)
+        index = torch.from_numpy(spread(size, min(size, num_frames or size)))
+        return Row(question, tokens, index)
+
+    def close(self) -> None:
+        """Ends the decoder."""
+        self._worker.stop()
+
+    def _load(self, video: str) -> tuple[FrameTokens, float]:
+        if video not in self._kept:
+            if len(self._kept) > 64:  # frames of files asked about long ago
+                self._kept.pop(next(iter(self._kept)))
+            info = self._worker.probe(video)
+            frame_ids = spread(info.num_frames, min(self.num_frames, info.num_frames))
+            request = ReadRequest(video, tuple(frame_ids.tolist()), short_side_px=self.short_side_px)
+            frames = torch.from_numpy(self._worker.read(request)[2]).permute(0, 3, 1, 2)
+            tokens = FrameTokens(
+                self.mllm.encode_frames(frames), torch.from_numpy(info.timestamps_s[frame_ids]).float()
+            )
+            self._kept[video] = tokens, info.duration_s
+        return self._kept[video]
+
+
+def spread(total: int, count: int) -> np.ndarray:
+    """``count`` of ``total`` positions at the middles of equal parts; int64, strictly increasing."""
+    return ((np.arange(count) + 0.5) * total / count).astype(np.int64)

@@ -1,0 +1,110 @@
+"""TSPO's comprehensive data: keep the questions that few frames miss and many frames solve (paper sec. 3.3, 4.1).
+
+The paper keeps LLaVA-Video-178K questions that 4 uniform frames get wrong and 64 get right; no code of that is public.
+Questions right with few frames teach a sampler nothing, those wrong with many are beyond the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse.typing import PositiveInt
+from rich.console import Console
+from rich.progress import track
+
+from datamodules.annotated import AnnotatedVideos
+from datamodules.video import BadVideoError
+from modules.mllms.base import MLLM
+from modules.records import VideoQuestion
+from recipes.jobs.asking import Clips
+from recipes.jobs.base import Job
+from recipes.jobs.write import read_lines, tspo_record, write_lines
+
+
+class FilterByDifficulty(Job):
+    """Args:
+    data: questions under ``train``.
+    mllm: whose mistakes count; the paper does not say which, presumably LLaVA-Video.
+    out: file of the kept questions (JSON lines, as TSPO-10K); verdicts lie beside it, so a cut-off run goes on.
+    few, many: frames (paper: 4 and 64).
+    min_duration_s: shorter videos are left out (paper: over a minute).
+    short_side_px: frames are shrunk to this; None keeps them.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: AnnotatedVideos,
+        mllm: MLLM,
+        out: str,
+        few: PositiveInt = 4,
+        many: PositiveInt = 64,
+        min_duration_s: float = 60.0,
+        short_side_px: PositiveInt | None = None,
+    ) -> None:
+        if few >= many:
+            raise ValueError(f"few={few} has to be less than many={many}")
+        self.data, self.mllm, self.out, self.few, self.many = data, mllm, Path(out), few, many
+        self.min_duration_s, self.short_side_px = min_duration_s, short_side_px
+
+    @property
+    def verdicts(self) -> Path:
+        """Beside the result: each question with whether it was right with few and with many frames."""
+        return self.out.with_suffix(".verdicts.jsonl")
+
+    @torch.no_grad()
+    def run(self, run_dir: Path) -> None:
+        questions = [q for q in self.data.questions("train") if q.answer_index is not None]
+        known = {v["id"]: v for v in read_lines(self.verdicts)}
+        self.verdicts.parent.mkdir(parents=True, exist_ok=True)
+        write_lines(self.verdicts, known.values())
+        clips = Clips(self.mllm, self.many, self.short_side_px)
+        by_video = sorted((q for q in questions if q.sample_id not in known), key=lambda q: q.video)
+        try:
+            with self.verdicts.open("a") as file:
+                for question in track(by_video, "Asking with few and with many frames"):
+                    known[question.sample_id] = verdict = self._verdict(question, clips)
+                    file.write(json.dumps(verdict) + "\n")
+                    file.flush()
+        finally:
+            clips.close()
+        kept = [q for q in questions if known[q.sample_id]["verdict"] == "kept"]
+        root = self.data.sources["train"].videos.resolve()  # type: ignore[union-attr]
+        write_lines(self.out, (tspo_record(q, "general", root) for q in kept))
+        counts = Counter(known[q.sample_id]["verdict"] for q in questions)
+        report(run_dir, self.out, len(questions), counts)
+
+    def _verdict(self, question: VideoQuestion, clips: Clips) -> dict[str, Any]:
+        try:
+            duration_s = clips.duration_s(question.video)
+        except BadVideoError as error:
+            return {"id": question.sample_id, "verdict": "video cannot be read", "why": error.reason}
+        if duration_s <= self.min_duration_s:
+            return {"id": question.sample_id, "verdict": f"video not longer than {self.min_duration_s:g} s"}
+        rows = [clips.row(question, question.video, n) for n in (self.few, self.many)]
+        few, many = ((self.mllm.score_rows([row])[0].argmax() == question.answer_index).item() for row in rows)
+        verdict = f"right with {self.few} frames" if few else "kept" if many else f"wrong with {self.many} frames"
+        return {"id": question.sample_id, "verdict": verdict, "few": few, "many": many}
+
+
+def report(run_dir: Path, out: Path, total: int, counts: Counter[str]) -> None:
+    """Prints and writes what each filter dropped."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "counts.json").write_text(json.dumps({"total": total, **counts}, indent=2) + "\n")
+    console = Console(width=max(100, Console().width))
+    console.print(f"questions   {total}", highlight=False)
+    for verdict, count in counts.most_common():
+        console.print(
+            f"{'kept' if verdict == 'kept' else 'left out':<11} {count}" + (f": {verdict}" * (verdict != "kept")),
+            highlight=False,
+        )
+    console.print(f"written     {out}", highlight=False)
+    console.print(
+        f"next        lightning run recipes/paper/tspo_qwen2_5_vl_7b.yaml --train {out} ...",
+        highlight=False,
+        soft_wrap=True,
+    )

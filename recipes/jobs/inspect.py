@@ -1,0 +1,81 @@
+"""What is in a data set: counts, what was left out and why, what is missing on disk, and some questions to read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from jsonargparse.typing import NonNegativeInt
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from datamodules.annotated import AnnotatedVideos
+from datamodules.annotations.base import Annotations
+from modules.records import VideoQuestion
+from recipes.jobs.base import Job
+
+
+class Inspect(Job):
+    """Args:
+    data: with a source for each split to look at.
+    num_examples: questions to print of each split.
+    seed: of their choice.
+    """
+
+    def __init__(self, *, data: AnnotatedVideos, num_examples: NonNegativeInt = 10, seed: int = 0) -> None:
+        self.data, self.num_examples, self.seed = data, num_examples, seed
+
+    def run(self, run_dir: Path) -> None:
+        console = Console(width=max(100, Console().width))
+        if not self.data.named_splits():
+            raise ValueError("data: name a source under train, val or test")
+        manifests = {}
+        for split in self.data.named_splits():
+            annotations = self.data.annotations(split)
+            missing = sorted({q.video for q in annotations.questions if not Path(q.video).is_file()})
+            console.print(manifest_table(annotations, missing))
+            self._examples(console, annotations.questions)
+            manifests[split] = {**asdict(annotations.manifest), "missing_videos": missing}
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "manifest.json").write_text(json.dumps(manifests, indent=2) + "\n")
+        console.print(f"manifest    {run_dir / 'manifest.json'}", highlight=False)
+
+    def _examples(self, console: Console, questions: list[VideoQuestion]) -> None:
+        rng = np.random.default_rng(self.seed)
+        for i in sorted(rng.permutation(len(questions))[: self.num_examples]):
+            q = questions[i]
+            where = ", ".join(f"{a:.0f}-{b:.0f} s" for a, b in q.evidence_s)
+            groups = ", ".join(f"{k}={v if isinstance(v, str) else '+'.join(v)}" for k, v in q.groups.items())
+            console.print(
+                f"[bold]{escape(q.sample_id)}[/bold]  {escape(Path(q.video).name)}  {q.duration_s:.0f} s  {escape(groups)}"
+                f"{'  evidence ' + where if where else ''}{f'  {len(q.subtitles)} subtitles' if q.subtitles else ''}"
+            )
+            console.print(f"  {escape(q.question)}", highlight=False)
+            for o, option in enumerate(q.options):
+                console.print(f"  {'*' if o == q.answer_index else ' '} {escape(option)}", highlight=False)
+
+
+def manifest_table(annotations: Annotations, missing: list[str]) -> Table:
+    """A manifest, a line a fact."""
+    manifest = annotations.manifest
+    table = Table(title=f"{manifest.dataset} / {manifest.split}", show_header=False, title_justify="left")
+    for file, digest in manifest.files.items():
+        table.add_row("file", f"{file}  sha256 {digest[:12]}")
+    table.add_row("rows", str(manifest.num_rows))
+    table.add_row("questions", f"{manifest.num_questions} on {manifest.num_videos} videos")
+    for warning in manifest.unexpected:
+        table.add_row("unexpected", f"[red]{warning}[/red]")
+    for reason, rows in manifest.dropped.items():
+        table.add_row("left out", f"{len(rows)}: {reason}, e.g. {', '.join(rows[:3])}")
+    for reason, count in manifest.repairs.items():
+        table.add_row("put right", f"{count}: {reason}")
+    for group, labels in manifest.groups.items():
+        table.add_row(group, ", ".join(f"{label} {count}" for label, count in sorted(labels.items())))
+    found = manifest.num_videos - len(missing)
+    table.add_row(
+        "videos on disk", f"{found} of {manifest.num_videos}" + (f"; missing e.g. {missing[0]}" if missing else "")
+    )
+    return table

@@ -1,0 +1,37 @@
+"""Saves a trained sampler with its CLIP in the layout of the published TSPO-0.4B."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from modules.encoders.transformers_clip import TransformersCLIP
+from modules.samplers.tspo import TSPOSampler
+from modules.samplers.tspo_folder import write_tspo_folder
+from recipes.jobs.base import Job
+
+
+class SaveTSPOFolder(Job):
+    """Args:
+    encoder: that the sampler was trained with.
+    sampler: of the checkpoint's width.
+    checkpoint: of a run; None saves the sampler as it is.
+    out: folder to write.
+    """
+
+    def __init__(
+        self, *, encoder: TransformersCLIP, sampler: TSPOSampler, out: str, checkpoint: str | None = None
+    ) -> None:
+        self.encoder, self.sampler, self.checkpoint, self.out = encoder, sampler, checkpoint, Path(out)
+
+    def run(self, run_dir: Path) -> None:
+        if self.checkpoint is not None:
+            if not Path(self.checkpoint).is_file():
+                raise ValueError(f"job.checkpoint: no such file: {self.checkpoint}")
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+            own = {k.removeprefix("sampler."): v for k, v in state.items() if k.startswith("sampler.")}
+            self.sampler.load_state_dict(own)
+        write_tspo_folder(self.encoder.model, self.encoder.name, self.sampler.official_state_dict(), self.out)
+        Console().print(f"written     {self.out}", highlight=False)

@@ -1,0 +1,48 @@
+"""Questions on disk in the form of TSPO-10K, which `datamodules.annotations.training.TSPO10K` reads back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from modules.mllms.prompt import LETTERS
+from modules.records import VideoQuestion
+
+
+def tspo_record(question: VideoQuestion, kind: str, root: Path, **more: Any) -> dict[str, Any]:
+    """One line: ``general`` questions ask about a whole video, ``specific`` ones are needles."""
+    assert question.answer_index is not None
+    lines = [f"{LETTERS[o]}. {option}" for o, option in enumerate(question.options)]
+    letter = LETTERS[question.answer_index]
+    video = Path(question.video)
+    return {
+        "id": question.sample_id,
+        "video": str(video.relative_to(root) if video.is_relative_to(root) else video.resolve()),
+        "original_question": "\n".join(["<image>", question.question, *lines]),
+        "original_answer": f"{letter}. {question.answer}",
+        "problem": f"<image>\n{question.question}",
+        "solution": f"<answer>{letter}</answer>",
+        "type": kind,
+        **more,
+    }
+
+
+def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """JSON lines; nothing where there is no file. A half-written last line is left out."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text().splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return found

@@ -1,0 +1,63 @@
+"""``lightning score | compare | export``: what can be done with finished runs, without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from callbacks.evaluation import score_arms, score_table
+from datamodules.exports import export as export_selections
+from modules.records import Answer
+from modules.scoring.answers import read_answers
+from modules.scoring.compare import compare as compare_answers
+from modules.scoring.scorers import scorer
+from modules.selections import read_selections
+
+
+def score(run: str, scorers: list[str], macro_over: str | None) -> None:
+    """Scores the raw answers of a run anew."""
+    answers, console = read_answers(run), Console(width=max(100, Console().width))
+    for name in scorers:
+        full = scorer(name).name
+        if scorer(name).reads_text and all(a.text is None for a in answers):
+            raise ValueError(f"{full} reads answers in text, and this run has none; run it with model.generate true")
+        console.print(score_table(score_arms(answers, full, macro_over), full))
+
+
+def compare(run_a: str, run_b: str, arm_a: str | None, arm_b: str | None, scorer_name: str) -> None:
+    """Is run B better than run A on the questions they share?"""
+    sides = [_arm(read_answers(run), arm, run) for run, arm in ((run_a, arm_a), (run_b, arm_b))]
+    found = compare_answers(*sides, scorer(scorer_name))
+    console = Console(width=max(100, Console().width))
+    for side, name, run, value in zip("AB", (sides[0][0].arm, sides[1][0].arm), (run_a, run_b),
+                                      (found.accuracy_a, found.accuracy_b), strict=True):  # fmt: skip
+        console.print(f"{side}           {100 * value:.1f} %  {name}  {run}", highlight=False)
+    console.print(
+        f"B - A       {100 * found.difference:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}] (95 %, clustered "
+        "by video)", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    console.print(
+        f"questions   {found.num_questions} in both; only A right {found.only_a_right}, only B right {found.only_b_right}; "
+        f"McNemar p = {found.p_value:.3g}", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if found.num_only_one:
+        console.print(f"left out    {found.num_only_one} questions that only one run answered", highlight=False)
+
+
+def _arm(answers: list[Answer], arm: str | None, run: str) -> list[Answer]:
+    arms = sorted({a.arm for a in answers})
+    if arm is None and len(arms) > 1:
+        raise ValueError(f"{run} has the arms {', '.join(arms)}; name one with --arm-a or --arm-b")
+    if arm is not None and arm not in arms:
+        raise ValueError(f"{run} has no arm {arm!r}; there are {', '.join(arms)}")
+    return [a for a in answers if arm is None or a.arm == arm]
+
+
+def export(
+    selections: str, form: str, out: str, sampler: str | None, num_frames: int | None, annotations: str | None
+) -> None:
+    """Selections in another harness's form."""
+    rows = read_selections(selections, sampler)
+    count = export_selections(rows, form, Path(out), num_frames=num_frames, annotations=annotations)
+    Console().print(f"written     {out}: {count} questions", highlight=False)
