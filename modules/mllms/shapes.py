@@ -1,0 +1,95 @@
+"""Shapes of published models, as their config.json gives them: for sizes and memory before a weight is on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import transformers as tf
+
+_QWEN2_7B = {
+    "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+    "num_key_value_heads": 4, "vocab_size": 152064, "max_position_embeddings": 32768, "tie_word_embeddings": False,
+}  # fmt: skip
+_SIGLIP_SO400M = {
+    "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26,
+    "num_attention_heads": 16, "image_size": 384, "patch_size": 14, "vision_use_head": False,
+}  # fmt: skip
+
+
+def _mrope(sections: list[int], theta: float) -> dict[str, Any]:
+    return {"rope_type": "default", "rope_theta": theta, "mrope_section": sections}
+
+
+def _qwen25(text: dict[str, Any], tie: bool = False) -> tf.Qwen2_5_VLConfig:
+    vision = {
+        "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "patch_size": 14,
+        "out_hidden_size": text["hidden_size"], "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31],
+    }  # fmt: skip
+    text = {**text, "rope_parameters": _mrope([16, 24, 24], 1e6), "tie_word_embeddings": tie}
+    return tf.Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=tie)
+
+
+def _qwen25_7b() -> tf.Qwen2_5_VLConfig:
+    return _qwen25(_QWEN2_7B)
+
+
+def _qwen25_3b() -> tf.Qwen2_5_VLConfig:
+    text = {
+        "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16,
+        "num_key_value_heads": 2, "vocab_size": 151936, "max_position_embeddings": 128000,
+    }  # fmt: skip
+    return _qwen25(text, tie=True)
+
+
+def _qwen3_8b() -> tf.Qwen3VLConfig:
+    text = {
+        "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "rope_parameters": _mrope([24, 20, 20], 5e6),
+    }  # fmt: skip
+    vision = {
+        "depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16, "out_hidden_size": 4096,
+        "patch_size": 16, "deepstack_visual_indexes": [8, 16, 24], "num_position_embeddings": 2304,
+    }  # fmt: skip
+    return tf.Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False)
+
+
+def _llava_7b() -> tf.LlavaOnevisionConfig:
+    return tf.LlavaOnevisionConfig(
+        vision_config=_SIGLIP_SO400M, text_config={"model_type": "qwen2", **_QWEN2_7B}, vision_feature_layer=-1,
+        vision_feature_select_strategy="full", tie_word_embeddings=False,
+    )  # fmt: skip
+
+
+def _internvl3_8b() -> tf.InternVLConfig:
+    vision = {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+        "image_size": [448, 448], "patch_size": [14, 14],
+    }  # fmt: skip
+    return tf.InternVLConfig(
+        vision_config=vision, text_config={"model_type": "qwen2", **_QWEN2_7B, "vocab_size": 151674},
+        tie_word_embeddings=False,
+    )  # fmt: skip
+
+
+_KNOWN = {
+    "Qwen/Qwen2.5-VL-7B-Instruct": _qwen25_7b,
+    "Qwen/Qwen2.5-VL-3B-Instruct": _qwen25_3b,
+    "Qwen/Qwen3-VL-8B-Instruct": _qwen3_8b,
+    "llava-hf/llava-onevision-qwen2-7b-ov-hf": _llava_7b,
+    "lmms-lab/LLaVA-Video-7B-Qwen2": _llava_7b,
+    "OpenGVLab/InternVL3-8B-hf": _internvl3_8b,
+}
+
+
+def config_of(path: str) -> tf.PretrainedConfig:
+    """Config of a folder, or of a published model that is known here; nothing is fetched.
+
+    Raises:
+        ValueError: neither.
+    """
+    if (Path(path) / "config.json").is_file():
+        return tf.AutoConfig.from_pretrained(path)
+    if path not in _KNOWN:
+        raise ValueError(f"the shape of {path!r} is not known: no such folder, and none of {', '.join(_KNOWN)}")
+    return _KNOWN[path]()

@@ -1,0 +1,131 @@
+"""``lightning check RECIPE --memory``: parameters and memory a GPU, from shapes alone (the meta device holds no weights).
+
+Estimates, in GiB of 2^30 bytes, P parameters of the MLLM, R rows a forward of L tokens, width H:
+
+- sampler-only: the frozen MLLM whole on every GPU, P x bytes of its dtype; the sampler in float32 with its gradient and
+  two Adam moments, 16 bytes a parameter; activations of a forward without graph, about R L (6 H + 3 F) in the MLLM's
+  dtype, F the width of its MLP (alive: residual, attention's projections, the gated MLP), and R V logits in float32.
+- joint, ZeRO-3 over N GPUs: P (2 + 2 + 12) / N bytes (bfloat16 weights and gradients; float32 weights and two moments),
+  the two largest gathered layers, and with gradient checkpointing one residual a layer, layers x R L H x 2 bytes, the
+  layer being computed, and L' V logits of the answer's tokens in float32.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from modules.mllms.shapes import config_of
+from recipes.recipe import resolve
+
+_GIB = 2**30
+_PROMPT_TOKENS = 256
+_ANSWER_TOKENS = 256
+
+
+def memory_report(merged: DictConfig, source: str) -> str:
+    """The estimate of a recipe with a transformers MLLM, as text.
+
+    Raises:
+        ValueError: the recipe has no such MLLM, or its shape is not known.
+    """
+    recipe = resolve(merged, source)
+    arguments = (recipe.get("model") or {}).get("init_args") or {}
+    mllm = arguments.get("mllm")
+    if not isinstance(mllm, dict):
+        raise ValueError("--memory: the recipe names no model.mllm")
+    cls = _class(mllm["class_path"])
+    if not hasattr(cls, "model_class"):
+        raise ValueError(f"--memory: {mllm['class_path']} runs on a server; its memory is the server's")
+    settings = mllm.get("init_args") or {}
+    config = config_of(str(settings["path"]))
+    with torch.device("meta"):
+        model = cls.model_class(config)
+    total = sum(p.numel() for p in model.parameters())
+    text = config.get_text_config()
+    language = sum(p.numel() for n, p in model.named_parameters() if "language_model" in n or "text_model" in n or "lm_head" in n)
+    num_frames = int(arguments.get("num_frames", 64))
+    tokens = tokens_a_frame(cls.__name__, config, settings)
+    length = round(num_frames * tokens) + _PROMPT_TOKENS
+    rows = _rows(arguments)
+    bytes_each = {"float32": 4}.get((settings.get("loading") or {}).get("dtype", "float32"), 2)
+    activations = rows * length * (6 * text.hidden_size + 3 * text.intermediate_size) * bytes_each
+    logits = rows * text.vocab_size * 4
+    sampler = sum(p.numel() for p in _sampler(arguments))
+    frozen = total * bytes_each
+    lines = [
+        "",
+        f"mllm        {settings['path']}: {total:,} parameters ({language:,} language, {total - language:,} vision)",
+        f"sampler     {sampler:,} parameters",
+        f"a row       {num_frames} frames x {tokens:g} tokens + {_PROMPT_TOKENS} = {length:,} tokens; {rows} rows a forward",
+        "",
+        "memory a GPU, estimated (GiB)",
+        f"  sampler-only       weights {frozen / _GIB:.1f} + sampler {16 * sampler / _GIB:.2f} + activations "
+        f"{(activations + logits) / _GIB:.1f} = {(frozen + 16 * sampler + activations + logits) / _GIB:.1f}",
+    ]
+    largest = 2 * 2 * max(_layer_sizes(model))
+    for num_gpus in (1, 2, 4, 8, 16, 32):
+        state = 16 * total / num_gpus
+        kept = text.num_hidden_layers * length * text.hidden_size * 2
+        layer = length * (6 * text.hidden_size + 3 * text.intermediate_size) * 2
+        answer = 2 * _ANSWER_TOKENS * text.vocab_size * 4
+        parts = (state, largest, kept + layer + answer)
+        lines.append(
+            f"  joint, ZeRO-3, {num_gpus:>2} GPUs  states {parts[0] / _GIB:.1f} + gathered {parts[1] / _GIB:.1f} + "
+            f"activations of 1 row {parts[2] / _GIB:.1f} = {sum(parts) / _GIB:.1f}"
+        )
+    return "\n".join(lines)
+
+
+def tokens_a_frame(family: str, config: Any, settings: dict[str, Any]) -> float:
+    """Tokens of the language model that one frame takes."""
+    vision = config.vision_config
+    if family in ("Qwen25VL", "Qwen3VL"):
+        side = vision.patch_size * vision.spatial_merge_size
+        low, high = settings.get("frame_pixels") or (128 * side**2, 768 * side**2)
+        return high / side**2 / int(settings.get("frames_per_grid", 2))
+    if family == "LlavaOnevision":
+        pooled = -(-(vision.image_size // vision.patch_size) // 2)
+        return pooled * (pooled + 1) if settings.get("newline") == "grid" else pooled**2
+    if family == "InternVL":
+        return config.image_seq_length
+    if family == "SmolVLM":
+        return (vision.image_size // vision.patch_size) ** 2 / config.scale_factor**2
+    size = getattr(vision, "patch_size", 14) * 2
+    return 16384 * 14 * 14 / size**2 / max(int(settings.get("num_frames", 64)), 1)
+
+
+def _rows(arguments: dict[str, Any]) -> int:
+    default = 256 if "grpo" in arguments else 8
+    return min(int(arguments.get("rows_per_forward", default)), _rollouts(arguments))
+
+
+def _rollouts(arguments: dict[str, Any]) -> int:
+    return int((arguments.get("grpo") or {}).get("num_generations", 8))
+
+
+def _layer_sizes(model: torch.nn.Module) -> list[int]:
+    """Parameters of each block, which ZeRO-3 gathers at a time."""
+    blocks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList)]
+    sizes = [sum(p.numel() for p in layer.parameters()) for block in blocks for layer in block]
+    return sizes + [m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding)]
+
+
+def _sampler(arguments: dict[str, Any]) -> list[torch.nn.Parameter]:
+    node = arguments.get("sampler")
+    if not isinstance(node, dict):
+        return []
+    plain = {
+        k: v for k, v in (node.get("init_args") or {}).items()
+        if isinstance(v, (int, float)) and not isinstance(v, bool)
+    }  # fmt: skip
+    with torch.device("meta"):
+        return list(_class(node["class_path"])(**plain).parameters())
+
+
+def _class(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
