@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,8 @@ def score_arms(answers: Sequence[Answer], scorer_name: str, macro_over: str | No
             grounded = grounding_metrics(judged) if judged.answers[0].dataset == "nextgqa" else {}
             size = sum(bool(a.evidence_s) for a in judged.answers)
             lines += [Line(name, size, value, float("nan"), float("nan")) for name, value in grounded.items()]
-            lines.append(Line("no option read", len(judged.answers), judged.num_unread / len(judged.answers), 0, 0))
+            unread = judged.num_unread / len(judged.answers)
+            lines.append(Line("no option read", len(judged.answers), unread, float("nan"), float("nan")))
         found[arm] = lines
     return found
 
@@ -125,8 +127,8 @@ def card_table(card: dict[str, Any]) -> Table:
 
 
 def score_table(arms: dict[str, list[Line]], title: str) -> Table:
-    """Lines against arms, in percent with 95 % intervals clustered by video."""
-    table = Table(title=f"{title}: %, [95 %, clustered by video]", title_justify="left")
+    """Lines against arms, in percent with 95 % intervals clustered by video (none where there is one video)."""
+    table = Table(title=f"{title}, %", title_justify="left")
     table.add_column("")
     table.add_column("questions", justify="right")
     for arm in arms:
@@ -145,5 +147,4 @@ def score_table(arms: dict[str, list[Line]], title: str) -> Table:
 
 def _cell(line: Line) -> str:
     value = f"{100 * line.value:.1f}"
-    known = line.low == line.low and (line.low, line.high) != (0, 0)
-    return f"{value} [{100 * line.low:.1f}, {100 * line.high:.1f}]" if known else value
+    return value if math.isnan(line.low) else f"{value} [{100 * line.low:.1f}, {100 * line.high:.1f}]"

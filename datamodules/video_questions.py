@@ -135,11 +135,13 @@ class VideoQuestionData(L.LightningDataModule):
         candidate_fps: candidates per second of video.
         max_candidates: at most so many; longer videos are sampled more sparsely.
         short_side_px: decode frames at most this large; None keeps the size of the file.
+        feature_short_side_px: decode frames that only the encoder sees at most this large; None as ``short_side_px``.
         on_bad_video: ``skip`` names, counts and leaves out a video that cannot be read; ``raise`` stops.
         num_workers: processes that decode.
         decode_timeout_s: a file that gives no frame for so long is bad.
         needles: hides the training questions' videos among clips of others, anew for each batch (TSPO's needle data).
         selections: file of selections whose frames are the candidates, exactly; for precomputed selections.
+        selections_arm: which sampler's of them, where the file holds several.
         seed: of the order of questions.
     """
 
@@ -153,11 +155,13 @@ class VideoQuestionData(L.LightningDataModule):
         candidate_fps: PositiveFloat = 1.0,
         max_candidates: PositiveInt | None = None,
         short_side_px: PositiveInt | None = None,
+        feature_short_side_px: PositiveInt | None = None,
         on_bad_video: Literal["skip", "raise"] = "skip",
         num_workers: PositiveInt = 2,
         decode_timeout_s: PositiveFloat = 60.0,
         needles: NeedleBuilder | None = None,
         selections: str | None = None,
+        selections_arm: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -168,12 +172,15 @@ class VideoQuestionData(L.LightningDataModule):
         if needles is not None and encoder is None:
             raise ValueError("needles are built from features: they need an encoder")
         self.selections = selections
-        self._chosen = {} if selections is None else {r.sample_id: r for r in read_selections(selections)}
+        self._chosen = (
+            {} if selections is None else {r.sample_id: r for r in read_selections(selections, selections_arm)}
+        )
         self.encoder, self.needles = encoder, needles
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.candidate_fps, self.max_candidates, self.short_side_px = candidate_fps, max_candidates, short_side_px
+        self.feature_short_side_px = feature_short_side_px or short_side_px
         self.on_bad_video, self.num_workers, self.decode_timeout_s = on_bad_video, num_workers, decode_timeout_s
-        grid = f"fps={candidate_fps:g},max={max_candidates},short={short_side_px}"
+        grid = f"fps={candidate_fps:g},max={max_candidates},short={short_side_px}/{self.feature_short_side_px}"
         self.store, self.times = FeatureStore(Path(feature_dir), grid), FeatureStore(Path(feature_dir), "every frame")
         self.bad_videos: dict[str, str] = {}
         self._worker = DecodeWorker(decode_timeout_s)
@@ -207,9 +214,11 @@ class VideoQuestionData(L.LightningDataModule):
     def extract(self, encoders: Sequence[FrameEncoder], splits: Sequence[str], shard: Shard | None = None) -> Summary:
         """Decodes every video that lacks an entry of some encoder, once, and stores what the encoders make of it."""
         videos = (shard or Shard(index=0, count=1)).of(self.videos(splits))
+        only_encoder = all(e is self.encoder for e in encoders)
+        short_side_px = self.feature_short_side_px if only_encoder else self.short_side_px
         summary = extract(
             [v for v in videos if v not in self.bad_videos], encoders, self.store,
-            ReadRequest("", None, self.candidate_fps, self.max_candidates, self.short_side_px),
+            ReadRequest("", None, self.candidate_fps, self.max_candidates, short_side_px),
             num_workers=self.num_workers, timeout_s=self.decode_timeout_s, on_bad_video=self.on_bad_video,
         )  # fmt: skip
         self.bad_videos |= summary.bad

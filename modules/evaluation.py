@@ -25,6 +25,7 @@ class EvaluationModule(L.LightningModule):
     """Args:
     mllm: what answers.
     samplers: arms by name; a trained one takes its weights from the recipe's ``checkpoint`` if it is called ``sampler``.
+        Null leaves out an arm, in an overlay.
     num_frames: K.
     score_options: take option log-probabilities, one forward.
     generate: take an answer in text.
@@ -38,7 +39,7 @@ class EvaluationModule(L.LightningModule):
         self,
         *,
         mllm: MLLM,
-        samplers: dict[str, FrameSampler],
+        samplers: dict[str, FrameSampler | None],
         num_frames: PositiveInt = 64,
         score_options: bool = True,
         generate: bool = False,
@@ -50,12 +51,13 @@ class EvaluationModule(L.LightningModule):
         canary: bool = True,
     ) -> None:
         super().__init__()
-        if not samplers:
+        arms = {name: sampler for name, sampler in samplers.items() if sampler is not None}
+        if not arms:
             raise ValueError("samplers: name at least one arm")
         if not (score_options or generate):
             raise ValueError("nothing to evaluate: score_options or generate has to be true")
         self.mllm = mllm.requires_grad_(False)
-        self.arms = torch.nn.ModuleDict(samplers)
+        self.arms = torch.nn.ModuleDict(arms)
         self.num_frames, self.score_options, self.generate = num_frames, score_options, generate
         self.blind, self.oracle = blind, oracle
         self.strict_loading = False

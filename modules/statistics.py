@@ -21,9 +21,11 @@ def cluster_bootstrap(
         num_resamples: how many.
 
     Returns:
-        (low, high); NaN resamples are left out.
+        (low, high); NaN resamples are left out; (NaN, NaN) for a single cluster.
     """
     names = np.unique(clusters)
+    if len(names) < 2:
+        return float("nan"), float("nan")
     rows_of = [np.flatnonzero(clusters == name) for name in names]
     rng = np.random.default_rng(seed)
     values = []

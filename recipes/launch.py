@@ -109,6 +109,6 @@ def run_job(recipe: DictConfig, run_dir: Path) -> None:
         parser.add_argument(f"--{key}", type=dict | None, default=None)
     config = parser.parse_object(OmegaConf.to_container(recipe))
     torch.manual_seed(config.seed_everything)
-    (run_dir / "recipe.yaml").write_text(parser.dump(config, skip_none=False))
+    (run_dir / "recipe.yaml").write_text(parser.dump(config, skip_unset=False))
     (run_dir / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
-    parser.instantiate_classes(config).job.run(run_dir)
+    parser.instantiate(config).job.run(run_dir)

@@ -46,7 +46,9 @@ def memory_report(merged: DictConfig, source: str) -> str:
         model = cls.model_class(config)
     total = sum(p.numel() for p in model.parameters())
     text = config.get_text_config()
-    language = sum(p.numel() for n, p in model.named_parameters() if "language_model" in n or "text_model" in n or "lm_head" in n)
+    language = sum(
+        p.numel() for n, p in model.named_parameters() if "language_model" in n or "text_model" in n or "lm_head" in n
+    )
     num_frames = int(arguments.get("num_frames", 64))
     tokens = tokens_a_frame(cls.__name__, config, settings)
     length = round(num_frames * tokens) + _PROMPT_TOKENS

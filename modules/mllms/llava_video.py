@@ -79,4 +79,6 @@ def convert(source: Path, model: transformers.LlavaOnevisionForConditionalGenera
     unused = {n for n in own if n not in loaded and not (n == "lm_head.weight" and model.config.tie_word_embeddings)}
     problems += [f"{n} is not in the checkpoint" for n in sorted(unused)]
     if problems:
-        raise ValueError(f"{source} is no LLaVA-Video of this shape: {'; '.join(problems[:5])} ({len(problems)} in all)")
+        raise ValueError(
+            f"{source} is no LLaVA-Video of this shape: {'; '.join(problems[:5])} ({len(problems)} in all)"
+        )

@@ -25,6 +25,7 @@ class Line:
     num_questions: int
     value: float
     low: float
+    """With `high`, the 95 % interval; NaN where there is none to be had."""
     high: float
 
 

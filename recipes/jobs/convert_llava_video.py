@@ -21,9 +21,7 @@ class ConvertLlavaVideo(Job):
     config: where the shape comes from: a folder, or a known published id.
     """
 
-    def __init__(
-        self, *, source: str, processor: str, out: str, config: str = "lmms-lab/LLaVA-Video-7B-Qwen2"
-    ) -> None:
+    def __init__(self, *, source: str, processor: str, out: str, config: str = "lmms-lab/LLaVA-Video-7B-Qwen2") -> None:
         self.source, self.processor, self.out, self.config = Path(source), processor, Path(out), config
 
     def run(self, run_dir: Path) -> None:

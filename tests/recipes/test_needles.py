@@ -1,0 +1,94 @@
+"""Needle building with a served model that writes questions: what each filter drops, and that nothing else is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datamodules.annotations.training import TSPO10K
+from datamodules.haystack.write import write_video
+from modules.mllms.openai import OpenAIChat
+from recipes.jobs.needles import BuildNeedles
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "modules"))
+from chat_server import ChatServer  # noqa: E402
+
+DESCRIPTIONS = {0: "A red star crosses a dark field slowly.", 1: "short", 2: "Three moons rise and then vanish again.",
+                3: "A counter runs from one to nine.", 4: "A blue ring turns around a green one."}  # fmt: skip
+WELL_FORMED = "Question: {}\nA. this\nB. that\nC. other\nD. none\nAnswer: B"
+
+
+class Writer(ChatServer):
+    """Describes clips in turn, writes a question about each, and knows which clip it is looking at by its frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.described: dict[str, int] = {}
+        self.written: dict[int, str] = {n: WELL_FORMED.format(f"clip {n}?") for n in DESCRIPTIONS}
+        self.right: dict[tuple[int, int], bool] = {}
+
+    def reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        content = body["messages"][-1]["content"]
+        text = content[-1]["text"]
+        images = [c["image_url"]["url"] for c in content if c["type"] == "image_url"]
+        answer = super().reply(body)
+        if text.startswith("Describe"):
+            said = DESCRIPTIONS[self.described.setdefault(images[0], len(self.described))]
+        elif "Description:" in text:
+            said = self.written[next(n for n, d in DESCRIPTIONS.items() if text.endswith(d))]
+        else:
+            asked = int(text.split("clip ")[1][0])
+            seen = self.described[images[0]]
+            letter = "B" if self.right.get((asked, seen), asked == seen) else "A"
+            said = letter
+            top = [{"token": letter, "logprob": -0.01, "bytes": None}]
+            answer["choices"][0]["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
+        answer["choices"][0]["message"]["content"] = said
+        return answer
+
+
+@pytest.fixture
+def server() -> Iterator[Writer]:
+    running = Writer()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def clips(short_world, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for n in range(5):
+        write_video(folder / f"{n}.mp4", short_world, "val", n)
+    return folder
+
+
+def test_each_filter_drops_what_it_should_and_says_so(server: Writer, clips: Path, tmp_path: Path) -> None:
+    server.written[2] = "I would ask: what rises?"  # not in the asked form
+    server.right[(3, 3)] = False  # wrong on its own clip
+    server.right |= {(4, n): True for n in range(5)}  # right whatever is shown
+    mllm = OpenAIChat(model="m", base_url=server.url, concurrency=1)
+    out = tmp_path / "needles.jsonl"
+    job = BuildNeedles(videos=str(clips), mllm=mllm, out=str(out), num_frames=4, num_distractors=3)
+    job.run(tmp_path / "run")
+    counts = json.loads((tmp_path / "run" / "counts.json").read_text())
+    assert counts == {
+        "total": 5, "kept": 1, "description of fewer than 5 words": 1, "no question in the asked form": 1,
+        "answered wrong on its own clip": 1, "ambiguous: answered right on other clips": 1,
+    }  # fmt: skip
+    (question,) = TSPO10K(annotations=str(out), videos=str(clips)).load().questions
+    assert (question.question, question.answer, question.groups["type"]) == ("clip 0?", "that", "specific")
+    assert question.video == str(clips / "0.mp4")
+    before = len(server.requests)
+    job.run(tmp_path / "again")  # descriptions are kept: only questions are written and tried
+    assert not any(r["messages"][-1]["content"][-1]["text"].startswith("Describe") for r in server.requests[before:])
+
+
+def test_too_few_clips(server: Writer, tmp_path: Path) -> None:
+    mllm = OpenAIChat(model="m", base_url=server.url)
+    with pytest.raises(ValueError, match="needles need at least 4"):
+        BuildNeedles(videos=str(tmp_path), mllm=mllm, out=str(tmp_path / "o")).run(tmp_path)

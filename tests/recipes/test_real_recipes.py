@@ -1,0 +1,258 @@
+"""Every recipe for real models and benchmarks passes `check`, and runs in small: the real command, on files of the real
+formats and small models of the real classes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from datamodules.annotations.training import TSPO10K
+from modules.scoring.answers import read_answers
+from modules.selections import read_selections
+from recipes.cli import main
+from recipes.guard import ROOT
+
+RECIPES = ROOT / "recipes"
+BENCHMARKS = {
+    "longvideobench": "lvb_val.json", "mlvu": "mlvu.json", "videomme": "test.parquet",
+    "lvbench": "video_info.meta.jsonl", "nextgqa": "test.csv",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """A folder in which recipes/data/try_out.yaml has run."""
+    folder = tmp_path_factory.mktemp("workplace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("KAIROS_RUN_DIR", "outputs/try_out/run")
+        main(["run", str(RECIPES / "data/try_out.yaml")])
+    return folder
+
+
+@pytest.fixture
+def run(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Runs a recipe in the workplace; its run folder and what it printed."""
+
+    def call(recipe: str, *arguments: str) -> tuple[Path, str]:
+        monkeypatch.chdir(workplace)
+        monkeypatch.setenv("KAIROS_DEBUG", "1")
+        monkeypatch.delenv("KAIROS_RUN_DIR", raising=False)
+        run_dir = Path("outputs") / f"{Path(recipe).stem}-{len(list(workplace.glob('outputs/*')))}"
+        main(["run", str(RECIPES / recipe), "--run_dir", str(run_dir), *arguments])
+        return workplace / run_dir, capsys.readouterr().out
+
+    return call
+
+
+def overlay(name: str) -> list[str]:
+    return ["--overlay", str(RECIPES / f"overlays/try_out/{name}.yaml")]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    sorted(p.relative_to(RECIPES) for d in ("paper", "eval", "data") for p in (RECIPES / d).glob("*.yaml")),
+    ids=str,
+)
+def test_check(recipe: Path, capsys: pytest.CaptureFixture) -> None:
+    main(["check", str(RECIPES / recipe)])
+    assert "no mistakes found" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tspo_qwen2_5_vl", "tspo_llava_video"])
+def test_paper_recipes_take_two_steps(name: str, run) -> None:
+    run_dir, _ = run(f"paper/{name}_7b.yaml", *overlay(name))
+    assert (run_dir / "checkpoints" / "last.ckpt").is_file()
+    assert (run_dir / "environment.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_eval_recipes_end_with_a_card_and_numbers(name: str, run) -> None:
+    file = f"build/try_out/{name}/{BENCHMARKS[name]}"
+    run_dir, printed = run(f"eval/{name}.yaml", *overlay("eval"), "--annotations", file)
+    card = json.loads((run_dir / "card.json").read_text())
+    for key in ("num_frames", "grid", "samplers", "frame_size", "prompt", "scorers", "versions", "annotations"):
+        assert card[key], key
+    assert card["versions"]["transformers"]
+    assert "Evaluation card" in printed
+    assert "micro" in printed
+    answers = read_answers(run_dir)
+    assert {a.arm for a in answers} == {"uniform", "sampler"}
+    assert len(answers) == 8
+    assert all(a.text is not None and a.option_log_probs is not None for a in answers)
+    assert all(sum(map(math.exp, a.option_log_probs)) == pytest.approx(1, abs=1e-3) for a in answers)
+    rows = read_selections(run_dir / "selections.parquet", "sampler")
+    assert rows == read_selections(run_dir / "selections.jsonl", "sampler")
+    assert all(r.decoder and r.num_video_frames and r.video_fps > 1 and r.scores and r.ranks for r in rows)
+    scores = json.loads((run_dir / "scores.json").read_text())
+    names = {line["name"] for line in scores["option-logprob@1"]["uniform"]}
+    assert {"longvideobench": "duration=60", "mlvu": "macro over task", "nextgqa": "Acc@GQA"}.get(
+        name, "micro"
+    ) in names
+
+
+@pytest.mark.slow
+def test_an_evaluation_is_reproduced_from_its_selections_alone(run, workplace: Path) -> None:
+    """Without encoder and sampler: the frames of the file are the candidates, and the answers are the same."""
+    arguments = [*overlay("eval"), "--annotations", "build/try_out/mlvu/mlvu.json"]
+    first, _ = run("eval/mlvu.yaml", *arguments)
+    overlays = ["--overlay", str(RECIPES / "overlays/precomputed.yaml")]
+    chosen = ["--selections", str(first / "selections.parquet"), "--arm", "sampler"]
+    second, _ = run("eval/mlvu.yaml", *arguments[:2], *overlays, *arguments[2:], *chosen)
+    before = {a.sample_id: a for a in read_answers(first) if a.arm == "sampler"}
+    for answer in read_answers(second):
+        assert answer.arm == "precomputed"
+        assert answer.timestamps_s == before[answer.sample_id].timestamps_s
+        assert answer.text == before[answer.sample_id].text
+        assert answer.option_log_probs == pytest.approx(before[answer.sample_id].option_log_probs, abs=1e-5)
+    main(["compare", str(first), str(second), "--arm-a", "sampler"])
+
+
+@pytest.mark.slow
+def test_finished_runs_are_scored_compared_and_exported(run, workplace: Path, capsys) -> None:
+    run_dir, _ = run("eval/mlvu.yaml", *overlay("eval"), "--annotations", "build/try_out/mlvu/mlvu.json")
+    main(["score", str(run_dir), "--scorer", "vlmevalkit", "--scorer", "option-logprob", "--macro-over", "task"])
+    printed = capsys.readouterr().out
+    assert "vlmevalkit@2026-08" in printed
+    assert "macro over task" in printed
+    main(["compare", str(run_dir), str(run_dir), "--arm-a", "uniform", "--arm-b", "sampler"])
+    assert "McNemar p" in capsys.readouterr().out
+    selections = str(run_dir / "selections.parquet")
+    common = ["export", selections, "--sampler", "sampler", "--num-frames", "4"]
+    main([*common, "--format", "json", "--out", "s.json"])
+    exported = json.loads(Path("s.json").read_text())
+    assert all(len(e["frame_ids"]) == 4 == len(e["scores"]) for e in exported.values())
+    main([*common, "--format", "vlmevalkit", "--out", "frames"])
+    folders = list(Path("frames").iterdir())
+    assert len(folders) == 4
+    assert sorted(p.name for p in folders[0].iterdir()) == [f"frame-{n}-of-4.jpg" for n in (1, 2, 3, 4)]
+    rows = json.loads(Path("build/try_out/mlvu/mlvu.json").read_text())[:4]
+    Path("four.json").write_text(json.dumps(rows))
+    main([*common, "--format", "tspo-float", "--annotations", "four.json", "--out", "TSPO_frameIdx.json"])
+    published = json.loads(Path("TSPO_frameIdx.json").read_text())
+    assert all(isinstance(i, float) for r in published for i in r["frame_idx"])
+    assert published[0]["question"] == rows[0]["question"]
+    back = read_selections("TSPO_frameIdx.json")
+    assert {r.sample_id: list(r.frame_ids) for r in back} == {k: e["frame_ids"] for k, e in exported.items()}
+    with pytest.raises(SystemExit, match="no scorer 'lenient'"):
+        monkeypatched_main(["score", str(run_dir), "--scorer", "lenient"])
+
+
+def monkeypatched_main(arguments: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KAIROS_DEBUG", raising=False)
+        main(arguments)
+
+
+@pytest.mark.slow
+def test_inspect_prints_what_is_there_and_what_is_not(run) -> None:
+    source = ["--source", "datamodules.annotations.lvbench.LVBench", "--videos", "build/try_out/nowhere"]
+    run_dir, printed = run("data/inspect.yaml", *source, "--annotations", "build/try_out/lvbench/video_info.meta.jsonl")
+    assert "0 of 5; missing e.g. build/try_out/nowhere/v0.mp4" in " ".join(printed.split())
+    assert "published: 1549 on 103" in " ".join(printed.split())
+    assert printed.count("evidence") >= 10
+    manifest = json.loads((run_dir / "manifest.json").read_text())["test"]
+    assert manifest["num_rows"] == manifest["num_questions"] == 20
+
+
+@pytest.mark.slow
+def test_extract_once_then_nothing_then_shards(run, workplace: Path, monkeypatch) -> None:
+    source = [
+        "--source", "datamodules.annotations.mlvu.MLVU", "--annotations", "build/try_out/mlvu/mlvu.json", "--videos",
+        "build/try_out/videos", "--encoder", "build/try_out/models/clip",
+    ]  # fmt: skip
+    store = ["--job.data.feature_dir", "shards"]
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "1")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
+    _, printed = run("data/extract.yaml", *source, *store)
+    assert "videos      2: 2 encoded, 0 stored before, 0 failed" in printed
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID")
+    monkeypatch.delenv("SLURM_ARRAY_TASK_COUNT")
+    monkeypatch.delenv("SLURM_ARRAY_TASK_MIN")
+    _, printed = run("data/extract.yaml", *source, *store, "--job.shard.index", "0", "--job.shard.count", "2")
+    assert "videos      3: 3 encoded, 0 stored before" in printed
+    assert len(list((workplace / "shards").rglob("*.safetensors"))) == 5
+    _, printed = run("data/extract.yaml", *source, *store)
+    assert "videos      5: 0 encoded, 5 stored before, 0 failed" in printed
+
+
+@pytest.mark.slow
+def test_difficulty_filter_counts_resumes_and_can_be_trained_on(run, workplace: Path) -> None:
+    arguments = [
+        "--annotations", "build/try_out/llava_video/mc.json", "--videos", "build/try_out/videos", "--out", "mine/general.jsonl",
+        "--mllm", "build/try_out/models/qwen2_5_vl", "--job.many", "12", "--job.mllm.loading.dtype", "float32",
+        "--job.mllm.frame_pixels", "[784, 1568]",
+    ]  # fmt: skip
+    run_dir, printed = run("data/filter_difficulty.yaml", *arguments)
+    counts = json.loads((run_dir / "counts.json").read_text())
+    total = counts.pop("total")
+    assert total == 20 == sum(counts.values())
+    assert counts.get("kept", 0) > 0
+    assert "left out" in printed
+    kept = TSPO10K(annotations="mine/general.jsonl", videos="build/try_out/videos").load()
+    assert len(kept.questions) == counts["kept"]
+    assert all(Path(q.video).is_file() for q in kept.questions)
+    verdicts = Path("mine/general.verdicts.jsonl")
+    verdicts.write_text("\n".join(verdicts.read_text().splitlines()[:15]) + '\n{"id": "cut o')
+    again, _ = run("data/filter_difficulty.yaml", *arguments)
+    assert json.loads((again / "counts.json").read_text()) == {"total": total, **counts}
+
+
+@pytest.mark.slow
+def test_needles_by_description(run, workplace: Path) -> None:
+    run_dir, printed = run(
+        "data/needles.yaml", "--videos", "build/try_out/videos", "--out", "mine/specific.jsonl",
+        "--mllm", "build/try_out/models/qwen2_5_vl", "--job.style", "identify", "--job.max_new_tokens", "24",
+        "--job.min_words", "1", "--job.mllm.loading.dtype", "float32", "--job.mllm.frame_pixels", "[784, 1568]",
+        "--job.max_right_frac", "1.0",
+    )  # fmt: skip
+    counts = json.loads((run_dir / "counts.json").read_text())
+    assert counts.pop("total") == 5 == sum(counts.values())
+    assert Path("mine/specific.descriptions.jsonl").is_file()
+    kept = (
+        TSPO10K(annotations="mine/specific.jsonl", videos="build/try_out/videos").load().questions
+        if counts.get("kept")
+        else []
+    )
+    assert all(q.groups["type"] == "specific" and len(q.options) == 4 for q in kept)
+    assert len(kept) == counts.get("kept", 0)
+
+
+@pytest.mark.slow
+def test_the_tspo_folder_of_a_run(run, workplace: Path) -> None:
+    trained, _ = run("paper/tspo_qwen2_5_vl_7b.yaml", *overlay("tspo_qwen2_5_vl"))
+    run(
+        "data/save_tspo_folder.yaml", "--checkpoint", str(trained / "checkpoints/last.ckpt"), "--out", "my-tspo",
+        "--job.encoder.path", "build/try_out/models/clip", "--job.sampler.dim", "32",
+    )  # fmt: skip
+    arguments = [*overlay("eval"), "--annotations", "build/try_out/mlvu/mlvu.json", "--selector", "my-tspo"]
+    by_folder, _ = run("eval/mlvu.yaml", *arguments, "--model.samplers.sampler.weights", "my-tspo")
+    assert len(read_answers(by_folder)) == 8
+
+
+def test_memory_needs_no_weights(capsys: pytest.CaptureFixture) -> None:
+    main(["check", str(RECIPES / "paper/tspo_qwen2_5_vl_7b.yaml"), "--memory"])
+    printed = capsys.readouterr().out
+    assert "8,292,166,656 parameters" in printed
+    assert "sampler     2,952,960 parameters" in printed
+    assert "joint, ZeRO-3,  8 GPUs" in printed
+    main(
+        [
+            "check",
+            str(RECIPES / "paper/tspo_llava_video_7b.yaml"),
+            "--memory",
+            "--mllm",
+            "lmms-lab/LLaVA-Video-7B-Qwen2",
+        ]
+    )
+    assert "16 frames x 210 tokens" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="is not known"):
+        monkeypatched_main(
+            ["check", str(RECIPES / "paper/tspo_qwen2_5_vl_7b.yaml"), "--memory", "--mllm", "some/model"]
+        )
