@@ -297,6 +297,10 @@ class VideoQuestionData(L.LightningDataModule):
         assert out is not None
         return out
 
+    def items(self, split: str) -> _Items:
+        """The questions of a split that was set up, each with the features of its video."""
+        return self._items[split]
+
     # ---- Lightning ----
 
     def setup(self, stage: str) -> None:

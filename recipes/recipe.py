@@ -50,10 +50,23 @@ def merge(files: list[str], overrides: list[str]) -> DictConfig:
     merged = OmegaConf.create({"run_dir": NEW_RUN_DIR})
     for file in files:
         for content in _with_bases(file):
+            _clear_other_classes(merged, content)
             merged.merge_with(content)
     for key, value in pairs(overrides):
         OmegaConf.update(merged, _as_init_args(merged, key), yaml.safe_load(value), force_add=True)
     return merged
+
+
+def _clear_other_classes(merged: Any, content: dict[str, Any]) -> None:
+    """Where a file names another class than those before it, their arguments go: they are the other class's."""
+    for key, node in content.items():
+        known = merged.get(key) if OmegaConf.is_dict(merged) else None
+        if not isinstance(node, dict) or not OmegaConf.is_dict(known):
+            continue
+        if "class_path" in node and "class_path" in known and node["class_path"] != known["class_path"]:
+            merged[key] = {}
+        else:
+            _clear_other_classes(known, node)
 
 
 def resolve(merged: DictConfig, source: str) -> dict[str, Any]:

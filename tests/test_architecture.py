@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "datamodules.exports",
         "callbacks.evaluation",
     ),
+    "recipes.lmms_eval": ("modules", "datamodules", "recipes.recipe"),
     "recipes.memory": ("modules.mllms", "recipes"),
 }
 

@@ -1,0 +1,195 @@
+"""``kairos`` as a model of lmms-eval (entry point ``lmms_eval.models``): our adapters, our samplers, the harness's prompts.
+
+    lmms_eval --model kairos --model_args recipe=recipes/eval/mlvu.yaml,arm=sampler --tasks mlvu_dev
+
+A recipe under ``recipes/eval`` says which MLLM, samplers, encoder and candidate grid; the harness brings questions, videos,
+prompts, scoring and its report. Its own video path is not taken: qwen-vl-utils makes regular timestamps out of frames
+that are not regular.
+
+lmms-eval chooses prompts by the exact model name, so under ``kairos`` every task would fall back to its default ones;
+``prompt_key`` (e.g. ``qwen3_vl``) gives the wrapped family its own again.
+
+Imported by lmms-eval alone, which lives in an environment of its own (it pins av below 16 and much else).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+from lmms_eval.api.model import lmms
+from lmms_eval.models.registry_v2 import ModelManifest
+from lmms_eval.protocol import ChatMessages
+from tqdm import tqdm
+
+from datamodules.annotations.choices import split_question
+from datamodules.video_questions import VideoQuestionData, collate
+from modules.answering import Answering
+from modules.encoders.base import ImageTextEncoder
+from modules.mllms.base import MLLM
+from modules.mllms.prompt import Prompt
+from modules.records import QuestionBatch, Selection, VideoQuestion
+from modules.samplers.base import FrameSampler
+from recipes.recipe import RecipeError, merge, problems, resolve
+
+_ID_COLUMNS = ("id", "question_id", "uid", "index", "qid")
+
+
+def manifests() -> ModelManifest:
+    """What lmms-eval registers."""
+    return ModelManifest(model_id="kairos", chat_class_path="recipes.lmms_eval.Kairos")
+
+
+class HarnessQuestions(VideoQuestionData):
+    """Questions that the harness handed over."""
+
+    def __init__(self, *, questions: list[VideoQuestion], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._given = questions
+
+    def load_questions(self, split: str) -> list[VideoQuestion]:
+        return self._given
+
+
+class Kairos(lmms):
+    """Args (``--model_args``):
+    recipe: a recipe under ``recipes/eval``, or one like it.
+    overlay: more YAML; several separated by ``;``.
+    arm: which of the recipe's samplers.
+    selections: a file of selections in the sampler's place; no encoder is needed then.
+    num_frames: K; the recipe's by default.
+    prompt_key: whose ``lmms_eval_specific_kwargs`` a task's prompt takes.
+    device: torch device.
+    """
+
+    is_simple = False
+
+    def __init__(
+        self,
+        recipe: str,
+        overlay: str = "",
+        arm: str = "sampler",
+        selections: str | None = None,
+        num_frames: int | None = None,
+        prompt_key: str | None = None,
+        device: str | None = None,
+        batch_size: int | str = 1,
+        max_batch_size: int | None = None,
+        **unknown: Any,
+    ) -> None:
+        super().__init__()
+        if unknown:
+            raise ValueError(f"--model_args: kairos does not know {', '.join(unknown)}")
+        files = [recipe, *(f for f in overlay.split(";") if f)]
+        content = resolve(merge(files, []), recipe)
+        mistakes = problems(content)
+        if mistakes:
+            raise RecipeError(" + ".join(files), mistakes)
+        model, self.data_arguments = content["model"]["init_args"], dict(content["data"]["init_args"])
+        if selections is not None:
+            sampler: Any = {
+                "class_path": "modules.samplers.precomputed.Precomputed", "init_args": {"path": selections, "sampler": None}
+            }  # fmt: skip
+            self.data_arguments |= {"encoder": None, "selections": selections}
+        elif arm in model["samplers"]:
+            sampler = model["samplers"][arm]
+        else:
+            raise ValueError(f"arm={arm}: the recipe's samplers are {', '.join(model['samplers'])}")
+        parts = _build(model["mllm"], sampler, self.data_arguments.pop("encoder", None))
+        self.mllm, self.sampler, self.encoder = parts
+        self.num_frames, self.prompt_key = int(num_frames or model.get("num_frames", 64)), prompt_key
+        self.torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        for part in parts:
+            if part is not None:
+                part.to(self.torch_device)
+        asked: Prompt = getattr(self.mllm, "prompt", Prompt())
+        self.mllm.prompt = Prompt(system=asked.system, timestamps=asked.timestamps)  # type: ignore[assignment]
+
+    @torch.no_grad()
+    def generate_until(self, requests: list[Any]) -> list[str]:
+        """Answers, in the order of the requests."""
+        asked = [self._request(request.args) for request in requests]
+        data = self._data([question for question, _, _ in asked])
+        data.setup("predict")
+        items = data.items("predict")
+        answers: list[str] = []
+        answering = Answering(self.mllm)
+        for i in tqdm(range(len(items)), desc="kairos"):
+            batch = collate([items[i]]).to(self.torch_device)
+            _, text, settings = asked[i]
+            chosen = self.sampler.policies(batch).mode(self.num_frames)
+            answering.max_new_tokens = int(settings.get("max_new_tokens", 16))
+            answers.append(self._answer(answering, data, batch, chosen, text))
+        data.teardown("predict")
+        return answers
+
+    def _answer(
+        self, answering: Answering, data: VideoQuestionData, batch: QuestionBatch, chosen: Selection, text: str
+    ) -> str:
+        batch.questions = [dataclasses.replace(batch.questions[0], question=text, options=(), answer_index=None)]
+        rollouts = answering.answer(data, batch, chosen, options=False, text=True)
+        assert rollouts.texts is not None
+        return rollouts.texts[0][0]
+
+    def _request(self, arguments: tuple[Any, ...]) -> tuple[VideoQuestion, str, dict[str, Any]]:
+        """The question for the sampler, the harness's text for the MLLM, and the settings of generation."""
+        _, doc_to_messages, settings, doc_id, task, split = arguments
+        doc = self.task_dict[task][split][doc_id]
+        messages = ChatMessages(messages=self._messages(doc_to_messages, doc))
+        _, videos, _ = messages.extract_media()
+        if len(videos) != 1:
+            raise ValueError(
+                f"task {task}, document {doc_id}: kairos reads one video a question, here are {len(videos)}"
+            )
+        text = "\n".join(c.text for m in messages.messages for c in m.content if c.type == "text")
+        bare = split_question(str(doc.get("question", text)))[0]
+        name = next((str(doc[c]) for c in _ID_COLUMNS if c in doc), str(doc_id))
+        question = VideoQuestion(task, split, name, str(videos[0]), 0.0, bare)
+        return question, text, settings
+
+    def _messages(self, doc_to_messages: Any, doc: dict[str, Any]) -> Any:
+        """A document as messages, in the words that the task has for ``prompt_key``."""
+        task = getattr(doc_to_messages, "__self__", None)
+        if self.prompt_key is None or task is None:
+            return doc_to_messages(doc)
+        known = task.config.lmms_eval_specific_kwargs or {}
+        if self.prompt_key not in known:
+            raise ValueError(f"prompt_key={self.prompt_key}: this task has prompts for {', '.join(known) or 'nobody'}")
+        kept = task.lmms_eval_specific_kwargs
+        task.lmms_eval_specific_kwargs = known[self.prompt_key]
+        try:
+            return doc_to_messages(doc)
+        finally:
+            task.lmms_eval_specific_kwargs = kept
+
+    def _data(self, questions: list[VideoQuestion]) -> HarnessQuestions:
+        keys = (
+            "feature_dir",
+            "candidate_fps",
+            "max_candidates",
+            "short_side_px",
+            "feature_short_side_px",
+            "num_workers",
+        )
+        settings = {key: self.data_arguments[key] for key in keys if key in self.data_arguments}
+        selections = self.data_arguments.get("selections")
+        if selections is not None:
+            settings["selections"] = selections
+        return HarnessQuestions(questions=questions, encoder=self.encoder, on_bad_video="raise", **settings)
+
+    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+        raise NotImplementedError("kairos answers tasks of output_type generate_until")
+
+    def generate_until_multi_round(self, requests: list[Any]) -> list[str]:
+        raise NotImplementedError("kairos answers tasks of output_type generate_until")
+
+
+def _build(mllm: Any, sampler: Any, encoder: Any) -> tuple[MLLM, FrameSampler, ImageTextEncoder | None]:
+    parser = ArgumentParser(parser_mode="omegaconf+")
+    parser.add_argument("--mllm", type=MLLM)
+    parser.add_argument("--sampler", type=FrameSampler)
+    parser.add_argument("--encoder", type=ImageTextEncoder | None)
+    built = parser.instantiate(parser.parse_object({"mllm": mllm, "sampler": sampler, "encoder": encoder}))
+    return built.mllm, built.sampler, built.encoder
