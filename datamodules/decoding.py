@@ -5,6 +5,7 @@ Imports neither torch nor lightning, so that a worker starts fast.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import queue
 import threading
@@ -161,10 +162,9 @@ def stream_many(
 
     def put(message: Piece | Finished) -> None:
         while not stopped.is_set():
-            try:
-                return ready.put(message, timeout=0.2)
-            except queue.Full:
-                continue
+            with contextlib.suppress(queue.Full):
+                ready.put(message, timeout=0.2)
+                return
 
     def serve(worker: DecodeWorker) -> None:
         while not stopped.is_set():

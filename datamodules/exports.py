@@ -3,8 +3,8 @@
 - ``tspo``, ``tspo-float``: the benchmark's own JSON with ``frame_idx`` added to every row, as TSPO (floats) and AKS
   (ints) publish them.
 - ``json``: ``{sample_id: {frame_ids, timestamps_s, scores, video_fps}}``.
-- ``vlmevalkit``: frames as JPEGs named ``frame-i-of-k.jpg``, a folder a *question*: VLMEvalKit keeps frames by video and
-  would read one question's for another's, so its ``frame_root`` has to be this folder.
+- ``vlmevalkit``: frames as JPEGs named ``frame-i-of-k.jpg``, a folder a *question*: VLMEvalKit keeps frames by video
+  and would read one question's for another's, so its ``frame_root`` has to be this folder.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def export(
         ]
         out.write_text(json.dumps(content))
     elif form == "json":
-        content = {}
+        by_question: dict[str, object] = {}
         for sample_id, (row, frame_ids) in chosen.items():
             at = [row.frame_ids.index(i) for i in frame_ids]
-            content[sample_id] = {
+            by_question[sample_id] = {
                 "video": row.video, "frame_ids": list(frame_ids), "video_fps": row.video_fps,
                 "timestamps_s": [row.timestamps_s[i] for i in at] if row.timestamps_s else None,
                 "scores": [row.scores[i] for i in at] if row.scores else None,
             }  # fmt: skip
-        out.write_text(json.dumps(content, indent=1) + "\n")
+        out.write_text(json.dumps(by_question, indent=1) + "\n")
     elif form == "vlmevalkit":
         _frames(list(chosen.values()), out)
     else:

@@ -127,8 +127,8 @@ class VideoQuestionData(L.LightningDataModule):
     """Base of every data set of `VideoQuestion`; a subclass says which questions there are.
 
     Args:
-        encoder: of frames and questions; None where no sampler looks at features (uniform, precomputed): then no frame is
-            decoded that is not shown.
+        encoder: of frames and questions; None where no sampler looks at features (uniform, precomputed): then no frame
+            is decoded that is not shown.
         feature_dir: where the feature store lies.
         batch_size: questions a step and rank.
         eval_batch_size: questions a batch of validation and test.
@@ -252,8 +252,8 @@ class VideoQuestionData(L.LightningDataModule):
             frame_ids = np.array(self._chosen[question.sample_id].frame_ids)
             if frame_ids.max(initial=-1) >= every.num_video_frames:
                 raise ValueError(
-                    f"{self.selections}: question {question.sample_id} has frame {frame_ids.max()}, but {question.video} "
-                    f"has {every.num_video_frames} frames; another version of the file?"
+                    f"{self.selections}: question {question.sample_id} has frame {frame_ids.max()}, but "
+                    f"{question.video} has {every.num_video_frames} frames; another version of the file?"
                 )
         elif self._chosen:
             raise ValueError(f"{self.selections} has no selection for question {question.sample_id}")

@@ -43,7 +43,7 @@ def check_that_frames_matter(mllm: MLLM, question: VideoQuestion, frames: Tensor
         )
     if torch.equal(here, there):
         raise RuntimeError(
-            f"the video is not reaching the model: {type(mllm).__name__} scores the options of {question.question!r} the "
-            f"same ({here.exp().tolist()}) on {len(frames)} frames and on their negatives. Does the chat template place "
-            "the video? Do the processor and the weights belong together? (canary: false leaves this check out.)"
+            f"the video is not reaching the model: {type(mllm).__name__} scores the options of {question.question!r} "
+            f"the same ({here.exp().tolist()}) on {len(frames)} frames and on their negatives. Does the chat template "
+            "place the video? Do the processor and the weights belong together? (canary: false leaves this check out.)"
         )

@@ -24,7 +24,7 @@ from modules.selections import SelectionRow
 class EvaluationModule(L.LightningModule):
     """Args:
     mllm: what answers.
-    samplers: arms by name; a trained one takes its weights from the recipe's ``checkpoint`` if it is called ``sampler``.
+    samplers: arms by name; the one called ``sampler`` takes the weights of the recipe's ``checkpoint``.
         Null leaves out an arm, in an overlay.
     num_frames: K.
     score_options: take option log-probabilities, one forward.

@@ -275,7 +275,7 @@ class EvolutionModule(L.LightningModule):
 
     def validation_step(self, batch: QuestionBatch, batch_idx: int) -> None:
         result = self.evaluate(batch, self.policies(batch).mode(self.num_frames))
-        kinds = [q.groups.get("kind", "") for q in batch.questions]
+        kinds = [str(q.groups.get("kind", "")) for q in batch.questions]
         self._val_rows += zip(kinds, result["correct"].tolist(), result["evidence_found"].tolist(), strict=True)
 
     def on_validation_epoch_end(self) -> None:

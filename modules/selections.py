@@ -123,7 +123,8 @@ def read_selections(path: str | Path, sampler: str | None = None) -> list[Select
 
 
 def _row(record: dict[str, Any]) -> SelectionRow:
-    return SelectionRow(**{k: tuple(v) if k in _LISTS else v for k, v in record.items()})
+    fields_of: dict[str, Any] = {k: tuple(v) if k in _LISTS else v for k, v in record.items()}
+    return SelectionRow(**fields_of)
 
 
 def _published(record: dict[str, Any], n: int, name: str) -> SelectionRow:

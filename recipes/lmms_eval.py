@@ -1,10 +1,10 @@
-"""``kairos`` as a model of lmms-eval (entry point ``lmms_eval.models``): our adapters, our samplers, the harness's prompts.
+"""``kairos`` as a model of lmms-eval (entry point ``lmms_eval.models``): our adapters and samplers, its prompts.
 
     lmms_eval --model kairos --model_args recipe=recipes/eval/mlvu.yaml,arm=sampler --tasks mlvu_dev
 
-A recipe under ``recipes/eval`` says which MLLM, samplers, encoder and candidate grid; the harness brings questions, videos,
-prompts, scoring and its report. Its own video path is not taken: qwen-vl-utils makes regular timestamps out of frames
-that are not regular.
+A recipe under ``recipes/eval`` says which MLLM, samplers, encoder and candidate grid; the harness brings questions,
+videos, prompts, scoring and its report. Its own video path is not taken: qwen-vl-utils makes regular timestamps out of
+frames that are not regular.
 
 lmms-eval chooses prompts by the exact model name, so under ``kairos`` every task would fall back to its default ones;
 ``prompt_key`` (e.g. ``qwen3_vl``) gives the wrapped family its own again.
@@ -90,8 +90,9 @@ class Kairos(lmms):
         model, self.data_arguments = content["model"]["init_args"], dict(content["data"]["init_args"])
         if selections is not None:
             sampler: Any = {
-                "class_path": "modules.samplers.precomputed.Precomputed", "init_args": {"path": selections, "sampler": None}
-            }  # fmt: skip
+                "class_path": "modules.samplers.precomputed.Precomputed",
+                "init_args": {"path": selections, "sampler": None},
+            }
             self.data_arguments |= {"encoder": None, "selections": selections}
         elif arm in model["samplers"]:
             sampler = model["samplers"][arm]

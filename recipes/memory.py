@@ -1,4 +1,4 @@
-"""``lightning check RECIPE --memory``: parameters and memory a GPU, from shapes alone (the meta device holds no weights).
+"""``lightning check RECIPE --memory``: parameters and memory a GPU, from shapes alone (on the meta device, no weights).
 
 Estimates, in GiB of 2^30 bytes, P parameters of the MLLM, R rows a forward of L tokens, width H:
 
@@ -46,9 +46,8 @@ def memory_report(merged: DictConfig, source: str) -> str:
         model = cls.model_class(config)
     total = sum(p.numel() for p in model.parameters())
     text = config.get_text_config()
-    language = sum(
-        p.numel() for n, p in model.named_parameters() if "language_model" in n or "text_model" in n or "lm_head" in n
-    )
+    spoken = ("language_model", "text_model", "lm_head")
+    language = sum(p.numel() for n, p in model.named_parameters() if any(part in n for part in spoken))
     num_frames = int(arguments.get("num_frames", 64))
     tokens = tokens_a_frame(cls.__name__, config, settings)
     length = round(num_frames * tokens) + _PROMPT_TOKENS
@@ -62,7 +61,8 @@ def memory_report(merged: DictConfig, source: str) -> str:
         "",
         f"mllm        {settings['path']}: {total:,} parameters ({language:,} language, {total - language:,} vision)",
         f"sampler     {sampler:,} parameters",
-        f"a row       {num_frames} frames x {tokens:g} tokens + {_PROMPT_TOKENS} = {length:,} tokens; {rows} rows a forward",
+        f"a row       {num_frames} frames x {tokens:g} tokens + {_PROMPT_TOKENS} = {length:,} tokens; "
+        f"{rows} rows a forward",
         "",
         "memory a GPU, estimated (GiB)",
         f"  sampler-only       weights {frozen / _GIB:.1f} + sampler {16 * sampler / _GIB:.2f} + activations "
@@ -87,7 +87,7 @@ def tokens_a_frame(family: str, config: Any, settings: dict[str, Any]) -> float:
     vision = config.vision_config
     if family in ("Qwen25VL", "Qwen3VL"):
         side = vision.patch_size * vision.spatial_merge_size
-        low, high = settings.get("frame_pixels") or (128 * side**2, 768 * side**2)
+        _, high = settings.get("frame_pixels") or (128 * side**2, 768 * side**2)
         return high / side**2 / int(settings.get("frames_per_grid", 2))
     if family == "LlavaOnevision":
         pooled = -(-(vision.image_size // vision.patch_size) // 2)

@@ -60,7 +60,7 @@ def merge(files: list[str], overrides: list[str]) -> DictConfig:
 def _clear_other_classes(merged: Any, content: dict[str, Any]) -> None:
     """Where a file names another class than those before it, their arguments go: they are the other class's."""
     for key, node in content.items():
-        known = merged.get(key) if OmegaConf.is_dict(merged) else None
+        known: Any = merged.get(key) if OmegaConf.is_dict(merged) else None
         if not isinstance(node, dict) or not OmegaConf.is_dict(known):
             continue
         if "class_path" in node and "class_path" in known and node["class_path"] != known["class_path"]:

@@ -27,19 +27,21 @@ def score(run: str, scorers: list[str], macro_over: str | None) -> None:
 
 def compare(run_a: str, run_b: str, arm_a: str | None, arm_b: str | None, scorer_name: str) -> None:
     """Is run B better than run A on the questions they share?"""
-    sides = [_arm(read_answers(run), arm, run) for run, arm in ((run_a, arm_a), (run_b, arm_b))]
-    found = compare_answers(*sides, scorer(scorer_name))
+    first, second = _arm(read_answers(run_a), arm_a, run_a), _arm(read_answers(run_b), arm_b, run_b)
+    found = compare_answers(first, second, scorer(scorer_name))
     console = Console(width=max(100, Console().width))
-    for side, name, run, value in zip("AB", (sides[0][0].arm, sides[1][0].arm), (run_a, run_b),
-                                      (found.accuracy_a, found.accuracy_b), strict=True):  # fmt: skip
-        console.print(f"{side}           {100 * value:.1f} %  {name}  {run}", highlight=False)
+    for side, arm, run, value in (
+        ("A", first[0].arm, run_a, found.accuracy_a),
+        ("B", second[0].arm, run_b, found.accuracy_b),
+    ):
+        console.print(f"{side}           {100 * value:.1f} %  {arm}  {run}", highlight=False)
     console.print(
-        f"B - A       {100 * found.difference:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}] (95 %, clustered "
-        "by video)", highlight=False, soft_wrap=True,
+        f"B - A       {100 * found.difference:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}] "
+        "(95 %, clustered by video)", highlight=False, soft_wrap=True,
     )  # fmt: skip
     console.print(
-        f"questions   {found.num_questions} in both; only A right {found.only_a_right}, only B right {found.only_b_right}; "
-        f"McNemar p = {found.p_value:.3g}", highlight=False, soft_wrap=True,
+        f"questions   {found.num_questions} in both; only A right {found.only_a_right}, only B right "
+        f"{found.only_b_right}; McNemar p = {found.p_value:.3g}", highlight=False, soft_wrap=True,
     )  # fmt: skip
     if found.num_only_one:
         console.print(f"left out    {found.num_only_one} questions that only one run answered", highlight=False)

@@ -94,7 +94,8 @@ class AnnotationSource(ABC):
         expected = self.published.get(self.split)
         if expected is not None and expected != (manifest.num_questions, manifest.num_videos):
             manifest.unexpected.append(
-                f"{manifest.num_questions} questions on {manifest.num_videos} videos; published: {expected[0]} on {expected[1]}"
+                f"{manifest.num_questions} questions on {manifest.num_videos} videos; "
+                f"published: {expected[0]} on {expected[1]}"
             )
         return Annotations(questions[: self.limit], manifest)
 
@@ -104,7 +105,7 @@ class AnnotationSource(ABC):
         manifest.num_rows += num_rows
 
     def locate(self, *names: str) -> str:
-        """The video file of one of these names, with any common suffix; the first name's ``.mp4`` where none is there."""
+        """The video file of one of these names, with any common suffix; the first's ``.mp4`` where none is there."""
         for name in names:
             for suffix in _VIDEO_SUFFIXES:
                 path = self.videos / f"{name}{suffix}"

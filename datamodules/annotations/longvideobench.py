@@ -60,7 +60,8 @@ class LongVideoBench(AnnotationSource):
         return self.question(
             sample_id, manifest, options,
             video=self._video(str(row["video_id"]), row.get("video_path")), duration_s=duration_s,
-            question=str(row["question"]), answer_index=find_answer(row.get("correct_choice"), options, manifest.repairs),
+            question=str(row["question"]),
+            answer_index=find_answer(row.get("correct_choice"), options, manifest.repairs),
             groups={
                 "duration": str(row["duration_group"]),
                 **({"category": str(category), "level": str(row["level"])} if category else {}),

@@ -27,7 +27,7 @@ class LVBench(AnnotationSource):
 
     def read(self, manifest: Manifest) -> Iterator[VideoQuestion]:
         rows = read_rows(self.annotations)
-        pairs = [(row, qa) for row in rows for qa in (row["qa"] if "qa" in row else [row])]
+        pairs = [(row, qa) for row in rows for qa in row.get("qa", [row])]
         self.note_file(manifest, self.annotations, len(pairs))
         for n, (row, qa) in enumerate(pairs):
             question = self._question(row, qa, n, manifest)
@@ -37,22 +37,22 @@ class LVBench(AnnotationSource):
     def _question(self, row: dict[str, Any], qa: dict[str, Any], n: int, manifest: Manifest) -> VideoQuestion | None:
         if is_vlmevalkit(qa):
             text, options, answer_index = question_of(qa, manifest.repairs)
-            row_id, name, types = str(qa["index"]), str(qa["video_name"]), str(qa["task_name"])
+            row_id, name, types = str(qa["index"]), str(qa["video_name"]), [str(qa["task_name"])]
         else:
             text, options = split_question(str(qa["question"]))
             if qa.get("options"):
                 options = without_letters(read_list(qa["options"]))
             answer_index = find_answer(qa.get("answer"), options, manifest.repairs)
-            name, types = str(row.get("key") or row["video_path"]), qa.get("question_type") or ()
+            name, types = str(row.get("key") or row["video_path"]), qa.get("question_type") or []
             row_id = str(qa["uid"]) if "uid" in qa else f"{Path(name).stem}-{n}"
-        labels = (types,) if isinstance(types, str) else tuple(str(t) for t in types)
+        labels = (types,) if isinstance(types, str) else tuple(map(str, types))
         groups: dict[str, str | tuple[str, ...]] = {"type": labels} if labels else {}
         if row.get("type"):
             groups["category"] = str(row["type"])
         minutes = (row.get("video_info") or {}).get("duration_minutes")
         return self.question(
-            row_id, manifest, options, video=self.locate(name, Path(name).stem), question=text, answer_index=answer_index,
-            groups=groups, evidence_s=self._evidence(qa.get("time_reference"), manifest),
+            row_id, manifest, options, video=self.locate(name, Path(name).stem), question=text,
+            answer_index=answer_index, groups=groups, evidence_s=self._evidence(qa.get("time_reference"), manifest),
             duration_s=60.0 * float(minutes) if minutes else 0.0,
         )  # fmt: skip
 

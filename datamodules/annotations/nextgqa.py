@@ -1,4 +1,4 @@
-"""NExT-GQA: ``{val,test,train}.csv`` with ``gsub_{val,test}.json`` (evidence spans) and ``map_vid_vidorID.json`` beside.
+"""NExT-GQA: ``{val,test,train}.csv`` with ``gsub_{val,test}.json`` (evidence) and ``map_vid_vidorID.json`` beside.
 
 Options are a0..a4, the answer is the text of one; questions are lower case without a question mark and stay so.
 """

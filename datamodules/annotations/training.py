@@ -71,7 +71,7 @@ class TSPO10K(AnnotationSource):
 class LLaVAVideo(AnnotationSource):
     """LLaVA-Video-178K and whatever has its form: ``{id, video, conversations: [{from, value}, ...]}``.
 
-    A row may hold several turns; those that are not multiple choice (captions, open questions) are left out and counted.
+    A row may hold several turns; those that are not multiple choice (captions, open questions) are left out, counted.
 
     Args: see `AnnotationSource`.
     """

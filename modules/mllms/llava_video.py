@@ -65,9 +65,8 @@ def convert(source: Path, model: transformers.LlavaOnevisionForConditionalGenera
         if target is None:
             continue
         place = own.get(target)
-        if place is None and (match := re.search(r"vision_tower\.encoder\.layers\.(\d+)\.", target)):
-            if int(match[1]) >= model.config.vision_config.num_hidden_layers:
-                continue  # the tower's last layer is in the file and not used
+        if place is None and _vision_layer(target) >= model.config.vision_config.num_hidden_layers:
+            continue  # the tower's last layer is in the file and not used
         if place is None:
             problems.append(f"{name} has no place")
         elif place.shape != tensor.shape:
@@ -82,3 +81,9 @@ def convert(source: Path, model: transformers.LlavaOnevisionForConditionalGenera
         raise ValueError(
             f"{source} is no LLaVA-Video of this shape: {'; '.join(problems[:5])} ({len(problems)} in all)"
         )
+
+
+def _vision_layer(name: str) -> int:
+    """Number of the tower's layer that a tensor belongs to; -1 for others."""
+    match = re.search(r"vision_tower\.encoder\.layers\.(\d+)\.", name)
+    return int(match[1]) if match else -1

@@ -100,7 +100,7 @@ class OpenAIChat(MLLM):
         """uint8 (N, 3, H, W), as they are: the server encodes them."""
         return frames
 
-    def messages(self, row: Row) -> list[dict[str, Any]]:
+    def messages(self, row: Row) -> list[Any]:
         """The conversation of a row: times and frames in turn, then the question."""
         content: list[dict[str, Any]] = []
         for frame, time_s in zip(row.tokens, row.timestamps_s.tolist(), strict=True):
@@ -169,10 +169,10 @@ class OpenAIChat(MLLM):
         return normalised.masked_fill(padded.isinf().all(-1, keepdim=True), -torch.inf)
 
     def _from_log_probs(self, choice: Any, row: Row) -> Tensor:
-        """log p of each letter, summed over its spellings (``A``, `` A``); -inf for letters not among the top tokens."""
+        """log p of each letter, its spellings (``A``, `` A``) summed; -inf for letters not among the top tokens."""
         if choice.logprobs is None or not choice.logprobs.content:
             raise RuntimeError(
-                f"{self.base_url} gives no log-probabilities for {self.name}; log_probs_from: answer reads the text instead"
+                f"{self.base_url} gives no log-probabilities for {self.name}; log_probs_from: answer reads the text"
             )
         found: dict[str, list[float]] = {}
         for entry in choice.logprobs.content[0].top_logprobs:

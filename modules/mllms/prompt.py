@@ -18,13 +18,13 @@ class Prompt:
     """How a question is put to an MLLM. The defaults are LLaVA's, as in TSPO's training.
 
     Args:
-        answer_with: ``letter`` lists the options and asks for one's letter, as the papers do; ``words`` leaves the options
-            out, and their texts are scored as answers.
+        answer_with: ``letter`` lists the options and asks for one's letter, as the papers do; ``words`` leaves the
+            options out, and their texts are scored as answers.
         question_first: put the text before the video; the families' own order is video first.
         timestamps: say in a sentence how long the video is and when its frames were taken; for families that do not
             write times themselves.
-        subtitles: introduces the subtitles of the frames that are shown; None leaves subtitles out. (lmms-eval gives those
-            of uniform frames instead, whatever frames the model sees.)
+        subtitles: introduces the subtitles of the frames that are shown; None leaves subtitles out. (lmms-eval gives
+            those of uniform frames instead, whatever frames the model sees.)
         system: system message; None leaves the family's own.
         before: text before the question.
         option_format: of a line of the options.

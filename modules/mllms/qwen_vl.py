@@ -2,14 +2,14 @@
 
 Facts (transformers 5.23):
 
-- The family merges each two consecutive frames. Of chosen frames these can be minutes apart, and what a frame looks like
-  then depends on its neighbour. With ``frames_per_grid: 1`` a frame is given twice and becomes a grid of its own: twice
-  the tokens, and features that are the same in every rollout, so they are encoded once.
-- Qwen2.5-VL knows one time step a video: ``second_per_grid_ts``, here duration / grids, the average. Irregular times are
-  not representable; ``prompt.timestamps`` says them in text. Qwen3-VL writes "<12.5 seconds>" before each grid.
-- Without metadata v5 assumes 24 fps, and ``fps=`` at the call, which v4 read, has no effect; so the times are always given.
-- v5 lets the text after a Qwen2.5-VL video start right behind its height or width, v4 behind its last temporal position:
-  ``positions: v4`` gives the latter, with which published numbers were made.
+- The family merges each two consecutive frames. Of chosen frames these can be minutes apart, and what a frame looks
+  like then depends on its neighbour. With ``frames_per_grid: 1`` a frame is given twice and becomes a grid of its own:
+  twice the tokens, and features that are the same in every rollout, so they are encoded once.
+- Qwen2.5-VL knows one time step a video: ``second_per_grid_ts``, here duration / grids, the average. Irregular times
+  are not representable; ``prompt.timestamps`` says them in text. Qwen3-VL writes "<12.5 seconds>" before each grid.
+- Without metadata v5 assumes 24 fps, and ``fps=`` at the call, which v4 read, has no effect; so times are always given.
+- v5 lets the text after a Qwen2.5-VL video start right behind its height or width, v4 behind its last temporal
+  position: ``positions: v4`` gives the latter, with which published numbers were made.
 - v5 keeps Qwen3-VL's outer vision start and end around the video (since 5.10), v4 replaced them: two tokens more.
 - Qwen3-VL divides its pixel budget by the number of frames; ``frame_pixels`` is for one frame in both families.
 """
@@ -169,8 +169,8 @@ class Qwen3VL(Qwen25VL):
         width = self.model.config.vision_config.out_hidden_size
         levels = [c.features.to(self.device, self.dtype).split(width, -1) for c in clips]
         return BaseModelOutputWithDeepstackFeatures(
-            pooler_output=[level[0] for level in levels],
-            deepstack_features=[list(depth) for depth in zip(*(level[1:] for level in levels), strict=True)],
+            pooler_output=[level[0] for level in levels],  # type: ignore[arg-type]
+            deepstack_features=[list(depth) for depth in zip(*(level[1:] for level in levels), strict=True)],  # type: ignore[misc]
         )
 
     def _times(self, row: Row, grid: Tensor) -> dict[str, Tensor]:

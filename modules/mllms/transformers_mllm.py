@@ -102,7 +102,8 @@ class TransformersMLLM(MLLM):
 
     def features(self, clips: list[Clip]) -> Any:
         """What ``mm_encoder_outputs`` takes; one tensor a video."""
-        return BaseModelOutputWithPooling(pooler_output=[c.features.to(self.device, self.dtype) for c in clips])
+        features = [c.features.to(self.device, self.dtype) for c in clips]
+        return BaseModelOutputWithPooling(pooler_output=features)  # type: ignore[arg-type]
 
     # ---- shared ----
 
@@ -245,7 +246,7 @@ class TransformersMLLM(MLLM):
     @torch.no_grad()
     def generate(self, rows: list[Row], max_new_tokens: int = 16) -> Generation:
         inputs = self.inputs(rows)
-        output = self.model.generate(
+        output = self.model.generate(  # type: ignore[operator]
             **inputs,
             max_new_tokens=max_new_tokens,
             do_sample=False,

@@ -45,8 +45,8 @@ class Precomputed(FrameSampler):
             moved = int((candidates.frame_ids[at] != chosen).sum())
             if moved and not self.num_moved:
                 _log.warning(
-                    "question %s: %d of %d frames of %s are no candidates; the nearest are taken (data.selections takes "
-                    "the file's own)", question.sample_id, moved, len(chosen), self.path,
+                    "question %s: %d of %d frames of %s are no candidates; the nearest are taken (data.selections "
+                    "takes the file's own)", question.sample_id, moved, len(chosen), self.path,
                 )  # fmt: skip
             self.num_moved += moved
             # two frames may have one nearest candidate: the better rank stays

@@ -59,10 +59,12 @@ def grounding_metrics(judged: Judged) -> dict[str, float]:
         iou, iop = (0.0, 0.0) if predicted is None else overlap(predicted, answer.evidence_s)
         ious.append(iou)
         iops.append(iop)
-    correct, iou, iop = np.array([c for c, _ in pairs]), np.array(ious), np.array(iops)
+    correct, all_ious, all_iops = np.array([c for c, _ in pairs]), np.array(ious), np.array(iops)
     return {
         "Acc@QA": float(correct.mean()),
-        "Acc@GQA": float((correct * (iop >= 0.5)).mean()),
-        "mIoP": float(iop.mean()), "IoP@0.3": float((iop >= 0.3).mean()), "IoP@0.5": float((iop >= 0.5).mean()),
-        "mIoU": float(iou.mean()), "IoU@0.3": float((iou >= 0.3).mean()), "IoU@0.5": float((iou >= 0.5).mean()),
+        "Acc@GQA": float((correct * (all_iops >= 0.5)).mean()),
+        "mIoP": float(all_iops.mean()),
+        "IoP@0.3": float((all_iops >= 0.3).mean()), "IoP@0.5": float((all_iops >= 0.5).mean()),
+        "mIoU": float(all_ious.mean()),
+        "IoU@0.3": float((all_ious >= 0.3).mean()), "IoU@0.5": float((all_ious >= 0.5).mean()),
     }  # fmt: skip

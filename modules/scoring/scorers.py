@@ -109,7 +109,7 @@ class LmmsEvalLongVideoBench(Scorer):
     """As lmms-eval 0.7 reads LongVideoBench: some prefixes removed, then the first capital A to E anywhere."""
 
     name = "lmms-eval-longvideobench@0.7"
-    _PREFIXES = (
+    _PREFIXES: tuple[str, ...] = (
         "The best answer is", "The correct answer is", "The answer is", "The answer", "The best option is",
         "The correct option is", "Best answer:", "Best option:",
     )  # fmt: skip

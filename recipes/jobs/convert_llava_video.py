@@ -35,7 +35,7 @@ class ConvertLlavaVideo(Job):
         )
         default = torch.get_default_dtype()
         torch.set_default_dtype(torch.bfloat16)
-        model = transformers.LlavaOnevisionForConditionalGeneration(config)
+        model = transformers.LlavaOnevisionForConditionalGeneration(config)  # type: ignore[arg-type]
         torch.set_default_dtype(default)
         convert(self.source, model)
         model.save_pretrained(self.out)

@@ -50,7 +50,8 @@ class Inspect(Job):
             where = ", ".join(f"{a:.0f}-{b:.0f} s" for a, b in q.evidence_s)
             groups = ", ".join(f"{k}={v if isinstance(v, str) else '+'.join(v)}" for k, v in q.groups.items())
             console.print(
-                f"[bold]{escape(q.sample_id)}[/bold]  {escape(Path(q.video).name)}  {q.duration_s:.0f} s  {escape(groups)}"
+                f"[bold]{escape(q.sample_id)}[/bold]  {escape(Path(q.video).name)}  {q.duration_s:.0f} s  "
+                f"{escape(groups)}"
                 f"{'  evidence ' + where if where else ''}{f'  {len(q.subtitles)} subtitles' if q.subtitles else ''}"
             )
             console.print(f"  {escape(q.question)}", highlight=False)

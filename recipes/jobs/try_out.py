@@ -42,8 +42,8 @@ class WriteTryOut(Job):
         write_annotations(self.folder, self._questions())
         Console().print(f"written     {self.folder}", highlight=False)
         Console().print(
-            "next        lightning run recipes/eval/mlvu.yaml --overlay recipes/overlays/try_out/eval.yaml", highlight=False,
-            soft_wrap=True,
+            "next        lightning run recipes/eval/mlvu.yaml --overlay recipes/overlays/try_out/eval.yaml "
+            f"--annotations {self.folder}/mlvu/mlvu.json", highlight=False, soft_wrap=True,
         )  # fmt: skip
 
     def _questions(self) -> list[VideoQuestion]:
@@ -97,8 +97,9 @@ def _with_options(question: VideoQuestion) -> str:
 def _longvideobench(questions: list[VideoQuestion]) -> list[dict[str, Any]]:
     return [
         {
-            "video_id": _stem(q), "question": q.question, "candidates": list(q.options), "correct_choice": q.answer_index,
-            "position": [0], "question_category": "S2E", "level": "L1", "id": f"{_stem(q)}_{n}",
+            "video_id": _stem(q), "question": q.question, "candidates": list(q.options),
+            "correct_choice": q.answer_index, "position": [0], "question_category": "S2E", "level": "L1",
+            "id": f"{_stem(q)}_{n}",
             "video_path": f"{_stem(q)}.mp4", "duration_group": 60, "starting_timestamp_for_subtitles": 0,
             "duration": q.duration_s,
         }
@@ -135,9 +136,8 @@ def _clock(seconds: float) -> str:
 def _lvbench(questions: list[VideoQuestion]) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for n, q in enumerate(questions):
-        row = rows.setdefault(_stem(q), {
-            "key": _stem(q), "type": "cartoon", "video_info": {"duration_minutes": q.duration_s / 60, "fps": 2}, "qa": []
-        })  # fmt: skip
+        about = {"duration_minutes": q.duration_s / 60, "fps": 2}
+        row = rows.setdefault(_stem(q), {"key": _stem(q), "type": "cartoon", "video_info": about, "qa": []})
         start, end = q.evidence_s[0]
         row["qa"].append({
             "uid": str(n), "question": _with_options(q), "answer": _letter(q), "question_type": ["entity recognition"],
@@ -163,7 +163,7 @@ def _llava_video(questions: list[VideoQuestion]) -> list[dict[str, Any]]:
 
 def _nextgqa(questions: list[VideoQuestion], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    rows, spans = [], {}
+    rows, spans = [], {}  # type: ignore[var-annotated]
     for n, q in enumerate(questions):
         options = [*q.options, *("none of these",) * 5][:5]
         rows.append({

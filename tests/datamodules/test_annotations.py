@@ -129,7 +129,10 @@ def test_longvideobench_in_each_layout(tmp_path: Path) -> None:
     files = [
         write(tmp_path / "lvb_val.json", [LVB]),
         write(tmp_path / "lvb.parquet", [flat]),
-        write(tmp_path / "lvb.tsv", [tsv(LVB["id"], LVB["video_id"], LVB["question"], LVB["candidates"], 2, "C", "S2E")]),
+        write(
+            tmp_path / "lvb.tsv",
+            [tsv(LVB["id"], LVB["video_id"], LVB["question"], LVB["candidates"], 2, "C", "S2E")],
+        ),
     ]  # fmt: skip
     for file in files:
         source = LongVideoBench(
@@ -156,8 +159,8 @@ def test_counts_as_published_are_expected(tmp_path: Path) -> None:
     groups = [15] * 189 + [60] * 172 + [600] * 412 + [3600] * 564
     sizes = [5] * 983 + [4] * 353 + [3]
     rows = [
-        {**LVB, "id": f"v{n % 753}_{n}", "video_id": f"v{n % 753}", "video_path": f"v{n % 753}.mp4", "duration_group": g,
-         "candidates": [f"option {o}" for o in range(sizes[n])], "correct_choice": n % 3}
+        {**LVB, "id": f"v{n % 753}_{n}", "video_id": f"v{n % 753}", "video_path": f"v{n % 753}.mp4",
+         "duration_group": g, "candidates": [f"option {o}" for o in range(sizes[n])], "correct_choice": n % 3}
         for n, g in enumerate(groups)
     ]  # fmt: skip
     manifest = LongVideoBench(annotations=str(write(tmp_path / "lvb_val.json", rows)), videos="v").load().manifest
@@ -178,7 +181,7 @@ def test_subtitle_forms(tmp_path: Path) -> None:
     assert read_subtitles(clock, offset_s=60.0) == ((5.25, 7.0, "x"),)
     assert read_subtitles(tmp_path / "none.srt") == ()
     (tmp_path / "bad.json").write_text('[{"x": 1}]')
-    with pytest.raises(ValueError, match="bad.json cannot be read"):
+    with pytest.raises(ValueError, match=r"bad\.json cannot be read"):
         read_subtitles(tmp_path / "bad.json")
     assert seconds("100:05") == 6005.0
 
@@ -206,7 +209,8 @@ def test_mlvu_original_folder_repack_and_tsv(tmp_path: Path) -> None:
     assert sum(loaded.manifest.repairs.values()) == 5
 
     repack = {"video_name": "needle_1.mp4", "duration": 480, "question": "Which?\n(A) x\n(B) y\n(C) w\n(D) z",
-              "candidates": ["x", "y", "w", "z"], "answer": "D", "task_type": "needle", "question_id": "Q0"}  # fmt: skip
+              "candidates": ["x", "y", "w", "z"], "answer": "D", "task_type": "needle",
+              "question_id": "Q0"}  # fmt: skip
     for name in ("mlvu.json", "mlvu.parquet"):
         (q,) = MLVU(annotations=str(write(tmp_path / name, [repack])), videos="v").load().questions
         assert (q.question, q.options, q.answer) == ("Which?", ("x", "y", "w", "z"), "z")
@@ -339,7 +343,8 @@ def test_tspo_10k(tmp_path: Path) -> None:
     assert [q.question for q in loaded.questions] == ["What is shown?"] * 2
     assert [q.groups["type"] for q in loaded.questions] == ["general", "specific"]
     assert {reason: len(ids) for reason, ids in loaded.manifest.dropped.items()} == {
-        "no options found in original_question": 1, "solution and original_answer name different options": 1, "no answer": 1,
+        "no options found in original_question": 1, "solution and original_answer name different options": 1,
+        "no answer": 1,
     }  # fmt: skip
 
 
@@ -347,7 +352,8 @@ def test_llava_video_178k(tmp_path: Path) -> None:
     def turn(asked: str, said: str) -> list[dict]:
         return [{"from": "human", "value": asked}, {"from": "gpt", "value": said}]
 
-    mc = "<image>\nWhere?\nA. here\nB. there\nPlease provide your answer by stating the letter followed by the full option."
+    instruction = "Please provide your answer by stating the letter followed by the full option."
+    mc = f"<image>\nWhere?\nA. here\nB. there\n{instruction}"
     rows = [
         {"id": "a", "video": "x.mp4", "data_source": "0_30_s", "conversations": turn(mc, "B. there.")},
         {"id": "a", "video": "x.mp4", "data_source": "0_30_s", "conversations": turn(mc, "A. here.")},

@@ -14,4 +14,4 @@ fi
 rm -rf "$work" && mkdir -p "$work" && cd "$work"
 export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HOME="$work/hf" OMP_NUM_THREADS=2
 "$venv/bin/kairos" run "$root/recipes/data/try_out.yaml"
-"$venv/bin/python" -m pytest -q -p no:cacheprovider "$root/tests/integrations/lmms_eval_plugin.py"
+PYTHONPATH="$root" "$venv/bin/python" -m pytest -q -p no:cacheprovider "$root/tests/integrations/lmms_eval_plugin.py"

@@ -35,7 +35,7 @@ def task() -> Path:
         videos.symlink_to(Path("build/try_out/videos").resolve())
     folder = Path("tasks")
     folder.mkdir(exist_ok=True)
-    original = Path(list(lmms_eval.tasks.mlvu.__path__)[0]) / "mlvu_dev.yaml"
+    original = Path(next(iter(lmms_eval.tasks.mlvu.__path__))) / "mlvu_dev.yaml"
     (folder / "mlvu_local.yaml").write_text(
         f"include: {original}\ntask: mlvu_local\ndataset_path: json\n"
         f"dataset_kwargs: {{data_files: {{test: {Path('mlvu_local.json').resolve()}}}}}\n"
@@ -87,7 +87,7 @@ def test_the_harness_gets_the_answers_of_our_own_evaluation(task: Path) -> None:
 def test_prompts_of_another_family_can_be_taken(task: Path) -> None:
     _, samples = harness(task, "plm", f"recipe={EVAL},overlay={OVERLAY},arm=uniform,prompt_key=plm")
     assert len(samples) == NUM_QUESTIONS
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises((subprocess.CalledProcessError, StopIteration)):  # the harness logs it and leaves no results
         harness(task, "none", f"recipe={EVAL},overlay={OVERLAY},arm=uniform,prompt_key=nobody")
 
 
@@ -100,8 +100,9 @@ def _text(sample: dict) -> str:
 
 def test_scorers_agree_with_the_harness_on_random_sentences() -> None:
     words = [
-        "A", "B", "C", "D", "E", "(A)", "B.", "C:", "D)", "the answer is", "The best option is", "my choice is", "A man",
-        "dog", "because", "\n", ",", ".", "答案是", "Answer:", "Best", "option", '"', "Best option:", "The answer",
+        "A", "B", "C", "D", "E", "(A)", "B.", "C:", "D)", "the answer is", "The best option is", "my choice is",
+        "A man", "dog", "because", "\n", ",", ".", "答案是", "Answer:", "Best", "option", '"', "Best option:",
+        "The answer",
     ]  # fmt: skip
     rng, ours, theirs_lvb = random.Random(0), LmmsEval(), LmmsEvalLongVideoBench()
     for _ in range(20_000):

@@ -100,6 +100,6 @@ def test_tspo_0_4b_has_602_tensors_and_431_160_065_parameters() -> None:
             transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=768)
         )
         sampler = TSPOSampler()
-    tensors = {**clip.state_dict(), **{k: v for k, v in sampler.official_state_dict().items()}}
+    tensors = {**clip.state_dict(), **sampler.official_state_dict()}
     assert len(tensors) == 602
     assert sum(t.numel() for t in tensors.values()) == 431_160_065

@@ -16,7 +16,7 @@ from modules.mllms.openai import OpenAIChat
 from recipes.jobs.needles import BuildNeedles
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "modules"))
-from chat_server import ChatServer  # noqa: E402
+from chat_server import ChatServer
 
 DESCRIPTIONS = {0: "A red star crosses a dark field slowly.", 1: "short", 2: "Three moons rise and then vanish again.",
                 3: "A counter runs from one to nine.", 4: "A blue ring turns around a green one."}  # fmt: skip

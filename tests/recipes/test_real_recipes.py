@@ -52,16 +52,6 @@ def overlay(name: str) -> list[str]:
     return ["--overlay", str(RECIPES / f"overlays/try_out/{name}.yaml")]
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    sorted(p.relative_to(RECIPES) for d in ("paper", "eval", "data") for p in (RECIPES / d).glob("*.yaml")),
-    ids=str,
-)
-def test_check(recipe: Path, capsys: pytest.CaptureFixture) -> None:
-    main(["check", str(RECIPES / recipe)])
-    assert "no mistakes found" in capsys.readouterr().out
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tspo_qwen2_5_vl", "tspo_llava_video"])
 def test_paper_recipes_take_two_steps(name: str, run) -> None:
@@ -185,7 +175,8 @@ def test_extract_once_then_nothing_then_shards(run, workplace: Path, monkeypatch
 @pytest.mark.slow
 def test_difficulty_filter_counts_resumes_and_can_be_trained_on(run, workplace: Path) -> None:
     arguments = [
-        "--annotations", "build/try_out/llava_video/mc.json", "--videos", "build/try_out/videos", "--out", "mine/general.jsonl",
+        "--annotations", "build/try_out/llava_video/mc.json", "--videos", "build/try_out/videos",
+        "--out", "mine/general.jsonl",
         "--mllm", "build/try_out/models/qwen2_5_vl", "--job.many", "12", "--job.mllm.loading.dtype", "float32",
         "--job.mllm.frame_pixels", "[784, 1568]",
     ]  # fmt: skip
@@ -206,7 +197,7 @@ def test_difficulty_filter_counts_resumes_and_can_be_trained_on(run, workplace: 
 
 @pytest.mark.slow
 def test_needles_by_description(run, workplace: Path) -> None:
-    run_dir, printed = run(
+    run_dir, _ = run(
         "data/needles.yaml", "--videos", "build/try_out/videos", "--out", "mine/specific.jsonl",
         "--mllm", "build/try_out/models/qwen2_5_vl", "--job.style", "identify", "--job.max_new_tokens", "24",
         "--job.min_words", "1", "--job.mllm.loading.dtype", "float32", "--job.mllm.frame_pixels", "[784, 1568]",
