@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from modules.encoders.base import ImageTextEncoder, weights_digest
+from modules.encoders.resize import resize
 from modules.paths import ModelPath
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 _log = logging.getLogger(__name__)
 
 
@@ -50,10 +51,7 @@ class OpenCLIPEncoder(ImageTextEncoder):
 
     def preprocess(self, frames: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) -> float32 (N, 3, S, S), normalised."""
-        pixels = frames.to(self.mean.device, torch.float32) / 255
-        if tuple(pixels.shape[-2:]) != self.size:
-            pixels = torch.nn.functional.interpolate(pixels, self.size, mode="bicubic", antialias=True).clamp(0, 1)
-        return (pixels - self.mean) / self.std
+        return (resize(frames.to(self.mean.device), self.size).float() / 255 - self.mean) / self.std
 
     @torch.no_grad()
     def encode_frames(self, frames: Tensor) -> Tensor:

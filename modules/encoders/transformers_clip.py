@@ -15,6 +15,7 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from modules.encoders.base import ImageTextEncoder, weights_digest
+from modules.encoders.resize import resize
 from modules.paths import ModelPath
 
 CODE_VERSION = 1
@@ -55,16 +56,14 @@ class TransformersCLIP(ImageTextEncoder):
 
     def preprocess(self, frames: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) -> float32 (N, 3, S, S), normalised."""
-        pixels = frames.to(self.mean.device, torch.float32) / 255
-        height, width = pixels.shape[-2:]
+        height, width = frames.shape[-2:]
         size = (self.size, self.size)
         if self.crop:  # the short side becomes S, as transformers rounds it
             ratio = self.size / min(height, width)
             size = (int(height * ratio), int(width * ratio))
-        if (height, width) != size:
-            pixels = torch.nn.functional.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 1)
         top, left = (size[0] - self.size) // 2, (size[1] - self.size) // 2
-        return (pixels[..., top : top + self.size, left : left + self.size] - self.mean) / self.std
+        pixels = resize(frames.to(self.mean.device), size)[..., top : top + self.size, left : left + self.size]
+        return (pixels.float() / 255 - self.mean) / self.std
 
     @torch.no_grad()
     def encode_frames(self, frames: Tensor) -> Tensor:
