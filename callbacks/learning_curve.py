@@ -44,7 +44,8 @@ class LearningCurve(L.Callback):
                 if name.startswith("val/"):
                     self.points.append((trainer.global_step, name, float(value)))
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    # fit, not train: a run that was killed after its last update has none left to resume, and still wants its picture
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero or not self.points:
             return
         self.csv.parent.mkdir(parents=True, exist_ok=True)

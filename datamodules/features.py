@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from modules.records import Candidates
@@ -100,9 +100,7 @@ class FeatureStore:
         if not path.exists():
             return None
         try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in ("features", "frame_ids", "timestamps_s")}
+            metadata, tensors = _whole(path) if verify else _mapped(path)
             sums = json.loads(metadata["checksums"])
             same = (metadata["format"], metadata["key"], metadata["grid"]) == (FORMAT_VERSION, encoder_key, self.grid)
             if not same or (verify and any(checksum(t) != sums[name] for name, t in tensors.items())):
@@ -116,3 +114,20 @@ class FeatureStore:
             video, tensors["frame_ids"], tensors["timestamps_s"], duration_s, num_video_frames, metadata["decoder"]
         )
         return Entry(candidates, tensors["features"])
+
+
+_TENSORS = ("features", "frame_ids", "timestamps_s")
+
+
+def _mapped(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors, mapped from disk."""
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in _TENSORS}
+
+
+def _whole(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The same from one reading: mapping opens the file twice, and another process may rename its own in between."""
+    content = path.read_bytes()
+    tensors = load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return header.get("__metadata__", {}), {name: tensors[name] for name in _TENSORS}

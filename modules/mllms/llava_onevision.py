@@ -42,6 +42,7 @@ class LlavaOnevision(TransformersMLLM):
     ) -> None:
         super().__init__(path=path, prompt=prompt, loading=loading, frames_per_forward=frames_per_forward)
         self.newline = newline
+        self._short_ids: dict[str, list[int]] = {}
 
     @property
     def vision(self) -> list[torch.nn.Module]:
@@ -84,7 +85,13 @@ class LlavaOnevision(TransformersMLLM):
 
     def prompt_ids(self, row: Row, clip: Clip | None) -> list[int]:
         """Token ids of the prompt, the one placeholder repeated for each of the video's tokens."""
-        ids = super().prompt_ids(row, None)
+        text = self.prompt_text(row)
+        ids = self._short_ids.get(text)
+        if ids is None:  # rollouts of one question have one text here, whatever frames they show
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            if len(self._short_ids) > 10_000:
+                self._short_ids.clear()
+            self._short_ids[text] = ids
         if clip is None:
             return ids
         at = ids.index(self.video_token_id)

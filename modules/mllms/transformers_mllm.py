@@ -73,7 +73,6 @@ class TransformersMLLM(MLLM):
         self.frames_per_forward = frames_per_forward
         self.processor = transformers.AutoProcessor.from_pretrained(ModelPath(path), revision=self.loading.revision)
         self.model = self.loading.model(self.model_class, ModelPath(path))
-        self._prompt_ids: dict[str, list[int]] = {}
 
     # ---- what a family says about itself ----
 
@@ -174,13 +173,7 @@ class TransformersMLLM(MLLM):
     def prompt_ids(self, row: Row, clip: Clip | None) -> list[int]:
         """Token ids of the prompt."""
         text = self.prompt_text(row, None if clip is None else clip.text)
-        ids = self._prompt_ids.get(text)
-        if ids is None:
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            if len(self._prompt_ids) > 10_000:
-                self._prompt_ids.clear()
-            self._prompt_ids[text] = ids
-        return ids
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def option_ids(self, row: Row) -> list[list[int]]:
         """Token ids of each option as an answer."""

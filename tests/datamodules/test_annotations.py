@@ -170,6 +170,56 @@ def test_counts_as_published_are_expected(tmp_path: Path) -> None:
     assert manifest.dropped == {}
 
 
+def test_counts_of_the_other_benchmarks(tmp_path: Path) -> None:
+    """Files of the published shapes: nothing is dropped, nothing is unexpected."""
+    tasks = {
+        "plotQA": 539,
+        "needle": 355,
+        "ego": 352,
+        "topic_reasoning": 263,
+        "order": 259,
+        "count": 206,
+        "anomaly_reco": 200,
+    }
+    rows = [
+        {"video_name": f"v{n % 1122}.mp4", "duration": 180, "question": "Q?\n(A) a\n(B) b\n(C) c\n(D) d",
+         "candidates": list("abcd"), "answer": "C", "task_type": task, "question_id": f"Q{n}"}
+        for n, task in enumerate(t for t, count in tasks.items() for _ in range(count))
+    ]  # fmt: skip
+    mlvu = MLVU(annotations=str(write(tmp_path / "mlvu.json", rows)), videos="v").load().manifest
+    assert mlvu.groups == {"task": tasks}
+    rows = [
+        {"video_id": f"{n // 3:03d}", "duration": ("short", "medium", "long")[n // 900], "domain": "d",
+         "videoID": f"y{n // 3}", "sub_category": "s", "task_type": f"t{n % 12}",
+         "question_id": f"{n // 3:03d}-{n % 3}", "question": "Q?",
+         "options": ["A. a", "B. b", "C. c", "D. d"], "answer": "D"}
+        for n in range(2700)
+    ]  # fmt: skip
+    videomme = VideoMME(annotations=str(write(tmp_path / "test.parquet", rows)), videos="v").load().manifest
+    assert videomme.groups["duration"] == {"short": 900, "medium": 900, "long": 900}
+    qa = {"question": "Q?\n(A) a\n(B) b", "answer": "A", "question_type": ["x"], "time_reference": "01:00-02:00"}
+    sizes = [15] * 102 + [19]
+    lines = [
+        {"key": f"k{v}", "type": "t", "video_info": {"duration_minutes": 60},
+         "qa": [{**qa, "uid": f"{v}-{n}"} for n in range(size)]}
+        for v, size in enumerate(sizes)
+    ]  # fmt: skip
+    lvbench = LVBench(annotations=str(write(tmp_path / "video_info.meta.jsonl", lines)), videos="v").load().manifest
+    manifests = [mlvu, videomme, lvbench]
+    for split, num_questions, num_videos in (("val", 3358, 567), ("test", 5553, 990)):
+        rows = [
+            {"video_id": f"{n % num_videos:04d}", "question": "q", "answer": "b", "qid": str(n), "type": "CW",
+             **{f"a{o}": c for o, c in enumerate("abcde")}}
+            for n in range(num_questions)
+        ]  # fmt: skip
+        file = write(tmp_path / f"{split}.csv", rows)
+        manifests.append(NExTGQA(annotations=str(file), videos="v", split=split).load().manifest)
+    for manifest in manifests:
+        assert manifest.unexpected == [], manifest.dataset
+        assert manifest.num_dropped == 0
+        assert manifest.num_rows == manifest.num_questions
+
+
 def test_subtitle_forms(tmp_path: Path) -> None:
     srt = tmp_path / "a.srt"
     srt.write_text(

@@ -54,7 +54,6 @@ def deaf(mllm: LlavaOnevision, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mllm.processor, "chat_template", template)
     monkeypatch.setattr(mllm, "clip", lambda row: None)
     monkeypatch.setattr(mllm, "features", lambda clips: None)
-    mllm._prompt_ids.clear()
 
 
 def test_a_model_that_sees_passes_and_is_asked_once(mllm: LlavaOnevision) -> None:

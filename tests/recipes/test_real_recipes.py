@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from datamodules.annotations.training import TSPO10K
 from modules.scoring.answers import read_answers
@@ -225,6 +226,30 @@ def test_the_tspo_folder_of_a_run(run, workplace: Path) -> None:
     arguments = [*overlay("eval"), "--annotations", "build/try_out/mlvu/mlvu.json", "--selector", "my-tspo"]
     by_folder, _ = run("eval/mlvu.yaml", *arguments, "--model.samplers.sampler.weights", "my-tspo")
     assert len(read_answers(by_folder)) == 8
+
+
+@pytest.mark.slow
+def test_llava_video_is_converted_and_answers(run, workplace: Path) -> None:
+    blank = workplace / "build/try_out/models/llava_onevision"
+    names = {
+        "model.vision_tower.": "model.vision_tower.vision_tower.vision_model.",
+        "model.multi_modal_projector.linear_1.": "model.mm_projector.0.",
+        "model.multi_modal_projector.linear_2.": "model.mm_projector.2.",
+        "model.language_model.": "model.",
+    }
+    tensors = {}
+    for name, tensor in load_file(blank / "model.safetensors").items():
+        prefix = next((p for p in names if name.startswith(p)), "")
+        tensors[names.get(prefix, "") + name.removeprefix(prefix)] = tensor
+    (workplace / "original").mkdir()
+    save_file(tensors, workplace / "original" / "model.safetensors")
+    run(
+        "data/convert_llava_video.yaml", "--source", "original", "--out", "models/llava-video",
+        "--processor", str(blank),
+        "--job.config", str(blank),
+    )  # fmt: skip
+    run_dir, _ = run("paper/tspo_llava_video_7b.yaml", *overlay("tspo_llava_video"), "--mllm", "models/llava-video")
+    assert (run_dir / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_memory_needs_no_weights(capsys: pytest.CaptureFixture) -> None:

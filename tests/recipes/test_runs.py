@@ -193,3 +193,15 @@ def test_small_stack_recipes_take_two_steps(workplace: Path, part: str) -> None:
     run(workplace, "run", str(ROOT / f"recipes/haystack/{part}.yaml"), *words)
     written = workplace / "build/haystack" / ("clip" if part == "clip" else "vlm")
     assert list(written.glob("*.safetensors"))
+
+
+def test_killed_after_the_last_update_resumes_into_the_test(workplace: Path) -> None:
+    recipe = [str(ROOT / "recipes/tspo.yaml"), *SMOKE, *WEIGHTS]
+    run(workplace, "run", *recipe, "--run_dir", "outputs/tspo/late")
+    folder = workplace / "outputs/tspo/late"
+    before, curve = summary(folder), (folder / "curve.csv").read_text()
+    for name in ("test_summary.json", "curve.csv"):
+        (folder / name).unlink()
+    run(workplace, "run", *recipe, "--resume", "outputs/tspo/late")
+    assert summary(folder) == before
+    assert (folder / "curve.csv").read_text() == curve

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server import ChatServer
 
 from datamodules.annotations.training import TSPO10K
 from datamodules.haystack.write import write_video
 from modules.mllms.openai import OpenAIChat
 from recipes.jobs.needles import BuildNeedles
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "modules"))
-from chat_server import ChatServer
 
 DESCRIPTIONS = {0: "A red star crosses a dark field slowly.", 1: "short", 2: "Three moons rise and then vanish again.",
                 3: "A counter runs from one to nine.", 4: "A blue ring turns around a green one."}  # fmt: skip
