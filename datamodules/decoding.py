@@ -33,7 +33,10 @@ class ReadRequest:
 def _serve(connection: Connection) -> None:
     """A worker's life: (info, frame_ids), then pieces of frames, then None; or an error."""
     while True:
-        request = connection.recv()
+        try:
+            request = connection.recv()
+        except EOFError:  # whoever asked is gone
+            return
         if request is None:
             return
         try:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from modules.canary import check_that_frames_matter
 from modules.encoders.base import FrameEncoder
-from modules.mllms.base import MLLM, FrameTokens, Row
+from modules.joint import Spoken
+from modules.mllms.base import MLLM, FrameTokens, Generation, Row
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection
 
 
@@ -126,24 +127,51 @@ class Answering:
             options: score the options, where there are any.
             text: generate an answer.
         """
-        rollouts = Rollouts(batch, selection)
+        return self._ask(source, batch, selection, options, (0.0, 0) if text else None)[0]
+
+    @torch.no_grad()
+    def speak(
+        self, source: FrameSource, batch: QuestionBatch, selection: Selection, temperature: float, seed: int
+    ) -> tuple[Rollouts, Spoken]:
+        """As `answer`, with an answer drawn for every selection, and its tokens."""
+        rollouts, spoken = self._ask(source, batch, selection, True, (temperature, seed))
+        assert spoken is not None
+        return rollouts, spoken
+
+    def _ask(
+        self,
+        source: FrameSource,
+        batch: QuestionBatch,
+        selection: Selection,
+        options: bool,
+        text: tuple[float, int] | None,
+    ) -> tuple[Rollouts, Spoken | None]:
+        rollouts, spoken = Rollouts(batch, selection), None
         sets, index = self.frames(source, batch, selection.in_time_order())
         with self.timed("answer"):
             if options and any(q.options for q in batch.questions):
                 rollouts.option_log_probs = self.mllm.score_options(batch.questions, sets, index, self.rows_per_forward)
-            if text:
-                rollouts.texts = self.texts(batch, sets, index)
-        return rollouts
+            if text is not None:
+                spoken = self._generate(batch, sets, index, *text)
+                flat, size = spoken.generation.texts, index.shape[1]
+                rollouts.texts = [flat[b * size : (b + 1) * size] for b in range(len(batch))]
+        return rollouts, spoken
 
-    def texts(self, batch: QuestionBatch, sets: list[FrameTokens], index: Tensor) -> list[list[str]]:
-        """Generated answers, B lists of G."""
+    def _generate(
+        self, batch: QuestionBatch, sets: list[FrameTokens], index: Tensor, temperature: float, seed: int
+    ) -> Spoken:
+        """B x G answers."""
         rows = [
             Row(question, frames, picks[picks >= 0])
             for question, frames, group in zip(batch.questions, sets, index, strict=True)
             for picks in group
         ]
-        flat: list[str] = []
+        whole = Generation([], [], [])
         for start in range(0, len(rows), self.rows_per_forward):
-            flat += self.mllm.generate(rows[start : start + self.rows_per_forward], self.max_new_tokens).texts
-        num_rollouts = index.shape[1]
-        return [flat[b * num_rollouts : (b + 1) * num_rollouts] for b in range(len(batch))]
+            part = self.mllm.generate(
+                rows[start : start + self.rows_per_forward], self.max_new_tokens, temperature, seed + start
+            )
+            whole.texts.extend(part.texts)
+            whole.token_ids.extend(part.token_ids)
+            whole.log_probs.extend(part.log_probs)
+        return Spoken(rows, whole)

@@ -7,15 +7,15 @@ One training step, for B questions:
 3. reward terms judge the answers; advantages are taken inside each group of G;
 4. the GRPO loss on the log-probabilities of the draws updates the sampler, ``num_iterations`` times.
 
-``evolve: sampler`` trains the sampler with the MLLM frozen. ``evolve: joint`` will train both from the same rollouts:
-its place is `EvolutionModule.policy_loss` (the MLLM's token log-probs join there through `MLLM.log_probs`) and
-`EvolutionModule.parameter_groups` (its parameters join there).
+``evolve: sampler`` trains the sampler with the MLLM frozen. ``evolve: joint`` trains both from the same rollouts: an
+answer is drawn for every selection, and the tokens' GRPO loss (`modules.joint`) joins the sampler's.
 """
 
 from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import lightning as L
@@ -28,6 +28,7 @@ from transformers import get_scheduler
 from modules import grpo
 from modules.answering import Answering, FrameSource
 from modules.evidence import evidence_found, oracle_selection
+from modules.joint import JointTraining, Spoken, TokenTraining
 from modules.mllms.base import MLLM
 from modules.policies import FramePolicy
 from modules.ranks import gather_lists
@@ -45,10 +46,11 @@ class EvolutionModule(L.LightningModule):
 
     Args:
         sampler: what learns.
-        mllm: what answers; frozen.
+        mllm: what answers; frozen, unless both evolve.
         rewards: terms of the reward.
         reward_weights: one weight a term; all 1 by default.
-        evolve: ``sampler``, or ``joint`` (not available yet).
+        evolve: ``sampler``, or ``joint``: the MLLM is trained too.
+        joint: how, under ``evolve: joint``.
         grpo: the update.
         num_frames: K.
         learning_rate, lr_scheduler_type, warmup_steps, weight_decay, max_grad_norm: of AdamW; the schedule spans
@@ -72,6 +74,7 @@ class EvolutionModule(L.LightningModule):
         rewards: list[Reward],
         reward_weights: list[float] | None = None,
         evolve: Literal["sampler", "joint"] = "sampler",
+        joint: JointTraining | None = None,
         grpo: grpo.GRPO,
         num_frames: PositiveInt = 8,
         learning_rate: PositiveFloat = 5e-4,
@@ -89,15 +92,16 @@ class EvolutionModule(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if evolve == "joint":
-            raise ValueError(
-                "evolve: joint is not available yet; evolve: sampler trains the sampler with the MLLM frozen"
-            )
         if not rewards:
             raise ValueError("rewards: name at least one term")
         weights = [1.0] * len(rewards) if reward_weights is None else reward_weights
         if len(weights) != len(rewards):
             raise ValueError(f"{len(rewards)} rewards but {len(weights)} reward_weights")
+        if evolve == "joint" and not any(r.needs_text and w for r, w in zip(rewards, weights, strict=True)):
+            raise ValueError(
+                "evolve: joint trains the MLLM on its own words, so a reward with a weight has to read them, e.g. "
+                "Accuracy with by: text (recipes/overlays/joint.yaml)"
+            )
         if grpo.num_iterations > 1 and accumulate > 1:
             raise ValueError("num_iterations above 1 re-uses a batch after its update, so accumulate has to be 1")
         self.automatic_optimization = False
@@ -106,6 +110,7 @@ class EvolutionModule(L.LightningModule):
         self.rewards = {r.name: r for r in rewards}
         self.reward_weights = {r.name: w for r, w in zip(rewards, weights, strict=True)}
         self.evolve, self.grpo, self.num_frames = evolve, grpo, num_frames
+        self.tokens = TokenTraining(mllm, joint or JointTraining(), grpo) if evolve == "joint" else None
         # plain numbers: the optimizer saves them, and a checkpoint may hold nothing but data
         self.learning_rate, self.weight_decay = float(learning_rate), float(weight_decay)
         self.lr_scheduler_type, self.warmup_steps = lr_scheduler_type, int(warmup_steps)
@@ -117,6 +122,12 @@ class EvolutionModule(L.LightningModule):
             mllm, store_frame_tokens=store_frame_tokens, rows_per_forward=rows_per_forward,
             max_new_tokens=max_new_tokens, canary=canary,
         )  # fmt: skip
+        self.initial_answering = None
+        if self.tokens is not None and self.tokens.initial is not None:
+            self.initial_answering = Answering(
+                self.tokens.initial, store_frame_tokens=store_frame_tokens, rows_per_forward=rows_per_forward,
+                max_new_tokens=max_new_tokens, canary=False,
+            )  # fmt: skip
         self._nonfinite_in_a_row = 0
 
     # ---- rollouts ----
@@ -132,10 +143,17 @@ class EvolutionModule(L.LightningModule):
             for q in batch.questions
         ]
 
-    def answer(self, batch: QuestionBatch, selection: Selection, text: bool | None = None) -> Rollouts:
-        """Shows every selection to the MLLM and takes its answers; in text too where a reward reads it."""
+    def answer(
+        self, batch: QuestionBatch, selection: Selection, text: bool | None = None, initial: bool = False
+    ) -> Rollouts:
+        """Shows every selection to the MLLM and takes its answers; in text too where a reward reads it.
+
+        ``initial`` asks the MLLM as it was before joint training.
+        """
         text = any(r.needs_text for r in self.rewards.values()) if text is None else text
-        return self.answering.answer(self._source, batch, selection, text=text)
+        answering = self.initial_answering if initial else self.answering
+        assert answering is not None
+        return answering.answer(self._source, batch, selection, text=text)
 
     def judge(self, rollouts: Rollouts) -> Tensor:
         """Runs every reward term; total reward (B, G).
@@ -167,18 +185,32 @@ class EvolutionModule(L.LightningModule):
         with self.answering.timed("sample"):
             policy = self.policies(batch)
             selection = policy.sample(self.num_frames, self.grpo.num_generations, self.generators(batch))
-        rollouts = self.answer(batch, selection)
+        rollouts, spoken = self.roll_out(batch, selection)
         reward = self.judge(rollouts)
         advantages = grpo.group_advantages(reward, self.grpo.scale_rewards)
         with self.answering.timed("update"):
-            self.update(batch, policy, selection, advantages, last_batch=(batch_idx + 1) % self.accumulate == 0)
+            last_batch = (batch_idx + 1) % self.accumulate == 0
+            self.update(batch, policy, selection, advantages, spoken, last_batch=last_batch)
         self._source.count_batch()
         self.answering.seconds["total"] = time.perf_counter() - started
         self._log_rollouts(rollouts, reward, policy)
         return {"rollouts": rollouts, "reward": reward, "policy": policy}
 
+    def roll_out(self, batch: QuestionBatch, selection: Selection) -> tuple[Rollouts, Spoken | None]:
+        """Answers to every selection; drawn, with their tokens, where the MLLM is trained on them."""
+        if self.tokens is None:
+            return self.answer(batch, selection), None
+        seed = seed_of(f"{self.seed}/{self.global_step}/answers/{batch.questions[0].sample_id}") % 2**31
+        return self.answering.speak(self._source, batch, selection, self.tokens.settings.temperature, seed)
+
     def update(
-        self, batch: QuestionBatch, policy: FramePolicy, selection: Selection, advantages: Tensor, last_batch: bool
+        self,
+        batch: QuestionBatch,
+        policy: FramePolicy,
+        selection: Selection,
+        advantages: Tensor,
+        spoken: Spoken | None,
+        last_batch: bool,
     ) -> None:
         """``num_iterations`` gradient steps on one set of rollouts; the first reuses the policy that drew them."""
         optimizer = self.optimizers()
@@ -186,6 +218,8 @@ class EvolutionModule(L.LightningModule):
             if iteration:
                 policy = self.policies(batch)
             loss = self.policy_loss(batch, policy, selection, advantages)
+            if spoken is not None:
+                loss = loss + self.token_loss(spoken, advantages)
             self.manual_backward(loss / self.accumulate)
             if last_batch:
                 self._step(optimizer, loss)
@@ -219,14 +253,31 @@ class EvolutionModule(L.LightningModule):
         self.log("train/loss", result.loss.detach())
         return result.loss - self.grpo.entropy_coef * policy.entropy().mean()
 
+    def token_loss(self, spoken: Spoken, advantages: Tensor) -> Tensor:
+        """GRPO loss of the answers' tokens, weighted. Scalar with graph."""
+        assert self.tokens is not None
+        result = self.tokens.loss(spoken, advantages.flatten(), self.answering.rows_per_forward)
+        self.log("tokens/loss", result.loss.detach())
+        self.log("tokens/ratio_clipped_frac", result.clipped_frac)
+        lengths = [len(ids) for ids in spoken.generation.token_ids]
+        self.log("tokens/length", sum(lengths) / len(lengths))
+        if result.kl_nats is not None:
+            self.log("tokens/kl_nats", result.kl_nats)
+        return self.tokens.settings.loss_weight * result.loss
+
     def _step(self, optimizer: Any, loss: Tensor) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        finite = bool(torch.isfinite(norm)) and bool(torch.isfinite(loss))
+        norms = {
+            group["name"]: torch.nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm)
+            for group in optimizer.param_groups
+        }
+        finite = all(bool(torch.isfinite(norm)) for norm in norms.values()) and bool(torch.isfinite(loss))
         self.log("train/nonfinite_step", 0.0 if finite else 1.0)
         if finite:
             self._nonfinite_in_a_row = 0
-            self.log("policy/grad_norm", norm)
+            self.log("policy/grad_norm", norms["sampler"])
+            if "mllm" in norms:
+                self.log("tokens/grad_norm", norms["mllm"])
         else:
             self._nonfinite_in_a_row += 1
             if self._nonfinite_in_a_row >= self.max_nonfinite_steps:
@@ -243,7 +294,14 @@ class EvolutionModule(L.LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Named groups of the one optimizer."""
-        return [{"name": "sampler", "params": list(self.sampler.parameters()), "lr": self.learning_rate}]
+        sampler = {"name": "sampler", "params": list(self.sampler.parameters()), "lr": self.learning_rate,
+                   "weight_decay": self.weight_decay}  # fmt: skip
+        if self.tokens is None:
+            return [sampler]
+        settings = self.tokens.settings
+        mllm = {"name": "mllm", "params": list(self.tokens.parameters()), "lr": float(settings.learning_rate),
+                "weight_decay": float(settings.weight_decay)}  # fmt: skip
+        return [sampler, mllm]
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.AdamW(self.parameter_groups(), weight_decay=self.weight_decay)
@@ -252,15 +310,26 @@ class EvolutionModule(L.LightningModule):
             raise ValueError(
                 f"lr_scheduler_type {self.lr_scheduler_type!r} needs trainer.max_steps, to know where it ends"
             )
-        scheduler = get_scheduler(self.lr_scheduler_type, optimizer, self.warmup_steps, max_steps)
+        schedules = [self._schedule(self.warmup_steps, 0, max_steps)]
+        if self.tokens is not None:
+            settings = self.tokens.settings
+            schedules.append(self._schedule(settings.warmup_steps, settings.freeze_steps, max_steps))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedules)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _schedule(self, warmup_steps: int, freeze_steps: int, max_steps: int | None) -> Callable[[int], float]:
+        """A group's learning rate as a share of its largest, by update; 0 while it is frozen."""
+        stand_in = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        rest = None if max_steps is None else max_steps - freeze_steps
+        share = get_scheduler(self.lr_scheduler_type, stand_in, warmup_steps, rest).lr_lambdas[0]
+        return lambda step: 0.0 if step < freeze_steps else float(share(step - freeze_steps))
 
     # ---- evaluation ----
 
     @torch.no_grad()
-    def evaluate(self, batch: QuestionBatch, selection: Selection) -> dict[str, Tensor]:
+    def evaluate(self, batch: QuestionBatch, selection: Selection, initial: bool = False) -> dict[str, Tensor]:
         """Right or wrong, probability of the right option, and evidence found, each float32 (B,)."""
-        rollouts = self.answer(batch, selection)
+        rollouts = self.answer(batch, selection, initial=initial)
         assert rollouts.option_log_probs is not None
         answer = rollouts.answer_index.to(self.device)
         log_probs = rollouts.option_log_probs[:, 0]
@@ -294,9 +363,13 @@ class EvolutionModule(L.LightningModule):
             **{name: s.policies(batch).mode(self.num_frames).candidate_index for name, s in self.arms.items()},
             "oracle": oracle_selection(batch, self.num_frames).to(self.device),
         }
+        asked = [(arm, index, False) for arm, index in chosen.items()]
+        if self.initial_answering is not None:  # what the MLLM's own training adds to the same frames
+            asked += [(f"{arm}, initial mllm", chosen[arm], True) for arm in ("uniform", "after") if arm in chosen]
         rows = []
-        for arm, index in chosen.items():
-            result = self.evaluate(batch, Selection(index, torch.zeros(index.shape, device=self.device)))
+        for arm, index, initial in asked:
+            selection = Selection(index, torch.zeros(index.shape, device=self.device))
+            result = self.evaluate(batch, selection, initial)
             for b, question in enumerate(batch.questions):
                 rows.append(
                     {

@@ -255,7 +255,6 @@ def test_bad_videos(parts: Parts, tmp_path: Path, policy: str, caplog: pytest.Lo
 @pytest.mark.parametrize(
     ("kwargs", "word"),
     [
-        ({"evolve": "joint"}, "not available yet"),
         ({"rewards": []}, "at least one"),
         ({"reward_weights": [1.0]}, "2 rewards but 1"),
         ({"accumulate": 2, "grpo": GRPO(num_iterations=2)}, "accumulate has to be 1"),

@@ -87,12 +87,20 @@ class MLLM(FrameEncoder):
         """
 
     @abstractmethod
-    def generate(self, rows: list[Row], max_new_tokens: int) -> Generation:
-        """Greedy answers in text."""
+    def generate(self, rows: list[Row], max_new_tokens: int, temperature: float = 0.0, seed: int = 0) -> Generation:
+        """Answers in text: the most probable tokens, or drawn at a temperature above 0, reproducibly by ``seed``."""
 
     @abstractmethod
-    def log_probs(self, rows: list[Row], token_ids: list[Tensor]) -> Tensor:
+    def log_probs(self, rows: list[Row], token_ids: list[Tensor], temperature: float = 1.0) -> Tensor:
         """Log-probabilities (nats) float32 (R, L) of given answers, differentiable; 0 at padding."""
+
+    def language_parameters(self) -> list[torch.nn.Parameter]:
+        """What joint training trains: LoRA layers where there are some, else everything but the vision tower."""
+        raise ValueError(f"{type(self).__name__} cannot be trained: evolve has to be 'sampler'")
+
+    def checkpoint_gradients(self) -> None:
+        """Computes activations again in the backward pass, for memory."""
+        raise ValueError(f"{type(self).__name__} cannot be trained: evolve has to be 'sampler'")
 
     @torch.no_grad()
     def score_options(

@@ -130,10 +130,7 @@ class OpenAIChat(MLLM):
         for _ in range(self.max_retries + 1):
             try:
                 reply = self.client.chat.completions.create(
-                    model=self.name,
-                    messages=self.messages(row),
-                    temperature=0,
-                    **arguments,  # type: ignore[arg-type]
+                    model=self.name, messages=self.messages(row), **{"temperature": 0, **arguments}
                 )
                 choice = reply.choices[0]
                 if choice.message is None:
@@ -201,10 +198,13 @@ class OpenAIChat(MLLM):
             )
         return scores
 
-    def generate(self, rows: list[Row], max_new_tokens: int = 16) -> Generation:
-        texts = [c.message.content or "" for c in self._ask_all(rows, max_tokens=max_new_tokens)]
+    def generate(
+        self, rows: list[Row], max_new_tokens: int = 16, temperature: float = 0.0, seed: int = 0
+    ) -> Generation:
+        choices = self._ask_all(rows, max_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        texts = [c.message.content or "" for c in choices]
         nothing = [torch.empty(0) for _ in rows]
         return Generation([t.strip() for t in texts], [n.long() for n in nothing], nothing)
 
-    def log_probs(self, rows: list[Row], token_ids: list[Tensor]) -> Tensor:
+    def log_probs(self, rows: list[Row], token_ids: list[Tensor], temperature: float = 1.0) -> Tensor:
         raise ValueError("a served model cannot be trained: evolve has to be 'sampler'")

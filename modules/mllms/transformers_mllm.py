@@ -14,6 +14,7 @@ Facts (transformers 5.23) that this file rests on:
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -217,38 +218,73 @@ class TransformersMLLM(MLLM):
         else:  # options of several tokens: every (row, option) is a sequence, scored by its summed log-probability
             expanded = [row for row, options in zip(rows, option_ids, strict=True) for _ in options]
             answers = [torch.tensor(ids) for options in option_ids for ids in options]
-            sums = self.log_probs(expanded, answers).sum(-1)
+            sums = self._log_probs(expanded, answers).sum(-1)
             scores = torch.nn.utils.rnn.pad_sequence(
                 sums.split([len(options) for options in option_ids]), batch_first=True, padding_value=-torch.inf
             )
         return scores.log_softmax(-1)
 
-    def log_probs(self, rows: list[Row], token_ids: list[Tensor]) -> Tensor:
+    def language_parameters(self) -> list[torch.nn.Parameter]:
+        adapters = [p for name, p in self.model.named_parameters() if "lora_" in name]
+        seen = {id(p) for part in self.vision for p in part.parameters()}
+        return adapters or [p for p in self.model.parameters() if id(p) not in seen]
+
+    def checkpoint_gradients(self) -> None:
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def log_probs(self, rows: list[Row], token_ids: list[Tensor], temperature: float = 1.0) -> Tensor:
+        return self._log_probs(rows, token_ids, lambda logits: self._spoken(logits, temperature))
+
+    def _log_probs(
+        self, rows: list[Row], token_ids: list[Tensor], shaped: Callable[[Tensor], Tensor] = lambda logits: logits
+    ) -> Tensor:
+        """Log-probabilities (R, L) of given answers under the logits as ``shaped``."""
         longest = max(len(ids) for ids in token_ids)
         inputs = self.inputs(rows, [ids.tolist() for ids in token_ids])
         # VideoLLaMA3 takes logits_to_keep and returns them all
         logits = self.model(**inputs, logits_to_keep=longest + 1, use_cache=False).logits[:, -longest - 1 : -1].float()
         targets = torch.nn.functional.pad(inputs["input_ids"], (longest, 0))[:, -longest:]
-        log_probs = logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+        log_probs = shaped(logits).log_softmax(-1).gather(-1, targets[..., None])[..., 0]
         lengths = torch.tensor([len(ids) for ids in token_ids], device=log_probs.device)
         # sequences are left-padded, so answers end together; give them back starting together
         shift = torch.arange(longest, device=log_probs.device)[None] + (longest - lengths)[:, None]
         aligned = log_probs.gather(1, shift.clamp(max=longest - 1))
-        return aligned * (torch.arange(longest, device=log_probs.device)[None] < lengths[:, None])
+        # filled, not multiplied: what stands before an answer may be a placeholder, with a log-probability of -inf
+        return aligned.masked_fill(torch.arange(longest, device=log_probs.device)[None] >= lengths[:, None], 0.0)
+
+    @property
+    def _unsaid(self) -> list[int]:
+        """Tokens that stand for pictures: said in an answer, they would ask for features that are not there."""
+        config = self.model.config
+        named = {getattr(config, name, None) for name in ("image_token_id", "video_token_id")}
+        return sorted({self.video_token_id, *(i for i in named if i is not None)})
+
+    def _spoken(self, logits: Tensor, temperature: float) -> Tensor:
+        """Logits of what is drawn from: without placeholders, at a temperature."""
+        unsaid = torch.tensor(self._unsaid, device=logits.device)
+        return (logits / temperature).index_fill(-1, unsaid, -torch.inf)
 
     @torch.no_grad()
-    def generate(self, rows: list[Row], max_new_tokens: int = 16) -> Generation:
+    def generate(
+        self, rows: list[Row], max_new_tokens: int = 16, temperature: float = 0.0, seed: int = 0
+    ) -> Generation:
         inputs = self.inputs(rows)
-        output = self.model.generate(  # type: ignore[operator]
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=self.tokenizer.pad_token_id,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
+        drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            output = self.model.generate(  # type: ignore[operator]
+                **inputs,
+                max_new_tokens=max_new_tokens,
+                **(drawn if temperature > 0 else {"do_sample": False}),
+                pad_token_id=self.tokenizer.pad_token_id,
+                return_dict_in_generate=True,
+                output_logits=True,
+                suppress_tokens=self._unsaid,
+            )
         new_ids = output.sequences[:, inputs["input_ids"].shape[1] :]
-        log_probs = torch.stack(output.logits, 1).float().log_softmax(-1).gather(-1, new_ids[..., None])[..., 0]
+        logits = self._spoken(torch.stack(output.logits, 1).float(), temperature or 1.0)
+        log_probs = logits.log_softmax(-1).gather(-1, new_ids[..., None])[..., 0]
         stops = self.model.generation_config.eos_token_id
         stops = torch.tensor(stops if isinstance(stops, list) else [-1 if stops is None else stops])
         ends = torch.isin(new_ids, stops.to(new_ids))

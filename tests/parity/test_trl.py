@@ -6,46 +6,14 @@ The trainer's own ``_compute_loss`` runs on a stand-in that has just the fields 
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
-from types import SimpleNamespace
 
 import pytest
 import torch
+from trl_oracle import trl_loss
 
 from modules.grpo import GRPO, group_advantages, grpo_loss
 
-trainer = pytest.importorskip("trl.trainer.grpo_trainer")
 N, L, MAX_LENGTH = 6, 5, 9
-
-
-def trl_loss(config: GRPO, log_probs, old, reference, advantages, mask, entropies, entropy_coef=0.0) -> torch.Tensor:
-    high = config.epsilon if config.epsilon_high is None else config.epsilon_high
-    if config.loss_type == "cispo" and config.epsilon_high is None:
-        high = 5.0
-    stand_in = SimpleNamespace(
-        loss_type=config.loss_type, importance_sampling_level=config.importance_sampling_level, beta=config.beta,
-        epsilon_low=config.epsilon, epsilon_high=high, top_entropy_quantile=1.0, off_policy_mask_threshold=None,
-        use_vllm=False, vllm_importance_sampling_correction=False, aux_loss_enabled=False,
-        _entropy_bonus_enabled=entropy_coef > 0, entropy_coef=entropy_coef, use_adaptive_entropy=False,
-        max_completion_length=MAX_LENGTH, current_gradient_accumulation_steps=1,
-        accelerator=SimpleNamespace(
-            num_processes=1, gather=lambda x: x, gather_for_metrics=lambda x: x, reduce=lambda x, reduction: x,
-            sync_gradients=True,
-        ),
-        model=SimpleNamespace(training=True), _metrics={"train": defaultdict(list)},
-        args=SimpleNamespace(
-            delta=config.delta, use_bias_correction_kl=config.use_bias_correction_kl, steps_per_generation=1,
-            sapo_temperature_pos=config.sapo_temperature_pos, sapo_temperature_neg=config.sapo_temperature_neg,
-        ),
-        _get_per_token_logps_and_entropies=lambda *a, **k: (log_probs, entropies, None),
-    )  # fmt: skip
-    ids = torch.zeros(N, L, dtype=torch.long)
-    inputs = {
-        "prompt_ids": ids[:, :0], "prompt_mask": ids[:, :0], "completion_ids": ids, "completion_mask": mask.long(),
-        "advantages": advantages, "old_per_token_logps": old, "ref_per_token_logps": reference,
-        "num_items_in_batch": mask.sum(),
-    }  # fmt: skip
-    return trainer.GRPOTrainer._compute_loss(stand_in, None, inputs)
 
 
 def tensors(seed: int = 0):
@@ -71,7 +39,7 @@ def test_loss_and_gradient_equal_trl(settings: dict) -> None:
     log_probs, old, reference, advantages, mask = tensors()
     ours_in, theirs_in = (log_probs.clone().requires_grad_() for _ in range(2))
     ours = grpo_loss(config, ours_in, old, advantages, mask, ref_log_probs=reference, max_length=MAX_LENGTH).loss
-    theirs = trl_loss(config, theirs_in, old, reference, advantages, mask, torch.zeros(N, L))
+    theirs = trl_loss(config, theirs_in, old, reference, advantages, mask, torch.zeros(N, L), max_length=MAX_LENGTH)
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(*(torch.autograd.grad(loss, x)[0] for loss, x in ((ours, ours_in), (theirs, theirs_in))))
 
@@ -80,7 +48,7 @@ def test_loss_and_gradient_equal_trl(settings: dict) -> None:
 def test_a_mutation_is_caught(mutate: str) -> None:
     config = GRPO(loss_type="grpo")
     log_probs, old, reference, advantages, mask = tensors()
-    theirs = trl_loss(config, log_probs, old, reference, advantages, mask, torch.zeros(N, L))
+    theirs = trl_loss(config, log_probs, old, reference, advantages, mask, torch.zeros(N, L), max_length=MAX_LENGTH)
     changed = {
         "sign": (old, -advantages, mask),
         "mask": (old, advantages, torch.ones_like(mask)),
@@ -93,7 +61,17 @@ def test_a_mutation_is_caught(mutate: str) -> None:
 def test_entropy_bonus_equals_trl_when_every_position_counts() -> None:
     log_probs, old, reference, advantages, _ = tensors()
     mask, entropies = torch.ones(N, L), torch.rand(N, L)
-    theirs = trl_loss(GRPO(loss_type="grpo"), log_probs, old, reference, advantages, mask, entropies, entropy_coef=0.01)
+    theirs = trl_loss(
+        GRPO(loss_type="grpo"),
+        log_probs,
+        old,
+        reference,
+        advantages,
+        mask,
+        entropies,
+        entropy_coef=0.01,
+        max_length=MAX_LENGTH,
+    )
     ours = grpo_loss(GRPO(loss_type="grpo"), log_probs, old, advantages, mask).loss - 0.01 * entropies.mean()
     torch.testing.assert_close(ours, theirs)
 
