@@ -85,28 +85,31 @@ class Answering:
         for b, candidates in enumerate(batch.candidates):
             real = candidate_index[b] >= 0
             union = candidate_index[b][real].unique().cpu()
+            if not len(union):  # asked blind
+                sets.append(FrameTokens(torch.empty(0), torch.empty(0)))
+                continue
+            if self._canary_due:
+                self._canary(source, batch, b, union)
             stored = None
             if self.store_frame_tokens:
                 stored = source.stored_frames(candidates, union, self._mllm_key)
             if stored is None:
                 with self.timed("decode"):
                     pixels = source.decode(candidates, union)
-                self._canary(batch, b, pixels, candidates.timestamps_s[union].float())
                 with self.timed("encode"):
                     tokens = self.mllm.encode_frames(pixels)
             else:
-                if self._canary_due and len(union):
-                    pixels = source.decode(candidates, union)
-                    self._canary(batch, b, pixels, candidates.timestamps_s[union].float())
                 tokens = stored.to(batch.features.device, torch.float32)
             sets.append(FrameTokens(tokens, candidates.timestamps_s[union].float()))
             index[b][real] = torch.searchsorted(union, candidate_index[b][real].cpu()).to(index)
         return sets, index
 
-    def _canary(self, batch: QuestionBatch, b: int, pixels: Tensor, timestamps_s: Tensor) -> None:
-        if self._canary_due and len(pixels):
-            check_that_frames_matter(self.mllm, batch.questions[b], pixels, timestamps_s)
-            self._canary_due = False
+    def _canary(self, source: FrameSource, batch: QuestionBatch, b: int, chosen: Tensor) -> None:
+        """Once: do the answers depend on the frames?"""
+        candidates = batch.candidates[b]
+        times = candidates.timestamps_s[chosen].float()
+        check_that_frames_matter(self.mllm, batch.questions[b], source.decode(candidates, chosen), times)
+        self._canary_due = False
 
     @torch.no_grad()
     def answer(

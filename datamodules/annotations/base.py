@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datamodules.annotations.tables import sha256
+from datamodules.annotations.tables import read_rows, sha256
 from modules.records import VideoQuestion
 
 _VIDEO_SUFFIXES = ("", ".mp4", ".MP4", ".mkv", ".webm", ".avi", ".mov")
@@ -125,3 +125,36 @@ class AnnotationSource(ABC):
             dataset=self.dataset, split=self.split, sample_id=row_id, options=tuple(options),
             **{"duration_s": 0.0, **fields},
         )  # fmt: skip
+
+
+class SubtitledTable(AnnotationSource):
+    """A source that is one table, whose videos may have subtitles beside them.
+
+    Args:
+        annotations, videos, split, limit: see `AnnotationSource`.
+        subtitles: folder of the subtitles; None leaves them out.
+    """
+
+    def __init__(
+        self,
+        *,
+        annotations: str,
+        videos: str,
+        split: str = "test",
+        limit: int | None = None,
+        subtitles: str | None = None,
+    ) -> None:
+        super().__init__(annotations=annotations, videos=videos, split=split, limit=limit)
+        self.subtitles = None if subtitles is None else Path(subtitles)
+
+    @abstractmethod
+    def read_row(self, row: dict[str, Any], manifest: Manifest) -> VideoQuestion | None:
+        """A row's question, or None with the reason noted."""
+
+    def read(self, manifest: Manifest) -> Iterator[VideoQuestion]:
+        rows = read_rows(self.annotations)
+        self.note_file(manifest, self.annotations, len(rows))
+        for row in rows:
+            question = self.read_row(row, manifest)
+            if question is not None:
+                yield question

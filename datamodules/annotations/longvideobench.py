@@ -6,21 +6,19 @@ annotators' own decoding, so it is no time and no evidence here. Subtitles run i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datamodules.annotations.base import AnnotationSource, Manifest
+from datamodules.annotations.base import Manifest, SubtitledTable
 from datamodules.annotations.choices import find_answer, without_letters
 from datamodules.annotations.subtitles import read_subtitles
-from datamodules.annotations.tables import read_rows
 from datamodules.annotations.vlmevalkit import is_vlmevalkit, question_of
 from modules.records import VideoQuestion
 
 _AT_NAME_LENGTH = 19
 
 
-class LongVideoBench(AnnotationSource):
+class LongVideoBench(SubtitledTable):
     """Args:
     annotations, videos, split, limit: see `AnnotationSource`.
     subtitles: folder of the subtitles; None leaves them out.
@@ -38,16 +36,10 @@ class LongVideoBench(AnnotationSource):
         limit: int | None = None,
         subtitles: str | None = None,
     ) -> None:
-        super().__init__(annotations=annotations, videos=videos, split=split, limit=limit)
-        self.subtitles = None if subtitles is None else Path(subtitles)
+        super().__init__(annotations=annotations, videos=videos, split=split, limit=limit, subtitles=subtitles)
 
-    def read(self, manifest: Manifest) -> Iterator[VideoQuestion]:
-        rows = read_rows(self.annotations)
-        self.note_file(manifest, self.annotations, len(rows))
-        for row in rows:
-            question = self._from_tsv(row, manifest) if is_vlmevalkit(row) else self._from_json(row, manifest)
-            if question is not None:
-                yield question
+    def read_row(self, row: dict[str, Any], manifest: Manifest) -> VideoQuestion | None:
+        return self._from_tsv(row, manifest) if is_vlmevalkit(row) else self._from_json(row, manifest)
 
     def _from_json(self, row: dict[str, Any], manifest: Manifest) -> VideoQuestion | None:
         sample_id, duration_s = str(row["id"]), float(row["duration"])

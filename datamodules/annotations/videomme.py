@@ -5,19 +5,18 @@ Files are named by the YouTube id (``videoID``), which may begin with "-"; ``vid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datamodules.annotations.base import AnnotationSource, Manifest
+from datamodules.annotations.base import Manifest, SubtitledTable
 from datamodules.annotations.choices import find_answer, without_letters
 from datamodules.annotations.subtitles import read_subtitles
-from datamodules.annotations.tables import read_list, read_rows
+from datamodules.annotations.tables import read_list
 from datamodules.annotations.vlmevalkit import is_vlmevalkit, question_of
 from modules.records import VideoQuestion
 
 
-class VideoMME(AnnotationSource):
+class VideoMME(SubtitledTable):
     """Args:
     annotations, videos, split, limit: see `AnnotationSource`.
     subtitles: folder of ``.srt`` files; None is the benchmark's "without subtitles".
@@ -26,27 +25,7 @@ class VideoMME(AnnotationSource):
     dataset = "videomme"
     published = {"test": (2700, 900)}
 
-    def __init__(
-        self,
-        *,
-        annotations: str,
-        videos: str,
-        split: str = "test",
-        limit: int | None = None,
-        subtitles: str | None = None,
-    ) -> None:
-        super().__init__(annotations=annotations, videos=videos, split=split, limit=limit)
-        self.subtitles = None if subtitles is None else Path(subtitles)
-
-    def read(self, manifest: Manifest) -> Iterator[VideoQuestion]:
-        rows = read_rows(self.annotations)
-        self.note_file(manifest, self.annotations, len(rows))
-        for row in rows:
-            question = self._question(row, manifest)
-            if question is not None:
-                yield question
-
-    def _question(self, row: dict[str, Any], manifest: Manifest) -> VideoQuestion | None:
+    def read_row(self, row: dict[str, Any], manifest: Manifest) -> VideoQuestion | None:
         if is_vlmevalkit(row):
             row_id, name = str(row["index"]), Path(str(row["video_name"])).stem
             text, options, answer_index = question_of(row, manifest.repairs)

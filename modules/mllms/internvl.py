@@ -38,9 +38,7 @@ class InternVL(TransformersMLLM):
 
     def vision_tokens(self, frames: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) -> (N, P, D), with graph."""
-        video = self.processor.video_processor(
-            [frames], do_sample_frames=False, return_tensors="pt", return_metadata=False
-        )
+        video = self.processed([frames])
         pixels = video["pixel_values_videos"][0].to(self.device, self.dtype)
         return self.model.model.get_image_features(pixels).pooler_output
 

@@ -59,9 +59,7 @@ class LlavaOnevision(TransformersMLLM):
 
     def pixel_values(self, frames: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) -> float (N, 3, S, S) as the family's video processor makes them."""
-        video = self.processor.video_processor(
-            [frames], do_sample_frames=False, return_tensors="pt", return_metadata=False
-        )
+        video = self.processed([frames])
         return video["pixel_values_videos"][0].to(self.device, self.dtype)
 
     def vision_tokens(self, frames: Tensor) -> Tensor:

@@ -94,10 +94,7 @@ class Qwen25VL(TransformersMLLM):
         """Videos uint8 (K, 3, H, W) -> patches (all, patch), grids (videos, 3). A frame alone is given twice."""
         videos = [v.expand(2, -1, -1, -1) if len(v) == 1 else v for v in videos]
         size = self._size(len(videos[0]))
-        out = self.processor.video_processor(
-            videos, do_sample_frames=False, size=size, cap_pixels_per_frame=False, return_tensors="pt",
-            return_metadata=False,
-        )  # fmt: skip
+        out = self.processed(videos, size=size, cap_pixels_per_frame=False)
         return out["pixel_values_videos"].to(self.device, self.dtype), out["video_grid_thw"]
 
     def vision_tokens(self, frames: Tensor) -> Tensor:

@@ -37,9 +37,7 @@ class SmolVLM(TransformersMLLM):
 
     def vision_tokens(self, frames: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) -> (N, P, D), with graph."""
-        video = self.processor.video_processor(
-            [frames], do_sample_frames=False, return_tensors="pt", return_metadata=False
-        )
+        video = self.processed([frames])
         mask = video["pixel_attention_mask"].to(self.device)
         output = self.model.model.get_image_features(video["pixel_values"].to(self.device, self.dtype), mask)
         return torch.cat(list(output.pooler_output)).unflatten(0, (len(frames), -1))

@@ -146,6 +146,12 @@ class TransformersMLLM(MLLM):
             return frames
         return torch.cat([self.vision_tokens(part) for part in frames.split(self.frames_per_forward)]).float()
 
+    def processed(self, videos: list[Tensor], **settings: Any) -> Any:
+        """Frames uint8 (K, 3, H, W) of each video as the family's video processor makes them; none is left out."""
+        return self.processor.video_processor(
+            videos, do_sample_frames=False, return_tensors="pt", return_metadata=False, **settings
+        )
+
     def metadata(self, row: Row, repeat: int = 1) -> VideoMetadata:
         """True times of the row's frames, each given ``repeat`` times."""
         ticks = [round(TICKS_PER_S * float(t)) for t in row.timestamps_s for _ in range(repeat)]

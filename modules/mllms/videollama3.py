@@ -44,9 +44,7 @@ class VideoLlama3(TransformersMLLM):
         raise NotImplementedError("a frame's tokens depend on the frames beside it")
 
     def clip(self, row: Row) -> Clip:
-        video = self.processor.video_processor(
-            [row.tokens], do_sample_frames=False, return_tensors="pt", return_metadata=False
-        ).to(self.device)
+        video = self.processed([row.tokens]).to(self.device)
         pixels = video["pixel_values_videos"].to(self.dtype)
         output = self.model.model.get_video_features(pixels, video["video_grid_thw"], video["video_merge_sizes"])
         kept = torch.cat(list(output.pooler_output))[video["video_compression_mask"]]

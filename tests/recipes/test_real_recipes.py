@@ -66,7 +66,8 @@ def test_paper_recipes_take_two_steps(name: str, run) -> None:
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_eval_recipes_end_with_a_card_and_numbers(name: str, run) -> None:
     file = f"build/try_out/{name}/{BENCHMARKS[name]}"
-    run_dir, printed = run(f"eval/{name}.yaml", *overlay("eval"), "--annotations", file)
+    more = ["--model.blind", "true", "--model.oracle", "true"]
+    run_dir, printed = run(f"eval/{name}.yaml", *overlay("eval"), "--annotations", file, *more)
     card = json.loads((run_dir / "card.json").read_text())
     for key in ("num_frames", "grid", "samplers", "frame_size", "prompt", "scorers", "versions", "annotations"):
         assert card[key], key
@@ -74,8 +75,8 @@ def test_eval_recipes_end_with_a_card_and_numbers(name: str, run) -> None:
     assert "Evaluation card" in printed
     assert "micro" in printed
     answers = read_answers(run_dir)
-    assert {a.arm for a in answers} == {"uniform", "sampler"}
-    assert len(answers) == 8
+    assert {a.arm for a in answers} == {"uniform", "sampler", "blind", "oracle"}
+    assert len(answers) == 16
     assert all(a.text is not None and a.option_log_probs is not None for a in answers)
     assert all(sum(map(math.exp, a.option_log_probs)) == pytest.approx(1, abs=1e-3) for a in answers)
     rows = read_selections(run_dir / "selections.parquet", "sampler")
