@@ -19,6 +19,7 @@ from modules.encoders.base import FrameEncoder
 from modules.joint import Spoken
 from modules.mllms.base import MLLM, FrameTokens, Generation, Row
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection
+from modules.seeds import seed_of
 
 
 class FrameSource(Protocol):
@@ -130,13 +131,16 @@ class Answering:
             options: score the options, where there are any.
             text: generate an answer.
         """
-        return self._ask(source, batch, selection, options, (0.0, 0) if text else None)[0]
+        return self._ask(source, batch, selection, options, (0.0, "") if text else None)[0]
 
     @torch.no_grad()
     def speak(
-        self, source: FrameSource, batch: QuestionBatch, selection: Selection, temperature: float, seed: int
+        self, source: FrameSource, batch: QuestionBatch, selection: Selection, temperature: float, seed: str
     ) -> tuple[Rollouts, Spoken]:
-        """As `answer`, with an answer drawn for every selection, and its tokens."""
+        """As `answer`, with an answer drawn for every selection, and its tokens.
+
+        A draw is a function of (``seed``, sample_id, number of the rollout), whatever else is in the batch.
+        """
         rollouts, spoken = self._ask(source, batch, selection, True, (temperature, seed))
         assert spoken is not None
         return rollouts, spoken
@@ -147,7 +151,7 @@ class Answering:
         batch: QuestionBatch,
         selection: Selection,
         options: bool,
-        text: tuple[float, int] | None,
+        text: tuple[float, str] | None,
     ) -> tuple[Rollouts, Spoken | None]:
         rollouts, spoken = Rollouts(batch, selection), None
         sets, index = self.frames(source, batch, selection.in_time_order())
@@ -161,19 +165,17 @@ class Answering:
         return rollouts, spoken
 
     def _generate(
-        self, batch: QuestionBatch, sets: list[FrameTokens], index: Tensor, temperature: float, seed: int
+        self, batch: QuestionBatch, sets: list[FrameTokens], index: Tensor, temperature: float, seed: str
     ) -> Spoken:
         """B x G answers."""
-        rows = [
-            Row(question, frames, picks[picks >= 0])
-            for question, frames, group in zip(batch.questions, sets, index, strict=True)
-            for picks in group
-        ]
+        rows, seeds = [], []
+        for question, frames, group in zip(batch.questions, sets, index, strict=True):
+            rows += [Row(question, frames, picks[picks >= 0]) for picks in group]
+            seeds += [seed_of(f"{seed}/{question.sample_id}/{g}") for g in range(len(group))]
         whole = Generation([], [], [])
         for start in range(0, len(rows), self.rows_per_forward):
-            part = self.mllm.generate(
-                rows[start : start + self.rows_per_forward], self.max_new_tokens, temperature, seed + start
-            )
+            chunk = slice(start, start + self.rows_per_forward)
+            part = self.mllm.generate(rows[chunk], self.max_new_tokens, temperature, seeds[chunk])
             whole.texts.extend(part.texts)
             whole.token_ids.extend(part.token_ids)
             whole.log_probs.extend(part.log_probs)

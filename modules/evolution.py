@@ -200,7 +200,7 @@ class EvolutionModule(L.LightningModule):
         """Answers to every selection; drawn, with their tokens, where the MLLM is trained on them."""
         if self.tokens is None:
             return self.answer(batch, selection), None
-        seed = seed_of(f"{self.seed}/{self.global_step}/answers/{batch.questions[0].sample_id}") % 2**31
+        seed = f"{self.seed}/{self.global_step}/answers"
         return self.answering.speak(self._source, batch, selection, self.tokens.settings.temperature, seed)
 
     def update(

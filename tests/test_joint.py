@@ -21,6 +21,7 @@ from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.loading import Loading, Lora
 from modules.mllms.openai import OpenAIChat
 from modules.mllms.prompt import Prompt
+from modules.mllms.transformers_mllm import GumbelNoise
 from modules.records import Rollouts, VideoQuestion
 from modules.rewards.accuracy import Accuracy
 from modules.rewards.base import Reward
@@ -123,20 +124,31 @@ def test_each_group_has_its_learning_rate_and_warm_up(parts: Parts) -> None:
     assert rates["mllm"] == pytest.approx(1e-3 * 2 / 4)
 
 
-def test_answers_are_drawn_reproducibly_and_not_all_alike(parts: Parts) -> None:
+def test_answers_are_drawn_reproducibly_and_each_row_for_itself(parts: Parts) -> None:
     mllm = parts.mllm()
-    first, again, other = (mllm.generate(rows(mllm, 8), 3, 1.0, seed).token_ids for seed in (5, 5, 6))
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    asked, seeds = rows(mllm, 8), list(range(50, 58))
+    first = mllm.generate(asked, 3, 1.0, seeds).token_ids
+    other = mllm.generate(asked, 3, 1.0, [s + 100 for s in seeds]).token_ids
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
-    state = torch.get_rng_state()
-    mllm.generate(rows(mllm), 2, 1.0, 1)
-    assert torch.equal(state, torch.get_rng_state())
+    order = [5, 0, 3]
+    again = mllm.generate([asked[i] for i in order], 3, 1.0, [seeds[i] for i in order]).token_ids
+    assert all(torch.equal(first[i], ids) for i, ids in zip(order, again, strict=True))
+
+
+def test_draws_follow_the_policy() -> None:
+    """Gumbel noise on the logits draws each token as often as its probability says."""
+    logits = torch.tensor([2.0, 1.0, 0.0, -torch.inf])
+    for temperature in (1.0, 0.5):
+        noise = GumbelNoise(temperature, list(range(4000)))
+        drawn = noise(torch.zeros(4000, 1), logits.expand(4000, 4)).argmax(-1)
+        share = torch.bincount(drawn, minlength=4) / 4000
+        torch.testing.assert_close(share, (logits / temperature).softmax(-1), atol=0.025, rtol=0)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_drawn_tokens_carry_the_log_probs_of_the_tempered_policy(parts: Parts, temperature: float) -> None:
     mllm = parts.mllm()
-    answer = mllm.generate(rows(mllm), 3, temperature, 1)
+    answer = mllm.generate(rows(mllm), 3, temperature, [1, 2, 3, 4])
     log_probs = mllm.log_probs(rows(mllm), answer.token_ids, temperature)
     for n, ids in enumerate(answer.token_ids):
         torch.testing.assert_close(log_probs[n, : len(ids)], answer.log_probs[n], atol=1e-4, rtol=1e-4)
@@ -149,7 +161,7 @@ def test_token_loss_and_gradient_equal_trls_on_a_vlm(parts: Parts, loss_type: st
     mllm.requires_grad_(False)
     training = TokenTraining(mllm, settings, GRPO(num_generations=4))
     with torch.no_grad():  # an MLLM that has moved since it answered
-        answers = mllm.generate(rows(mllm, 6), 4, 1.0, 2)
+        answers = mllm.generate(rows(mllm, 6), 4, 1.0)
         for parameter in training.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     advantages = torch.randn(6, generator=torch.Generator().manual_seed(0))
@@ -177,7 +189,7 @@ def test_token_loss_and_gradient_equal_trls_on_a_vlm(parts: Parts, loss_type: st
 def test_kl_is_zero_before_the_first_step_and_not_after(parts: Parts) -> None:
     mllm = parts.mllm().requires_grad_(False)
     training = TokenTraining(mllm, JointTraining(beta=0.1), GRPO(num_generations=4))
-    spoken = Spoken(rows(mllm), mllm.generate(rows(mllm), 3, 1.0, 0))
+    spoken = Spoken(rows(mllm), mllm.generate(rows(mllm), 3, 1.0))
     assert training.loss(spoken, torch.zeros(4), 8).kl_nats == pytest.approx(0.0, abs=1e-6)
     with torch.no_grad():
         for parameter in training.parameters():
@@ -265,7 +277,7 @@ def test_gradient_checkpointing_changes_no_gradient(parts: Parts) -> None:
     for checkpointing in (False, True):
         mllm = parts.mllm().requires_grad_(False)
         training = TokenTraining(mllm, JointTraining(gradient_checkpointing=checkpointing), GRPO(num_generations=4))
-        spoken = Spoken(rows(mllm), mllm.generate(rows(mllm), 3, 1.0, 0))
+        spoken = Spoken(rows(mllm), mllm.generate(rows(mllm), 3, 1.0))
         training.loss(spoken, torch.tensor([1.0, -1.0, 0.5, 0.2]), 8).loss.backward()
         gradients.append([p.grad.clone() for p in training.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1])

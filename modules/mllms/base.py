@@ -87,8 +87,17 @@ class MLLM(FrameEncoder):
         """
 
     @abstractmethod
-    def generate(self, rows: list[Row], max_new_tokens: int, temperature: float = 0.0, seed: int = 0) -> Generation:
-        """Answers in text: the most probable tokens, or drawn at a temperature above 0, reproducibly by ``seed``."""
+    def generate(
+        self, rows: list[Row], max_new_tokens: int, temperature: float = 0.0, seeds: list[int] | None = None
+    ) -> Generation:
+        """Answers in text: the most probable tokens, or drawn at a temperature above 0.
+
+        Args:
+            rows: R questions with frames.
+            max_new_tokens: of an answer.
+            temperature: 0 takes the most probable token.
+            seeds: one a row, so that a row's draw does not depend on those beside it.
+        """
 
     @abstractmethod
     def log_probs(self, rows: list[Row], token_ids: list[Tensor], temperature: float = 1.0) -> Tensor:

@@ -199,9 +199,10 @@ class OpenAIChat(MLLM):
         return scores
 
     def generate(
-        self, rows: list[Row], max_new_tokens: int = 16, temperature: float = 0.0, seed: int = 0
+        self, rows: list[Row], max_new_tokens: int = 16, temperature: float = 0.0, seeds: list[int] | None = None
     ) -> Generation:
-        choices = self._ask_all(rows, max_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        # a server draws as it likes, so the rows' seeds are not sent
+        choices = self._ask_all(rows, max_tokens=max_new_tokens, temperature=temperature)
         texts = [c.message.content or "" for c in choices]
         nothing = [torch.empty(0) for _ in rows]
         return Generation([t.strip() for t in texts], [n.long() for n in nothing], nothing)

@@ -272,22 +272,20 @@ class TransformersMLLM(MLLM):
 
     @torch.no_grad()
     def generate(
-        self, rows: list[Row], max_new_tokens: int = 16, temperature: float = 0.0, seed: int = 0
+        self, rows: list[Row], max_new_tokens: int = 16, temperature: float = 0.0, seeds: list[int] | None = None
     ) -> Generation:
         inputs = self.inputs(rows)
-        drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            output = self.model.generate(  # type: ignore[operator]
-                **inputs,
-                max_new_tokens=max_new_tokens,
-                **(drawn if temperature > 0 else {"do_sample": False}),
-                pad_token_id=self.tokenizer.pad_token_id,
-                return_dict_in_generate=True,
-                output_logits=True,
-                suppress_tokens=self._unsaid,
-            )
+        drawn = [GumbelNoise(temperature, seeds or list(range(len(rows))))] if temperature > 0 else []
+        output = self.model.generate(  # type: ignore[operator]
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            logits_processor=transformers.LogitsProcessorList(drawn),
+            pad_token_id=self.tokenizer.pad_token_id,
+            return_dict_in_generate=True,
+            output_logits=True,
+            suppress_tokens=self._unsaid,
+        )
         new_ids = output.sequences[:, inputs["input_ids"].shape[1] :]
         logits = self._spoken(torch.stack(output.logits, 1).float(), temperature or 1.0)
         log_probs = logits.log_softmax(-1).gather(-1, new_ids[..., None])[..., 0]
@@ -300,3 +298,18 @@ class TransformersMLLM(MLLM):
             token_ids=[ids[:n] for ids, n in zip(new_ids, lengths, strict=True)],
             log_probs=[lp[:n] for lp, n in zip(log_probs, lengths, strict=True)],
         )
+
+
+class GumbelNoise(transformers.LogitsProcessor):
+    """Makes the largest score a draw: argmax(logits / T + Gumbel noise) is a sample of softmax(logits / T).
+
+    Each row has a generator of its own, so that what it draws does not depend on the rows beside it.
+    """
+
+    def __init__(self, temperature: float, seeds: list[int]) -> None:
+        self.temperature = temperature
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        noise = torch.stack([torch.empty(scores.shape[-1]).exponential_(generator=g) for g in self.generators])
+        return scores.float() / self.temperature - noise.clamp_(min=1e-30).log_().to(scores.device)
