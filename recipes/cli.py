@@ -108,10 +108,23 @@ def main(argv: list[str] | None = None) -> None:
                 print(memory_report(merged, options.recipe))
         else:
             run(options.recipe, options.overlay, overrides, options.resume)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         if os.environ.get("KAIROS_DEBUG"):
             raise
-        sys.exit(f"error: {error}\n(KAIROS_DEBUG=1 shows where)")
+        sys.exit(f"error: {_reason(error)}\n(KAIROS_DEBUG=1 shows where)")
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in the words of whoever noticed; the parser that built it adds every value it was given."""
+    from jsonargparse import ArgumentError
+
+    inner = error
+    while isinstance(inner, ArgumentError) or "Given value type" in str(inner):
+        cause = inner.__cause__ or inner.__context__
+        if cause is None:
+            break
+        inner = cause
+    return str(inner)
 
 
 def _finished(options: argparse.Namespace, rest: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -35,10 +36,10 @@ def compare(run_a: str, run_b: str, arm_a: str | None, arm_b: str | None, scorer
         ("B", second[0].arm, run_b, found.accuracy_b),
     ):
         console.print(f"{side}           {100 * value:.1f} %  {arm}  {run}", highlight=False)
-    console.print(
-        f"B - A       {100 * found.difference:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}] "
-        "(95 %, clustered by video)", highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}] (95 %, clustered by video)"
+    if math.isnan(found.low):
+        interval = "(no interval: all questions are on one video)"
+    console.print(f"B - A       {100 * found.difference:+.1f} points {interval}", highlight=False, soft_wrap=True)
     console.print(
         f"questions   {found.num_questions} in both; only A right {found.only_a_right}, only B right "
         f"{found.only_b_right}; McNemar p = {found.p_value:.3g}", highlight=False, soft_wrap=True,

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonargparse import ArgumentError
 
-from recipes.cli import check
+from recipes.cli import _reason, check
 from recipes.guard import ROOT, shadowed
 from recipes.recipe import RecipeError, header
 
@@ -147,3 +148,10 @@ def test_another_class_in_an_overlay_brings_its_own_arguments(tmp_path: Path) ->
     )
     kept = check(str(recipe), [str(same)], []).model.init_args.mllm.init_args
     assert (kept.positions, list(kept.frame_pixels)) == ("v4", [200704, 235200])
+
+
+def test_a_failure_while_building_is_told_in_its_own_words() -> None:
+    noticed = OSError("no such model on the hub")
+    wrapped = ArgumentError(None, "Parser key 'model'... Given value type: <class 'dict'>")
+    wrapped.__cause__ = noticed
+    assert _reason(wrapped) == _reason(noticed) == "no such model on the hub"
