@@ -24,6 +24,9 @@ from modules.samplers.training_free import TopK, Uniform
 from modules.samplers.tspo import TSPOSampler
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 class Parts:
     """Builds fresh, equal objects on shared files."""
 

@@ -33,6 +33,9 @@ WORDS = Prompt(answer_with="words")
 QUESTION = VideoQuestion("d", "s", "q", "v", 8.0, "What colour is the star?", ("red", "green", "blue"), 1)
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 class Parts:
     def __init__(self, root: Path, world: Any, clip: Path, vlm: Path) -> None:
         self.root, self.world, self.clip, self.vlm = root, world, clip, vlm

@@ -121,7 +121,8 @@ def test_foreign_checkpoints_are_refused(workplace: Path) -> None:
     assert not (workplace / "pwned").exists()
 
 
-LONGER = ["--trainer.max_steps", "14", "--trainer.val_check_interval", "5"]
+# long enough that a kill within a second of the first checkpoint meets it at work
+LONGER = ["--trainer.max_steps", "40", "--trainer.val_check_interval", "10"]
 
 
 def callbacks_every_two_steps(tmp_path: Path) -> list[str]:
