@@ -23,7 +23,6 @@ from modules.rewards.temporal import TemporalLocating
 from modules.samplers.training_free import TopK, Uniform
 from modules.samplers.tspo import TSPOSampler
 
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
