@@ -33,6 +33,16 @@ class LearningCurve(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.points = [tuple(p) for p in state_dict["points"]]
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A checkpoint is written before its step's validation, which a run that was killed there has never had."""
+        loop = trainer.fit_loop.epoch_loop
+        due = trainer.global_step > 0 and (loop.total_batch_idx + 1) % trainer.val_check_batch == 0
+        known = any(step == trainer.global_step and name.startswith("val/") for step, name, _ in self.points)
+        if due and not known and trainer.enable_validation:
+            trainer.validating = True
+            loop.val_loop.run()
+            trainer.training = True
+
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         for name in _TRACKED:
             if name in trainer.callback_metrics:
