@@ -28,7 +28,8 @@ def rollout_rows(rollouts: Rollouts, step: int, num_questions: int) -> list[dict
                 "timestamps_s": [round(float(t), 2) for t in rollouts.batch.candidates[b].timestamps_s[picks]],
             }
             if rollouts.option_log_probs is not None:
-                row["chosen_option"] = question.options[int(rollouts.option_log_probs[b, g].argmax())]
+                chosen = int(rollouts.chosen_option[b, g])
+                row["chosen_option"] = question.options[chosen] if chosen >= 0 else None
             if rollouts.texts is not None:
                 row["text"] = rollouts.texts[b][g]
             row |= {f"reward_{name}": round(float(term[b, g]), 4) for name, term in rollouts.rewards.items()}

@@ -135,13 +135,20 @@ class Answering:
 
     @torch.no_grad()
     def speak(
-        self, source: FrameSource, batch: QuestionBatch, selection: Selection, temperature: float, seed: str
+        self,
+        source: FrameSource,
+        batch: QuestionBatch,
+        selection: Selection,
+        temperature: float,
+        seed: str,
+        *,
+        options: bool = True,
     ) -> tuple[Rollouts, Spoken]:
         """As `answer`, with an answer drawn for every selection, and its tokens.
 
         A draw is a function of (``seed``, sample_id, number of the rollout), whatever else is in the batch.
         """
-        rollouts, spoken = self._ask(source, batch, selection, True, (temperature, seed))
+        rollouts, spoken = self._ask(source, batch, selection, options, (temperature, seed))
         assert spoken is not None
         return rollouts, spoken
 

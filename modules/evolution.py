@@ -143,14 +143,11 @@ class EvolutionModule(L.LightningModule):
             for q in batch.questions
         ]
 
-    def answer(
-        self, batch: QuestionBatch, selection: Selection, text: bool | None = None, initial: bool = False
-    ) -> Rollouts:
-        """Shows every selection to the MLLM and takes its answers; in text too where a reward reads it.
+    def answer(self, batch: QuestionBatch, selection: Selection, text: bool = False, initial: bool = False) -> Rollouts:
+        """Shows every selection to the MLLM and takes its option scores, and its answers in text where asked for.
 
         ``initial`` asks the MLLM as it was before joint training.
         """
-        text = any(r.needs_text for r in self.rewards.values()) if text is None else text
         answering = self.initial_answering if initial else self.answering
         assert answering is not None
         return answering.answer(self._source, batch, selection, text=text)
@@ -198,10 +195,12 @@ class EvolutionModule(L.LightningModule):
 
     def roll_out(self, batch: QuestionBatch, selection: Selection) -> tuple[Rollouts, Spoken | None]:
         """Answers to every selection; drawn, with their tokens, where the MLLM is trained on them."""
+        options = any(r.needs_options for r in self.rewards.values())
         if self.tokens is None:
-            return self.answer(batch, selection), None
-        seed = f"{self.seed}/{self.global_step}/answers"
-        return self.answering.speak(self._source, batch, selection, self.tokens.settings.temperature, seed)
+            text = any(r.needs_text for r in self.rewards.values())
+            return self.answering.answer(self._source, batch, selection, options=options, text=text), None
+        temperature, seed = self.tokens.settings.temperature, f"{self.seed}/{self.global_step}/answers"
+        return self.answering.speak(self._source, batch, selection, temperature, seed, options=options)
 
     def update(
         self,
@@ -304,7 +303,7 @@ class EvolutionModule(L.LightningModule):
         return [sampler, mllm]
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = torch.optim.AdamW(self.parameter_groups(), weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(self.parameter_groups())
         max_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
         if max_steps is None and self.lr_scheduler_type not in ("constant", "constant_with_warmup"):
             raise ValueError(

@@ -83,11 +83,16 @@ def memory_report(merged: DictConfig, source: str) -> str:
 
 
 def tokens_a_frame(family: str, config: Any, settings: dict[str, Any]) -> float:
-    """Tokens of the language model that one frame takes."""
+    """Tokens of the language model that one frame takes at most.
+
+    Raises:
+        ValueError: a frame has no number of its own.
+    """
     vision = config.vision_config
     if family in ("Qwen25VL", "Qwen3VL"):
         side = vision.patch_size * vision.spatial_merge_size
-        _, high = settings.get("frame_pixels") or (128 * side**2, 768 * side**2)
+        # without the key: the processors' own upper bound, 768 tokens' worth of pixels
+        high = (settings.get("frame_pixels") or (0, 768 * side**2))[1]
         return high / side**2 / int(settings.get("frames_per_grid", 2))
     if family == "LlavaOnevision":
         pooled = -(-(vision.image_size // vision.patch_size) // 2)
@@ -96,8 +101,7 @@ def tokens_a_frame(family: str, config: Any, settings: dict[str, Any]) -> float:
         return config.image_seq_length
     if family == "SmolVLM":
         return (vision.image_size // vision.patch_size) ** 2 / config.scale_factor**2
-    size = getattr(vision, "patch_size", 14) * 2
-    return 16384 * 14 * 14 / size**2 / max(int(settings.get("num_frames", 64)), 1)
+    raise ValueError(f"--memory: how many tokens {family} makes of a frame depends on the frames beside it")
 
 
 def _rows(arguments: dict[str, Any]) -> int:

@@ -100,6 +100,16 @@ def test_both_evolve_and_the_vision_tower_does_not(parts: Parts) -> None:
     assert not any("vision_tower" in n or "multi_modal_projector" in n for n in changed)
 
 
+def test_options_that_no_reward_reads_are_not_scored(parts: Parts, monkeypatch) -> None:
+    scored: list[int] = []
+    real = LlavaOnevision.score_options
+    monkeypatch.setattr(LlavaOnevision, "score_options", lambda self, *a, **k: scored.append(1) or real(self, *a, **k))
+    parts.train(max_steps=1)
+    assert not scored
+    parts.train(max_steps=1, rewards=[EvenLength(), Probability()])
+    assert scored
+
+
 def test_one_key_is_the_difference(parts: Parts) -> None:
     before = snapshot(parts.module())
     changed = moved(before, parts.train(evolve="sampler", rewards=[Probability(), EvenLength()]))
@@ -203,7 +213,7 @@ def test_kl_is_zero_before_the_first_step_and_not_after(parts: Parts) -> None:
 class EvenLength(Reward):
     """1 where the answer has an even number of letters: something that even a blank model varies in."""
 
-    name, needs_text = "even_length", True
+    name, needs_text, needs_options = "even_length", True, False
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         assert rollouts.texts is not None

@@ -53,6 +53,7 @@ class Accuracy(Reward):
 
     def __init__(self, *, by: Literal["options", "text"] = "options") -> None:
         self.needs_text = by == "text"
+        self.needs_options = not self.needs_text
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         answer = rollouts.answer_index[:, None]

@@ -10,10 +10,14 @@ from modules.records import Rollouts
 
 
 class Reward(ABC):
-    """One term of the reward. ``needs_text`` terms make the MLLM generate its answers."""
+    """One term of the reward.
+
+    ``needs_text`` terms make the MLLM generate its answers; options are scored only where a term ``needs_options``.
+    """
 
     name: str
     needs_text: bool = False
+    needs_options: bool = True
 
     @abstractmethod
     def __call__(self, rollouts: Rollouts) -> Tensor:

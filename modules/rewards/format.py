@@ -20,6 +20,7 @@ class Format(Reward):
 
     name = "format"
     needs_text = True
+    needs_options = False
 
     def __init__(self, *, pattern: str = r"<think>.*?</think>\s*<answer>.*?</answer>") -> None:
         try:

@@ -13,6 +13,7 @@ class TemporalLocating(Reward):
     """Fraction of picks inside an evidence span; NaN for questions without spans (official code: a constant 1)."""
 
     name = "temporal"
+    needs_options = False
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         picks = rollouts.selection.candidate_index.cpu()

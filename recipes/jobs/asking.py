@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 
@@ -30,10 +32,15 @@ class Clips:
 
     def row(self, question: VideoQuestion, video: str, num_frames: int | None = None) -> Row:
         """A question on a file's frames; on ``num_frames`` of them, evenly spread."""
-        tokens, _ = self._load(video)
+        tokens, duration_s = self._load(video)
         size = len(tokens.timestamps_s)
         index = torch.from_numpy(spread(size, min(size, num_frames or size)))
-        return Row(question, tokens, index)
+        return Row(dataclasses.replace(question, duration_s=duration_s), tokens, index)
+
+    def right(self, question: VideoQuestion, video: str, num_frames: int | None = None) -> bool:
+        """Whether the MLLM answers right on a file's frames; no answer is wrong."""
+        scores = self.mllm.score_rows([self.row(question, video, num_frames)])[0]
+        return bool(scores.max() > -torch.inf) and int(scores.argmax()) == question.answer_index
 
     def close(self) -> None:
         """Ends the decoder."""

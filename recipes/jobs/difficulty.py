@@ -6,14 +6,12 @@ Questions right with few frames teach a sampler nothing, those wrong with many a
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse.typing import PositiveInt
-from rich.console import Console
 from rich.progress import track
 
 from datamodules.annotated import AnnotatedVideos
@@ -22,7 +20,8 @@ from modules.mllms.base import MLLM
 from modules.records import VideoQuestion
 from recipes.jobs.asking import Clips
 from recipes.jobs.base import Job
-from recipes.jobs.write import read_lines, tspo_record, write_lines
+from recipes.jobs.counts import report
+from recipes.jobs.write import append_line, resume_lines, tspo_record, write_lines
 
 
 class FilterByDifficulty(Job):
@@ -59,17 +58,13 @@ class FilterByDifficulty(Job):
     @torch.no_grad()
     def run(self, run_dir: Path) -> None:
         questions = [q for q in self.data.questions("train") if q.answer_index is not None]
-        known = {v["id"]: v for v in read_lines(self.verdicts)}
-        self.verdicts.parent.mkdir(parents=True, exist_ok=True)
-        write_lines(self.verdicts, known.values())
+        known = {v["id"]: v for v in resume_lines(self.verdicts)}
         clips = Clips(self.mllm, self.many, self.short_side_px)
         by_video = sorted((q for q in questions if q.sample_id not in known), key=lambda q: q.video)
         try:
-            with self.verdicts.open("a") as file:
-                for question in track(by_video, "Asking with few and with many frames"):
-                    known[question.sample_id] = verdict = self._verdict(question, clips)
-                    file.write(json.dumps(verdict) + "\n")
-                    file.flush()
+            for question in track(by_video, "Asking with few and with many frames"):
+                known[question.sample_id] = self._verdict(question, clips)
+                append_line(self.verdicts, known[question.sample_id])
         finally:
             clips.close()
         kept = [q for q in questions if known[q.sample_id]["verdict"] == "kept"]
@@ -85,26 +80,6 @@ class FilterByDifficulty(Job):
             return {"id": question.sample_id, "verdict": "video cannot be read", "why": error.reason}
         if duration_s <= self.min_duration_s:
             return {"id": question.sample_id, "verdict": f"video not longer than {self.min_duration_s:g} s"}
-        rows = [clips.row(question, question.video, n) for n in (self.few, self.many)]
-        few, many = ((self.mllm.score_rows([row])[0].argmax() == question.answer_index).item() for row in rows)
+        few, many = (clips.right(question, question.video, n) for n in (self.few, self.many))
         verdict = f"right with {self.few} frames" if few else "kept" if many else f"wrong with {self.many} frames"
         return {"id": question.sample_id, "verdict": verdict, "few": few, "many": many}
-
-
-def report(run_dir: Path, out: Path, total: int, counts: Counter[str]) -> None:
-    """Prints and writes what each filter dropped."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "counts.json").write_text(json.dumps({"total": total, **counts}, indent=2) + "\n")
-    console = Console(width=max(100, Console().width))
-    console.print(f"questions   {total}", highlight=False)
-    for verdict, count in counts.most_common():
-        console.print(
-            f"{'kept' if verdict == 'kept' else 'left out':<11} {count}" + (f": {verdict}" * (verdict != "kept")),
-            highlight=False,
-        )
-    console.print(f"written     {out}", highlight=False)
-    console.print(
-        f"next        lightning run recipes/paper/tspo_qwen2_5_vl_7b.yaml --train {out} ...",
-        highlight=False,
-        soft_wrap=True,
-    )

@@ -7,7 +7,6 @@ The result are ``specific`` rows: `datamodules.needles.NeedleBuilder` hides thei
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
 from pathlib import Path
@@ -25,8 +24,8 @@ from modules.records import VideoQuestion
 from modules.seeds import seed_of
 from recipes.jobs.asking import Clips
 from recipes.jobs.base import Job
-from recipes.jobs.difficulty import report
-from recipes.jobs.write import read_lines, tspo_record, write_lines
+from recipes.jobs.counts import report
+from recipes.jobs.write import append_line, resume_lines, tspo_record, write_lines
 
 _DESCRIBE = (
     "Describe what happens in this video: who or what is seen, what they do and in which order. Name details that no "
@@ -101,7 +100,7 @@ class BuildNeedles(Job):
     def _describe(self, files: list[str], clips: Clips) -> dict[str, str]:
         """Description of every readable file, from the notes beside the result or from the MLLM."""
         notes = self.out.with_suffix(".descriptions.jsonl")
-        known = {n["video"]: n["description"] for n in read_lines(notes)}
+        known = {n["video"]: n["description"] for n in resume_lines(notes)}
         for video in track(files, "Describing clips"):
             if video in known:
                 continue
@@ -110,9 +109,8 @@ class BuildNeedles(Job):
                 row = clips.row(ask, video)
             except BadVideoError:
                 continue
-            row = dataclasses.replace(row, question=dataclasses.replace(ask, duration_s=clips.duration_s(video)))
             known[video] = self.mllm.generate([row], self.max_new_tokens).texts[0]
-            write_lines(notes, ({"video": v, "description": d} for v, d in known.items()))
+            append_line(notes, {"video": video, "description": known[video]})
         return {video: known[video] for video in files if video in known}
 
     def _question(self, video: str, described: dict[str, str], clips: Clips) -> tuple[VideoQuestion | None, str]:
@@ -121,23 +119,18 @@ class BuildNeedles(Job):
             return None, f"description of fewer than {self.min_words} words"
         rng = np.random.default_rng(seed_of(f"{self.seed}/{video}"))
         others = [v for v in described if v != video]
-        written = (
+        question = (
             self._identify(video, described, others, rng) if self.style == "identify" else self._write(video, described)
         )
-        if isinstance(written, str):
-            return None, written
-        question = dataclasses.replace(written, duration_s=clips.duration_s(video))
-        if not self._right(question, video, clips):
+        if isinstance(question, str):
+            return None, question
+        if not clips.right(question, video):
             return question, "answered wrong on its own clip"
         tried = rng.permutation(len(others))[: self.num_distractors]
-        right = [self._right(question, others[i], clips) for i in tried]
+        right = [clips.right(question, others[i]) for i in tried]
         if np.mean(right) > self.max_right_frac:
             return question, "ambiguous: answered right on other clips"
         return question, "kept"
-
-    def _right(self, question: VideoQuestion, video: str, clips: Clips) -> bool:
-        scores = self.mllm.score_rows([clips.row(question, video)])[0]
-        return bool(scores.max() > -torch.inf) and int(scores.argmax()) == question.answer_index
 
     def _identify(self, video: str, described: dict[str, str], others: list[str], rng: Any) -> VideoQuestion | str:
         wrong = [

@@ -35,14 +35,19 @@ def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """JSON lines; nothing where there is no file. A half-written last line is left out."""
-    if not path.is_file():
-        return []
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """One more JSON line, on disk when this returns."""
+    with path.open("a") as file:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def resume_lines(path: Path) -> list[dict[str, Any]]:
+    """What an earlier run wrote to a file that is now appended to; a half-written last line is taken out of it."""
     found = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text().splitlines() if path.is_file() else ():
         try:
             found.append(json.loads(line))
         except json.JSONDecodeError:
             break
+    write_lines(path, found)
     return found

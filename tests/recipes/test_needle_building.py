@@ -13,6 +13,8 @@ from chat_server import ChatServer
 from datamodules.annotations.training import TSPO10K
 from datamodules.haystack.write import write_video
 from modules.mllms.openai import OpenAIChat
+from modules.records import VideoQuestion
+from recipes.jobs.asking import Clips
 from recipes.jobs.needles import BuildNeedles
 
 DESCRIPTIONS = {0: "A red star crosses a dark field slowly.", 1: "short", 2: "Three moons rise and then vanish again.",
@@ -89,3 +91,18 @@ def test_too_few_clips(server: Writer, tmp_path: Path) -> None:
     mllm = OpenAIChat(model="m", base_url=server.url)
     with pytest.raises(ValueError, match="needles need at least 4"):
         BuildNeedles(videos=str(tmp_path), mllm=mllm, out=str(tmp_path / "o")).run(tmp_path)
+
+
+def test_an_answer_that_names_no_option_is_wrong_even_where_the_first_is_right(server: Writer, clips: Path) -> None:
+    mute = OpenAIChat(model="m", base_url=server.url, log_probs_from="answer")
+    asked = VideoQuestion("d", "s", "q", str(clips / "0.mp4"), 0.0, "Which clip 0?", ("this", "that"), 0)
+    server.described = {}
+    looked = Clips(mute, 4, None)
+    row = looked.row(asked, asked.video)
+    assert row.question.duration_s == pytest.approx(100.0)
+    server.reply = lambda body: ChatServer.reply(server, body)
+    server.text = "I cannot say."
+    assert not looked.right(asked, asked.video)
+    server.text = "A"
+    assert looked.right(asked, asked.video)
+    looked.close()

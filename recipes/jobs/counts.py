@@ -1,0 +1,28 @@
+"""What the filters of a data-building job left out, on paper and on the screen."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+
+
+def report(run_dir: Path, out: Path, total: int, counts: Counter[str]) -> None:
+    """Prints and writes what each filter dropped."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "counts.json").write_text(json.dumps({"total": total, **counts}, indent=2) + "\n")
+    console = Console(width=max(100, Console().width))
+    console.print(f"questions   {total}", highlight=False)
+    for verdict, count in counts.most_common():
+        console.print(
+            f"{'kept' if verdict == 'kept' else 'left out':<11} {count}" + (f": {verdict}" * (verdict != "kept")),
+            highlight=False,
+        )
+    console.print(f"written     {out}", highlight=False)
+    console.print(
+        f"next        lightning run recipes/paper/tspo_qwen2_5_vl_7b.yaml --train {out} ...",
+        highlight=False,
+        soft_wrap=True,
+    )
