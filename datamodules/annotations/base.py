@@ -77,10 +77,16 @@ class AnnotationSource(ABC):
         """Reads everything.
 
         Raises:
-            ValueError: a file is missing or broken, or an id occurs twice.
+            ValueError: a file is missing, broken or of another layout, or an id occurs twice.
         """
         manifest = Manifest(self.dataset, self.split)
-        questions = list(self.read(manifest))
+        try:
+            questions = list(self.read(manifest))
+        except KeyError as error:
+            raise ValueError(
+                f"annotations {self.annotations}: a row has no field {error}; docs/data.md lists the layouts of "
+                f"{self.dataset}"
+            ) from error
         ids = Counter(q.sample_id for q in questions)
         twice = [i for i, n in ids.items() if n > 1]
         if twice:

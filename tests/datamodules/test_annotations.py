@@ -419,3 +419,9 @@ def test_llava_video_178k(tmp_path: Path) -> None:
 def test_ids_that_occur_twice_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="more than once"):
         LongVideoBench(annotations=str(write(tmp_path / "l.json", [LVB, LVB])), videos="v").load()
+
+
+def test_a_row_of_another_layout_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "m.json", [{"question": "no video", "candidates": ["a", "b"], "answer": "a"}])
+    with pytest.raises(ValueError, match=r"m\.json: a row has no field 'video'"):
+        MLVU(annotations=str(file), videos="v").load()
