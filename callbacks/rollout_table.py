@@ -30,6 +30,8 @@ def rollout_rows(rollouts: Rollouts, step: int, num_questions: int) -> list[dict
             if rollouts.option_log_probs is not None:
                 chosen = int(rollouts.chosen_option[b, g])
                 row["chosen_option"] = question.options[chosen] if chosen >= 0 else None
+            if rollouts.queries is not None:
+                row["queries"] = rollouts.queries[b][g]
             if rollouts.texts is not None:
                 row["text"] = rollouts.texts[b][g]
             row |= {f"reward_{name}": round(float(term[b, g]), 4) for name, term in rollouts.rewards.items()}

@@ -105,7 +105,10 @@ class TimelineImages(L.Callback):
     def _draw(self, path: Path, trainer: L.Trainer, pl_module: L.LightningModule, rollouts: Rollouts) -> None:
         batch = rollouts.batch
         question, candidates = batch.questions[0], batch.candidates[0]
-        inputs = (batch.features[:1], batch.mask[:1], batch.timestamps_s[:1], batch.queries[:1])
+        queries, written = batch.queries[:1], ""
+        if rollouts.queries is not None and rollouts.query_features is not None:  # the first trajectory's
+            queries, written = rollouts.query_features[0, :1], f"\nqueries: {', '.join(rollouts.queries[0][0]) or '-'}"
+        inputs = (batch.features[:1], batch.mask[:1], batch.timestamps_s[:1], queries)
         best = pl_module.sampler(*inputs).mode(pl_module.num_frames).in_time_order()[0, 0].cpu()
         best = best[best >= 0]
         scores = pl_module.sampler.scores(*inputs)
@@ -117,7 +120,7 @@ class TimelineImages(L.Callback):
         options = " / ".join(f"[{o}]" if i == question.answer_index else o for i, o in enumerate(question.options))
         draw_timeline(
             path,
-            title=f"step {trainer.global_step}   {question.question}   {options}{mean}",
+            title=f"step {trainer.global_step}   {question.question}   {options}{mean}{written}",
             timestamps_s=candidates.timestamps_s.numpy(),
             scores=None if scores is None else scores[0, : len(candidates)].cpu().numpy(),
             chosen=best.numpy(),

@@ -25,6 +25,7 @@ from datamodules.decoding import DecodeWorker, ReadRequest
 from datamodules.extraction import Shard, Summary, extract
 from datamodules.features import Entry, FeatureStore
 from datamodules.needles import NeedleBuilder
+from datamodules.pass_rates import read_pass_rates, with_pass_rates
 from datamodules.video import BadVideoError, grid_of
 from modules.encoders.base import FrameEncoder, ImageTextEncoder
 from modules.records import Candidates, QuestionBatch, VideoQuestion
@@ -139,6 +140,8 @@ class VideoQuestionData(L.LightningDataModule):
         on_bad_video: ``skip`` names, counts and leaves out a video that cannot be read; ``raise`` stops.
         num_workers: processes that decode.
         decode_timeout_s: a file that gives no frame for so long is bad.
+        pass_rates: file of pass rates (recipes/data/pass_rates.yaml) that questions are labelled with.
+        pass_rate_range: train only on questions whose rate is at least and at most this.
         needles: hides the training questions' videos among clips of others, anew for each batch (TSPO's needle data).
         selections: file of selections whose frames are the candidates, exactly; for precomputed selections.
         selections_arm: which sampler's of them, where the file holds several.
@@ -159,6 +162,8 @@ class VideoQuestionData(L.LightningDataModule):
         on_bad_video: Literal["skip", "raise"] = "skip",
         num_workers: PositiveInt = 2,
         decode_timeout_s: PositiveFloat = 60.0,
+        pass_rates: str | None = None,
+        pass_rate_range: tuple[float, float] | None = None,
         needles: NeedleBuilder | None = None,
         selections: str | None = None,
         selections_arm: str | None = None,
@@ -171,7 +176,9 @@ class VideoQuestionData(L.LightningDataModule):
             )
         if needles is not None and encoder is None:
             raise ValueError("needles are built from features: they need an encoder")
-        self.selections = selections
+        if pass_rate_range is not None and not 0 <= pass_rate_range[0] <= pass_rate_range[1] <= 1:
+            raise ValueError(f"pass_rate_range={list(pass_rate_range)}: two shares, the first no more than the second")
+        self.selections, self.pass_rates, self.pass_rate_range = selections, pass_rates, pass_rate_range
         self._chosen = (
             {} if selections is None else {r.sample_id: r for r in read_selections(selections, selections_arm)}
         )
@@ -195,7 +202,13 @@ class VideoQuestionData(L.LightningDataModule):
     def questions(self, split: str) -> list[VideoQuestion]:
         """All questions of a split, loaded once."""
         if split not in self._questions:
-            self._questions[split] = self.load_questions(split)
+            questions = self.load_questions(split)
+            if self.pass_rates is not None:
+                questions = with_pass_rates(questions, read_pass_rates(self.pass_rates))
+            if self.pass_rate_range is not None and split == "train":
+                low, high = self.pass_rate_range
+                questions = [q for q in questions if q.pass_rate is not None and low <= q.pass_rate <= high]
+            self._questions[split] = questions
         return self._questions[split]
 
     def splits(self, stage: str | None) -> list[str]:
@@ -278,6 +291,12 @@ class VideoQuestionData(L.LightningDataModule):
             out[where] = features
         return out
 
+    def embed_texts(self, texts: list[str]) -> Tensor:
+        """N texts -> float32 (N, D) of the encoder."""
+        if self.encoder is None:
+            raise ValueError("written queries are compared with frames: data.encoder has to be one")
+        return torch.cat([self.encoder.encode_texts(texts[n : n + 256]) for n in range(0, len(texts), 256)]).cpu()
+
     def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor:
         """Frames of increasing candidate indices (N,) as uint8 (N, 3, H, W); each file is opened once.
 
@@ -319,8 +338,8 @@ class VideoQuestionData(L.LightningDataModule):
             if self.encoder is None:
                 queries, entry = torch.zeros(len(questions), 1, 1), self._from_times
             else:
-                texts = [self.encoder.encode_texts([q.question for q in part]) for part in _parts(questions, 256)]
-                queries, entry = torch.cat(texts).cpu()[:, None], _Stored(self.store, self.encoder.key)
+                queries = self.embed_texts([q.question for q in questions])[:, None]
+                entry = _Stored(self.store, self.encoder.key)
             self._items[split] = _Items(questions, entry, queries, self.needles if split == "train" else None)
 
     @property
@@ -359,8 +378,3 @@ class VideoQuestionData(L.LightningDataModule):
 
     def teardown(self, stage: str) -> None:
         self._worker.stop()
-
-
-def _parts(questions: list[VideoQuestion], size: int) -> Iterator[list[VideoQuestion]]:
-    for start in range(0, len(questions), size):
-        yield questions[start : start + size]

@@ -29,6 +29,7 @@ class FrameSource(Protocol):
     def extract(self, encoders: Sequence[FrameEncoder], splits: Sequence[str]) -> object: ...
     def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None: ...
     def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor: ...
+    def embed_texts(self, texts: list[str]) -> Tensor: ...
     def count_batch(self) -> None: ...
 
 
@@ -179,10 +180,14 @@ class Answering:
         for question, frames, group in zip(batch.questions, sets, index, strict=True):
             rows += [Row(question, frames, picks[picks >= 0]) for picks in group]
             seeds += [seed_of(f"{seed}/{question.sample_id}/{g}") for g in range(len(group))]
+        return self.generate(rows, seeds, temperature, self.max_new_tokens)
+
+    def generate(self, rows: list[Row], seeds: list[int], temperature: float, max_new_tokens: int) -> Spoken:
+        """Texts of any number of rows, in forwards of ``rows_per_forward``."""
         whole = Generation([], [], [])
         for start in range(0, len(rows), self.rows_per_forward):
             chunk = slice(start, start + self.rows_per_forward)
-            part = self.mllm.generate(rows[chunk], self.max_new_tokens, temperature, seeds[chunk])
+            part = self.mllm.generate(rows[chunk], max_new_tokens, temperature, seeds[chunk])
             whole.texts.extend(part.texts)
             whole.token_ids.extend(part.token_ids)
             whole.log_probs.extend(part.log_probs)

@@ -59,7 +59,7 @@ class JointTraining:
 
 @dataclasses.dataclass(frozen=True)
 class Spoken:
-    """Answers as the MLLM drew them."""
+    """One turn's texts as the MLLM drew them."""
 
     rows: list[Row]
     generation: Generation
@@ -96,33 +96,40 @@ class TokenTraining:
         """What is trained."""
         return (p for p in self.mllm.parameters() if p.requires_grad)
 
-    def loss(self, spoken: Spoken, advantages: Tensor, rows_per_forward: int) -> GRPOLoss:
-        """GRPO loss of the answers' tokens.
+    def loss(self, spoken: list[Spoken], advantages: Tensor, rows_per_forward: int) -> GRPOLoss:
+        """GRPO loss of what was said.
 
         Args:
-            spoken: R answers.
+            spoken: R texts a turn; the turns of a trajectory are one sequence.
             advantages: (R,).
             rows_per_forward: rows of a forward; all share one backward pass.
         """
-        ids = spoken.generation.token_ids
-        self.mllm.train(self.settings.gradient_checkpointing)  # transformers checkpoints in training mode alone
-        parts = [slice(n, n + rows_per_forward) for n in range(0, len(ids), rows_per_forward)]
-        log_probs = _stack([self._log_probs(self.mllm, spoken.rows[p], ids[p]) for p in parts])
-        lengths = torch.tensor([len(i) for i in ids], device=log_probs.device)
-        self.mllm.eval()
-        mask = (torch.arange(log_probs.shape[1], device=log_probs.device)[None] < lengths[:, None]).to(log_probs)
-        old = torch.nn.utils.rnn.pad_sequence(spoken.generation.log_probs, batch_first=True).to(log_probs)
+        turns = [self._turn(turn, rows_per_forward) for turn in spoken]
+        log_probs, old, mask = (torch.cat([turn[n] for turn in turns], 1) for n in range(3))
         reference = None
         if self.grpo.beta > 0:
             assert self.initial is not None
             with torch.no_grad():
-                reference = _stack([self._log_probs(self.initial, spoken.rows[p], ids[p]) for p in parts])
+                reference = torch.cat([self._said(self.initial, turn, rows_per_forward) for turn in spoken], 1)
         return grpo_loss(
             self.grpo, log_probs, old, advantages.to(log_probs), mask, ref_log_probs=reference, num_items=mask.sum()
         )
 
-    def _log_probs(self, mllm: MLLM, rows: list[Row], token_ids: list[Tensor]) -> Tensor:
-        return mllm.log_probs(rows, token_ids, temperature=self.settings.temperature)
+    def _turn(self, spoken: Spoken, rows_per_forward: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities now and when drawn, and mask, each (R, L)."""
+        self.mllm.train(self.settings.gradient_checkpointing)  # transformers checkpoints in training mode alone
+        log_probs = self._said(self.mllm, spoken, rows_per_forward)
+        self.mllm.eval()
+        lengths = torch.tensor([len(i) for i in spoken.generation.token_ids], device=log_probs.device)
+        mask = (torch.arange(log_probs.shape[1], device=log_probs.device)[None] < lengths[:, None]).to(log_probs)
+        old = torch.nn.utils.rnn.pad_sequence(spoken.generation.log_probs, batch_first=True).to(log_probs)
+        return log_probs, old, mask
+
+    def _said(self, mllm: MLLM, spoken: Spoken, rows_per_forward: int) -> Tensor:
+        """Log-probabilities (R, L) of a turn."""
+        ids = spoken.generation.token_ids
+        parts = [slice(n, n + rows_per_forward) for n in range(0, len(ids), rows_per_forward)]
+        return _stack([mllm.log_probs(spoken.rows[p], ids[p], self.settings.temperature) for p in parts])
 
 
 def _stack(parts: list[Tensor]) -> Tensor:

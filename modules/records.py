@@ -38,6 +38,8 @@ class VideoQuestion:
     """Labels for aggregation, e.g. ``{"kind": "needle"}``; several where a question belongs to several groups."""
     subtitles: tuple[tuple[float, float, str], ...] = ()
     """(start, end) in seconds of the video, and what is said; in order."""
+    pass_rate: float | None = None
+    """How often the MLLM solves it on evenly spaced frames, 0..1; None where that was not measured."""
 
     def __post_init__(self) -> None:
         if self.answer_index is not None and not 0 <= self.answer_index < len(self.options):
@@ -147,6 +149,10 @@ class Rollouts:
     """float32 (B, G, O), log-probabilities normalised over the options; -inf at absent options."""
     texts: list[list[str]] | None = None
     """B lists of G generated answers, where the model answered in text."""
+    queries: list[list[list[str]]] | None = None
+    """B lists of G lists of what the model wrote to search for; empty where that could not be read."""
+    query_features: Tensor | None = None
+    """float32 (B, G, Q, D), of those queries; zero where one is absent, the question's where there is none."""
     rewards: dict[str, Tensor] = field(default_factory=dict)
     """Each reward term by name, float32 (B, G); NaN where it does not apply."""
 

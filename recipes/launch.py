@@ -75,6 +75,9 @@ def launch(recipe: DictConfig, resume: str | None) -> None:
         run_dir = new_run_dir(name) if recipe.run_dir == NEW_RUN_DIR else Path(recipe.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     recipe.run_dir = str(run_dir)
+    first = OmegaConf.select(recipe, "model.init_args.init_from")
+    if first is not None:
+        recipe.model.init_args.init_from = str(resolve_checkpoint(first))
     if "job" in recipe:
         run_job(recipe, run_dir)
         return

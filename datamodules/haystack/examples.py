@@ -11,7 +11,7 @@ import torch
 
 from datamodules.haystack.pool import BACKGROUND_FRAMES, FRAMES_PER_EVENT, FramePool
 from datamodules.haystack.questions import ask
-from datamodules.haystack.world import COLOURS, DIRECTIONS, DOTS, GLYPHS, SHAPES, Event, VideoPlan
+from datamodules.haystack.world import COLOURS, DIRECTIONS, DOTS, GLYPHS, SHAPES, Event, VideoPlan, World
 from modules.records import VideoQuestion
 
 KINDS = ("nothing", "shape", "glyph", "dots", "boxes", "ball")
@@ -171,13 +171,8 @@ class FrameQuestions(PoolExamples):
         num_frames = int(rng.integers(phase.num_frames[0], phase.num_frames[1] + 1))
         questions, answers, index = [], [], []
         for _ in range(size):
-            plan = pool.world.plan("stream", int(rng.integers(_FIRST_UNSEEN, 2**40)))
-            kind = str(
-                rng.choice(list(phase.kinds), p=np.array(list(phase.kinds.values())) / sum(phase.kinds.values()))
-            )
-            asked = ask(plan, "stream", "", {kind: 10 if kind == "needle" else 1}, rng)
-            question = asked[rng.integers(len(asked))]
-            frames, events = _choose_frames(pool, plan, question, num_frames, phase.evidence_frac, rng)
+            plan, question = draw_question(pool.world, phase.kinds, rng)
+            frames, events = choose_frames(pool, plan, question, num_frames, phase.evidence_frac, rng)
             answer = question.answer
             if rng.random() < phase.captions_frac:
                 answer = " ".join(describe(plan.events[e] if e >= 0 else None) for e in events)
@@ -188,7 +183,15 @@ class FrameQuestions(PoolExamples):
         return {"questions": questions, "answers": answers, "index": torch.from_numpy(np.stack(index))}
 
 
-def _choose_frames(
+def draw_question(world: World, kinds: dict[str, float], rng: np.random.Generator) -> tuple[VideoPlan, VideoQuestion]:
+    """A plan that no pool has and a question about it, of a kind drawn by its weight."""
+    plan = world.plan("stream", int(rng.integers(_FIRST_UNSEEN, 2**40)))
+    kind = str(rng.choice(list(kinds), p=np.array(list(kinds.values())) / sum(kinds.values())))
+    asked = ask(plan, "stream", "", {kind: 10 if kind == "needle" else 1}, rng)
+    return plan, asked[rng.integers(len(asked))]
+
+
+def choose_frames(
     pool: FramePool,
     plan: VideoPlan,
     question: VideoQuestion,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from modules.encoders.base import FrameEncoder
+from modules.mllms.prompt import Prompt
 from modules.records import VideoQuestion
 
 
@@ -46,6 +47,8 @@ class Row:
     frames: FrameTokens
     index: Tensor
     """int64 (K,), positions among the N frames, in order of time."""
+    prompt: Prompt | None = None
+    """How the question is put, where not in the model's usual way."""
 
     @property
     def timestamps_s(self) -> Tensor:
@@ -64,6 +67,13 @@ class MLLM(FrameEncoder):
     Frames come uint8 (N, 3, H, W) with their true timestamps and are never resampled.
     """
 
+    prompt: Prompt
+    """How a question is put, where its row does not say."""
+
+    def prompt_of(self, row: Row) -> Prompt:
+        """How this row's question is put."""
+        return row.prompt or self.prompt
+
     @property
     def injects(self) -> bool:
         """Whether `encode_frames` gives tokens that are the same whatever other frames are shown, so that they can be
@@ -78,6 +88,18 @@ class MLLM(FrameEncoder):
     def describe(self) -> dict[str, Any]:
         """What an evaluation card has to name: class, weights, prompt, pixels, versions."""
         return {"mllm": type(self).__name__, "mllm_key": self.key}
+
+    def encode_previews(self, frames: Tensor, num_tokens: int) -> Tensor:
+        """Frames at few tokens each, for a first glance at a video.
+
+        Args:
+            frames: uint8 (N, 3, H, W).
+            num_tokens: at most so many tokens a frame.
+
+        Returns:
+            As `encode_frames`.
+        """
+        raise ValueError(f"{type(self).__name__} has no previews, so it cannot write queries")
 
     @abstractmethod
     def score_rows(self, rows: list[Row]) -> Tensor:

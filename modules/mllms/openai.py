@@ -107,9 +107,10 @@ class OpenAIChat(MLLM):
             url = f"data:image/jpeg;base64,{self._jpeg(frame)}"
             content.append({"type": "text", "text": f"[{time_s:.1f} s]"})
             content.append({"type": "image_url", "image_url": {"url": url, "detail": self.image_detail}})
-        text = {"type": "text", "text": self.prompt.text(row.question, row.timestamps_s)}
-        content.insert(0 if self.prompt.question_first else len(content), text)
-        system = [{"role": "system", "content": self.prompt.system}] if self.prompt.system else []
+        prompt = self.prompt_of(row)
+        text = {"type": "text", "text": prompt.text(row.question, row.timestamps_s)}
+        content.insert(0 if prompt.question_first else len(content), text)
+        system = [{"role": "system", "content": prompt.system}] if prompt.system else []
         return [*system, {"role": "user", "content": content}]
 
     def _jpeg(self, frame: Tensor) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from torch import Tensor
@@ -30,6 +33,9 @@ class Prompt:
         option_format: of a line of the options.
         instruction: after the options; empty for none.
         answer_prefix: what the assistant's turn begins with, e.g. ``Best option: (``.
+        template: file with the user's whole text, in which ``{question}``, ``{options}``, ``{times}`` and
+            ``{duration_s}`` are filled in; what the keys above say about that text is then not used, apart from
+            ``option_format``.
     """
 
     answer_with: Literal["letter", "words"] = "letter"
@@ -41,10 +47,13 @@ class Prompt:
     option_format: str = "{letter}. {option}"
     instruction: str = "Answer with the option's letter from the given choices directly."
     answer_prefix: str = ""
+    template: str | None = None
 
     def __post_init__(self) -> None:
         if "{letter}" not in self.option_format or "{option}" not in self.option_format:
             raise ValueError(f"option_format {self.option_format!r} needs {{letter}} and {{option}}")
+        if self.template is not None and "{question}" not in read_template(self.template):
+            raise ValueError(f"prompt template {self.template} has no {{question}}")
 
     def text(self, question: VideoQuestion, timestamps_s: Tensor) -> str:
         """The user's text.
@@ -53,6 +62,8 @@ class Prompt:
             question: with its options.
             timestamps_s: float (K,), of the frames that are shown.
         """
+        if self.template is not None:
+            return self._filled(question, timestamps_s)
         lines = [f"{self.before}{question.question}"]
         if self.subtitles is not None and (said := heard(question, timestamps_s)):
             lines.insert(0, f"{self.subtitles}\n" + "\n".join(said))
@@ -60,14 +71,29 @@ class Prompt:
             times = ", ".join(f"{t:.1f}s" for t in timestamps_s.tolist())
             lines.insert(0, f"The video lasts {question.duration_s:.1f} seconds; its frames were taken at {times}.")
         if self.answer_with == "letter" and question.options:
-            if len(question.options) > len(LETTERS):
-                raise ValueError(
-                    f"question {question.sample_id} has {len(question.options)} options; {len(LETTERS)} have a letter"
-                )
-            pairs = zip(LETTERS, question.options, strict=False)
-            lines += [self.option_format.format(letter=letter, option=option) for letter, option in pairs]
+            lines += self._options(question)
             lines += [self.instruction] * bool(self.instruction)
         return "\n".join(lines)
+
+    def _options(self, question: VideoQuestion) -> list[str]:
+        """A line for each option."""
+        if len(question.options) > len(LETTERS):
+            raise ValueError(
+                f"question {question.sample_id} has {len(question.options)} options; {len(LETTERS)} have a letter"
+            )
+        pairs = zip(LETTERS, question.options, strict=False)
+        return [self.option_format.format(letter=letter, option=option) for letter, option in pairs]
+
+    def _filled(self, question: VideoQuestion, timestamps_s: Tensor) -> str:
+        """The template with its blanks filled in; in one pass, so that a question may contain braces."""
+        assert self.template is not None
+        values = {
+            "question": question.question,
+            "options": "\n".join(self._options(question)),
+            "times": ", ".join(f"{t:.1f}s" for t in timestamps_s.tolist()),
+            "duration_s": f"{question.duration_s:.1f}",
+        }
+        return re.sub(r"\{(\w+)\}", lambda blank: values.get(blank[1], blank[0]), read_template(self.template))
 
     def answers(self, question: VideoQuestion) -> list[str]:
         """Each option as the answer the model would give."""
@@ -76,7 +102,23 @@ class Prompt:
 
     def digest(self) -> str:
         """Short hash of everything that shapes the text."""
-        return hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()[:10]
+        values = asdict(self) | ({} if self.template is None else {"template": read_template(self.template)})
+        if self.template is None:  # as before there were templates
+            del values["template"]
+        return hashlib.sha256(repr(sorted(values.items())).encode()).hexdigest()[:10]
+
+
+@cache
+def read_template(path: str) -> str:
+    """The text of a prompt's file.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise ValueError(f"prompt template {path} cannot be read: {error}") from None
 
 
 def heard(question: VideoQuestion, timestamps_s: Tensor) -> list[str]:

@@ -104,6 +104,17 @@ class Qwen25VL(TransformersMLLM):
         side = (int(grids[0, 1]) // self.merge, int(grids[0, 2]) // self.merge)
         return torch.stack([self._levels(output, n).unflatten(0, side) for n in range(len(frames))])
 
+    def encode_previews(self, frames: Tensor, num_tokens: int) -> Tensor:
+        """Frames with so few pixels that they become at most ``num_tokens`` tokens."""
+        if not self.injects:
+            raise ValueError("queries are written on previews of one frame each: Qwen-VL needs frames_per_grid: 1")
+        side = self.model.config.vision_config.patch_size * self.merge
+        usual, self.frame_pixels = self.frame_pixels, (side**2, num_tokens * side**2)
+        try:
+            return self.encode_frames(frames)
+        finally:
+            self.frame_pixels = usual
+
     def _levels(self, output: Any, n: int) -> Tensor:
         """Features of video n (tokens, levels * D)."""
         return output.pooler_output[n]

@@ -13,6 +13,7 @@ Facts (transformers 5.23) that this file rests on:
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -146,6 +147,20 @@ class TransformersMLLM(MLLM):
             return frames
         return torch.cat([self.vision_tokens(part) for part in frames.split(self.frames_per_forward)]).float()
 
+    @torch.no_grad()
+    def encode_previews(self, frames: Tensor, num_tokens: int) -> Tensor:
+        """Tokens averaged over squares of the frame's grid; families without such a grid make the frames smaller."""
+        tokens = self.encode_frames(frames)
+        side, wanted = math.isqrt(tokens.shape[1]), math.isqrt(num_tokens)
+        if not self.injects or tokens.ndim != 3 or side**2 != tokens.shape[1]:
+            raise ValueError(f"{type(self).__name__} as it is set up has no square grid of tokens to make previews of")
+        if wanted < 1:
+            raise ValueError(f"num_tokens={num_tokens}: at least 1")
+        if wanted >= side:
+            return tokens
+        grid = tokens.transpose(1, 2).unflatten(-1, (side, side))
+        return torch.nn.functional.adaptive_avg_pool2d(grid, wanted).flatten(2).transpose(1, 2)
+
     def processed(self, videos: list[Tensor], **settings: Any) -> Any:
         """Frames uint8 (K, 3, H, W) of each video as the family's video processor makes them; none is left out."""
         return self.processor.video_processor(
@@ -162,11 +177,12 @@ class TransformersMLLM(MLLM):
 
     def messages(self, row: Row) -> list[dict[str, Any]]:
         """The conversation, as chat templates take it."""
-        content = [{"type": "text", "text": self.prompt.text(row.question, row.timestamps_s)}]
+        prompt = self.prompt_of(row)
+        content = [{"type": "text", "text": prompt.text(row.question, row.timestamps_s)}]
         if len(row.index):
-            content.insert(1 if self.prompt.question_first else 0, {"type": "video"})
-        system = [{"type": "text", "text": self.prompt.system}]
-        return [{"role": "system", "content": system}] * (self.prompt.system is not None) + [
+            content.insert(1 if prompt.question_first else 0, {"type": "video"})
+        system = [{"type": "text", "text": prompt.system}]
+        return [{"role": "system", "content": system}] * (prompt.system is not None) + [
             {"role": "user", "content": content}
         ]
 
@@ -175,7 +191,7 @@ class TransformersMLLM(MLLM):
         text = self.processor.apply_chat_template(self.messages(row), tokenize=False, add_generation_prompt=True)
         if video_text is not None and len(row.index):
             text = text.replace(self.processor.video_token, video_text, 1)
-        return text + self.prompt.answer_prefix
+        return text + self.prompt_of(row).answer_prefix
 
     def prompt_ids(self, row: Row, clip: Clip | None) -> list[int]:
         """Token ids of the prompt."""
@@ -184,7 +200,9 @@ class TransformersMLLM(MLLM):
 
     def option_ids(self, row: Row) -> list[list[int]]:
         """Token ids of each option as an answer."""
-        return [self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in self.prompt.answers(row.question)]
+        return [
+            self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in self.prompt_of(row).answers(row.question)
+        ]
 
     def inputs(self, rows: list[Row], answers: list[list[int]] | None = None) -> dict[str, Any]:
         """Left-padded model inputs of R rows, each prompt followed by its answer where one is given."""

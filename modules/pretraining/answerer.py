@@ -7,6 +7,7 @@ alone, through the same injected frame tokens that rollouts use.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -16,6 +17,9 @@ from torch import Tensor
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.pretraining.schedule import one_cycle
+from modules.rewards.accuracy import parse_option
+
+_LONGEST_ANSWER = 24
 
 
 class AnswerPretraining(L.LightningModule):
@@ -26,13 +30,27 @@ class AnswerPretraining(L.LightningModule):
         output_dir: where it is written at the end.
         lr: peak learning rate.
         num_steps: length of the schedule.
+        new_words: added to the vocabulary, a token each; tags, for instance.
+        preview_tokens: of a frame in batches of previews.
     """
 
-    def __init__(self, *, mllm: LlavaOnevision, output_dir: str, lr: float = 1.5e-3, num_steps: int = 3000) -> None:
+    def __init__(
+        self,
+        *,
+        mllm: LlavaOnevision,
+        output_dir: str,
+        lr: float = 1.5e-3,
+        num_steps: int = 3000,
+        new_words: list[str] | None = None,
+        preview_tokens: int = 1,
+    ) -> None:
         super().__init__()
+        if new_words and mllm.tokenizer.add_tokens(new_words):
+            mllm.model.resize_token_embeddings(len(mllm.tokenizer), mean_resizing=False)
         self.mllm, self.output_dir, self.lr, self.num_steps = mllm, output_dir, lr, num_steps
         self.mllm.requires_grad_(False)
         self.mllm.model.model.language_model.requires_grad_(True)
+        self.preview_tokens = preview_tokens
         self._tokens: dict[str, Tensor] = {}
 
     def setup(self, stage: str) -> None:
@@ -41,12 +59,15 @@ class AnswerPretraining(L.LightningModule):
             "train": self.mllm.encode_frames(data.pool.frames),
             "val": self.mllm.encode_frames(data.val_pool.frames),
         }
+        for stage, pool in (("train", data.pool), ("val", data.val_pool)):
+            self._tokens[f"{stage} previews"] = self.mllm.encode_previews(pool.frames, self.preview_tokens)
 
     def _rows(self, batch: dict[str, Any], stage: str) -> list[Row]:
-        tokens = self._tokens[stage]
+        tokens = self._tokens[f"{stage} previews" if batch.get("preview") else stage]
         every = torch.arange(batch["index"].shape[1])
+        prompt = replace(self.mllm.prompt, template=batch.get("template"))
         return [
-            Row(question, FrameTokens(tokens[index], every.float()), every)
+            Row(question, FrameTokens(tokens[index], every.float()), every, prompt)
             for question, index in zip(batch["questions"], batch["index"], strict=True)
         ]
 
@@ -69,9 +90,15 @@ class AnswerPretraining(L.LightningModule):
         self._hits: dict[str, list[float]] = defaultdict(list)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        if batch.get("preview"):
+            return
         rows = [row for row in self._rows(batch, "val") if row.question.options]
-        scores = self.mllm.score_rows(rows)
-        for row, best in zip(rows, scores.argmax(-1).tolist(), strict=True):
+        if "template" in batch:  # answers come after a thought, so they have to be said
+            texts = self.mllm.generate(rows, _LONGEST_ANSWER).texts
+            chosen = [parse_option(t, row.question.options) for t, row in zip(texts, rows, strict=True)]
+        else:
+            chosen = self.mllm.score_rows(rows).argmax(-1).tolist()
+        for row, best in zip(rows, chosen, strict=True):
             self._hits[row.question.groups["kind"]].append(float(best == row.question.answer_index))
 
     def on_validation_epoch_end(self) -> None:

@@ -1,4 +1,4 @@
-"""1 where the answer follows the asked-for format."""
+"""1 where everything the model said follows the asked-for format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modules.rewards.base import Reward
 
 
 class Format(Reward):
-    """0/1: the whole answer matches a pattern.
+    """0/1: the whole answer matches a pattern, and the queries, where the model writes some, could be read.
 
     Args:
         pattern: regular expression; by default thinking and answer in tags, as in R1-style prompts.
@@ -31,4 +31,7 @@ class Format(Reward):
     def __call__(self, rollouts: Rollouts) -> Tensor:
         assert rollouts.texts is not None
         hits = [[float(bool(self.pattern.fullmatch(t.strip()))) for t in texts] for texts in rollouts.texts]
-        return torch.tensor(hits)
+        reward = torch.tensor(hits)
+        if rollouts.queries is not None:
+            reward *= torch.tensor([[float(bool(queries)) for queries in group] for group in rollouts.queries])
+        return reward

@@ -73,6 +73,9 @@ class UNetSampler(FrameSampler):
         max_queries: rows of the similarity matrix (paper: up to four queries).
         channels: of the levels, from fine to coarse; multiples of 8.
         temperature: logits are scores / temperature.
+        similarity_init: where the net starts: scores are the net's output plus a learnt multiple, at first this, of the
+            highest standardised cosine. # paper: silent; here: 0, a uniform start, or more, which saves it from
+            having to find by chance what the similarities show.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class UNetSampler(FrameSampler):
         max_queries: PositiveInt = 4,
         channels: tuple[int, ...] = (64, 128, 256),
         temperature: PositiveFloat = 1.0,
+        similarity_init: float = 0.0,
     ) -> None:
         super().__init__()
         if not channels or any(c % 8 for c in channels):
@@ -96,8 +100,9 @@ class UNetSampler(FrameSampler):
             nn.ConvTranspose1d(a, b, 2, stride=2) for a, b in zip(wider, coarse_to_fine, strict=True)
         )
         self.up = nn.ModuleList(_Level(2 * c, c) for c in coarse_to_fine)
+        self.similarity = nn.Parameter(torch.tensor(float(similarity_init)))
         self.head = nn.Conv1d(channels[0], 1, 1)
-        nn.init.zeros_(self.head.weight)  # starts uniform over the frames
+        nn.init.zeros_(self.head.weight)  # at the start the net says nothing
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> PlackettLuce:
@@ -105,7 +110,9 @@ class UNetSampler(FrameSampler):
 
     def scores(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
-            return self._net(self.channels(features.float(), mask, queries.float()), mask)
+            channels = self.channels(features.float(), mask, queries.float())
+            standard = channels[:, self.max_queries : 2 * self.max_queries]
+            return self._net(channels, mask) + self.similarity * standard.amax(1)
 
     def channels(self, features: Tensor, mask: Tensor, queries: Tensor) -> Tensor:
         """(B, 3 * max_queries, T): cosines, standardised cosines, presence; zero at padding.

@@ -9,7 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 
-def report(run_dir: Path, out: Path, total: int, counts: Counter[str]) -> None:
+_NEXT = "lightning run recipes/paper/tspo_qwen2_5_vl_7b.yaml --train {out} ..."
+
+
+def report(run_dir: Path, out: Path, total: int, counts: Counter[str], next_command: str = _NEXT) -> None:
     """Prints and writes what each filter dropped."""
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "counts.json").write_text(json.dumps({"total": total, **counts}, indent=2) + "\n")
@@ -21,8 +24,4 @@ def report(run_dir: Path, out: Path, total: int, counts: Counter[str]) -> None:
             highlight=False,
         )
     console.print(f"written     {out}", highlight=False)
-    console.print(
-        f"next        lightning run recipes/paper/tspo_qwen2_5_vl_7b.yaml --train {out} ...",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(f"next        {next_command.format(out=out)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,141 @@
+"""One optimizer step, whoever holds the parameters: every rank all of them, or DeepSpeed a share each.
+
+Lightning hides most of the difference. What it does not hide is here: who clips gradients, what is done about numbers
+that are not finite, and that parameters which lie scattered over ranks have to be gathered before text is generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DeepSpeedStrategy
+from torch import Tensor
+from transformers import get_scheduler
+
+
+class Updates:
+    """Every rank holds all parameters (one process, DDP).
+
+    Args:
+        max_grad_norm: of each parameter group.
+        max_nonfinite_steps: stop after so many steps in a row whose loss or gradient is not finite.
+    """
+
+    shards = False
+    """Whether a graph built inside `gathered` is of no use outside of it."""
+
+    def __init__(self, max_grad_norm: float, max_nonfinite_steps: int) -> None:
+        self.max_grad_norm, self.max_nonfinite_steps = max_grad_norm, max_nonfinite_steps
+        self._nonfinite_in_a_row = 0
+
+    @contextmanager
+    def gathered(self, module: L.LightningModule) -> Iterator[None]:
+        """Inside, every rank has every parameter, and may run as many forwards as it likes."""
+        yield
+
+    def backward(self, module: L.LightningModule, loss: Tensor, last: bool) -> None:
+        """Adds the gradient of a loss; ``last`` of those that share a step."""
+        module.manual_backward(loss)
+
+    def step(self, module: L.LightningModule, loss: Tensor) -> dict[str, Tensor]:
+        """Clips, steps, and gives the gradient norm of each group by name; a step that is not finite changes nothing."""
+        optimizer: Any = module.optimizers()
+        norms = {
+            group["name"]: torch.nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm)
+            for group in optimizer.param_groups
+        }
+        finite = all(bool(torch.isfinite(norm)) for norm in norms.values()) and bool(torch.isfinite(loss))
+        self.count(module, finite, loss)
+        if not finite:
+            norms = {}
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
+        optimizer.step()  # without gradients this changes nothing but counts the step
+        optimizer.zero_grad()
+        module.lr_schedulers().step()  # type: ignore[union-attr]
+        return norms
+
+    def count(self, module: L.LightningModule, finite: bool, loss: Tensor) -> None:
+        """Counts steps that are not finite.
+
+        Raises:
+            RuntimeError: too many of them in a row.
+        """
+        module.log("train/nonfinite_step", 0.0 if finite else 1.0)
+        self._nonfinite_in_a_row = 0 if finite else self._nonfinite_in_a_row + 1
+        if self._nonfinite_in_a_row >= self.max_nonfinite_steps:
+            raise RuntimeError(
+                f"loss or gradient was not finite in {self._nonfinite_in_a_row} steps in a row "
+                f"(max_nonfinite_steps); last loss {loss.item()}"
+            )
+
+
+class DeepSpeedUpdates(Updates):
+    """DeepSpeed holds gradients and optimizer states (ZeRO-1, 2), and parameters too (3), a share on each rank.
+
+    It clips the norm over all groups together, not of each.
+    """
+
+    shards = True
+
+    @contextmanager
+    def gathered(self, module: L.LightningModule) -> Iterator[None]:
+        engine = module.trainer.strategy.model
+        if (
+            not hasattr(engine, "zero_optimization_partition_weights")
+            or not engine.zero_optimization_partition_weights()
+        ):
+            yield
+            return
+        import deepspeed
+
+        # with its hooks in place each module's forward would scatter its parameters again
+        offload = getattr(engine.optimizer, "parameter_offload", engine.optimizer)
+        for hook in (*offload.forward_hooks, *offload.backward_hooks):
+            hook.remove()
+        offload.forward_hooks, offload.backward_hooks = [], []
+        try:
+            with deepspeed.zero.GatheredParameters(list(module.parameters())):
+                yield
+        finally:
+            offload.setup_zero_stage3_hooks()
+
+    def backward(self, module: L.LightningModule, loss: Tensor, last: bool) -> None:
+        finite = torch.isfinite(loss.detach()).float()
+        if torch.distributed.is_initialized():  # all ranks take part in a backward, or none does
+            torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
+        self._finite = bool(finite)
+        if self._finite:
+            module.trainer.strategy.model.set_gradient_accumulation_boundary(is_boundary=last)
+            module.manual_backward(loss)
+
+    def step(self, module: L.LightningModule, loss: Tensor) -> dict[str, Tensor]:
+        self.count(module, self._finite, loss)
+        norms = {}
+        if self._finite:
+            module.optimizers().step()  # type: ignore[union-attr]
+            norm = module.trainer.strategy.model.get_global_grad_norm()
+            norms = {} if norm is None else {"all": torch.as_tensor(norm)}
+        module.lr_schedulers().step()  # type: ignore[union-attr]
+        return norms
+
+
+def updates_for(strategy: Any, max_grad_norm: float, max_nonfinite_steps: int) -> Updates:
+    """The kind of updates that a trainer's strategy asks for."""
+    kind = DeepSpeedUpdates if isinstance(strategy, DeepSpeedStrategy) else Updates
+    return kind(max_grad_norm, max_nonfinite_steps)
+
+
+def share_of_rate(
+    scheduler_type: str, warmup_steps: int, freeze_steps: int, max_steps: int | None
+) -> Callable[[int], float]:
+    """A group's learning rate as a share of its largest, by update; 0 while it is frozen."""
+    stand_in = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    rest = None if max_steps is None else max_steps - freeze_steps
+    share = get_scheduler(scheduler_type, stand_in, warmup_steps, rest).lr_lambdas[0]
+    return lambda step: 0.0 if step < freeze_steps else float(share(step - freeze_steps))

@@ -1,0 +1,53 @@
+"""Trained weights from files: a checkpoint of a run, or what `lightning consolidate` made of one."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+_log = logging.getLogger(__name__)
+
+
+def read_weights(path: str) -> dict[str, Tensor]:
+    """Parameters by name, from a ``.ckpt`` or ``.safetensors`` file; nothing is ever executed.
+
+    Raises:
+        ValueError: it is neither, or holds anything but data.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"weights {path}: no such file")
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, KeyError, TypeError, EOFError) as error:
+        raise ValueError(f"weights {path}: this is no checkpoint of plain data, so it is refused") from error
+
+
+def load_weights(module: nn.Module, path: str) -> None:
+    """Copies the weights of a file into a module; parameters that it does not have stay as they are.
+
+    Raises:
+        ValueError: it has parameters that the module lacks, or of other shapes, or none of the sampler's.
+    """
+    weights = read_weights(path)
+    own = dict(module.named_parameters())
+    foreign = sorted(n for n, w in weights.items() if n not in own or own[n].shape != w.shape)
+    if foreign:
+        raise ValueError(
+            f"weights {path} are of another model: {len(foreign)} parameters are unknown here or of another shape, e.g. "
+            f"{foreign[0]}"
+        )
+    if not any(name.startswith("sampler.") for name in weights):
+        raise ValueError(f"weights {path} have no sampler in them")
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
+    _log.info("%d parameters from %s", len(weights), path)

@@ -1,0 +1,130 @@
+"""Pass rates: how often the MLLM solves each question on evenly spaced frames (MSJoE's difficulty labels).
+
+The paper labels its training questions with the pass rate of the base MLLM and does not say over how many trials; here
+8 answers are drawn a question, at temperature 1.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse.typing import PositiveInt
+from rich.console import Console
+from rich.progress import track
+
+from datamodules.video import BadVideoError
+from datamodules.video_questions import VideoQuestionData
+from modules.mllms.base import MLLM
+from modules.records import VideoQuestion
+from modules.rewards.accuracy import parse_option
+from modules.seeds import seed_of
+from recipes.jobs.asking import Clips
+from recipes.jobs.base import Job
+from recipes.jobs.write import append_line, resume_lines
+
+
+class PassRates(Job):
+    """Args:
+    data: whose questions.
+    mllm: whose pass rates, with the prompt it will be trained on.
+    out: JSON lines, one a question; a cut-off run goes on where it stopped.
+    split: of the data.
+    num_frames: evenly spaced.
+    num_trials: answers drawn a question.
+    temperature: they are drawn at.
+    max_new_tokens: of an answer.
+    short_side_px: frames are shrunk to this; None keeps them.
+    seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: VideoQuestionData,
+        mllm: MLLM,
+        out: str,
+        split: str = "train",
+        num_frames: PositiveInt = 32,
+        num_trials: PositiveInt = 8,
+        temperature: float = 1.0,
+        max_new_tokens: PositiveInt = 256,
+        short_side_px: PositiveInt | None = None,
+        seed: int = 0,
+    ) -> None:
+        if temperature <= 0:
+            raise ValueError(f"temperature={temperature}: above 0, or all trials would be one")
+        self.data, self.mllm, self.out, self.split = data, mllm, Path(out), split
+        self.num_frames, self.num_trials, self.temperature = num_frames, num_trials, temperature
+        self.max_new_tokens, self.short_side_px, self.seed = max_new_tokens, short_side_px, seed
+
+    @torch.no_grad()
+    def run(self, run_dir: Path) -> None:
+        self.data.prepare_data()
+        questions = [q for q in self.data.questions(self.split) if q.answer_index is not None]
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        known = {row["id"]: row for row in resume_lines(self.out)}
+        clips = Clips(self.mllm, self.num_frames, self.short_side_px)
+        to_ask = sorted((q for q in questions if q.sample_id not in known), key=lambda q: q.video)
+        unread = Counter()
+        try:
+            for video, group in track(
+                [(v, list(g)) for v, g in itertools.groupby(to_ask, lambda q: q.video)], "Asking about videos"
+            ):
+                try:
+                    rows = self._ask(list(group), video, clips)
+                except BadVideoError:
+                    unread["video cannot be read"] += len(group)
+                    continue
+                for row in rows:
+                    known[row["id"]] = row
+                    append_line(self.out, row)
+        finally:
+            clips.close()
+        rates = [known[q.sample_id]["pass_rate"] for q in questions if q.sample_id in known]
+        self._report(run_dir, rates, unread)
+
+    def _report(self, run_dir: Path, rates: list[float], unread: Counter[str]) -> None:
+        """How many questions are how hard, on paper and on the screen."""
+        counts = Counter(_bin(rate) for rate in rates)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "counts.json").write_text(json.dumps({**counts, **unread}, indent=2) + "\n")
+        console = Console(width=max(100, Console().width))
+        for name in sorted(counts):
+            console.print(
+                f"{name:<24} {counts[name]:6d} {'#' * round(40 * counts[name] / len(rates))}", highlight=False
+            )
+        for name, count in unread.items():
+            console.print(f"{name:<24} {count:6d}", highlight=False)
+        console.print(f"written     {self.out}", highlight=False)
+        console.print(
+            f"next        name the file as data.pass_rates, or lightning run recipes/data/long_video_qa.yaml --rates {self.out}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+    def _ask(self, questions: list[VideoQuestion], video: str, clips: Clips) -> list[dict[str, Any]]:
+        """All trials of all questions on one video in one batch."""
+        rows = [clips.row(q, video) for q in questions for _ in range(self.num_trials)]
+        seeds = [seed_of(f"{self.seed}/{q.sample_id}/{n}") for q in questions for n in range(self.num_trials)]
+        texts = self.mllm.generate(rows, self.max_new_tokens, self.temperature, seeds).texts
+        out = []
+        for n, question in enumerate(questions):
+            said = texts[n * self.num_trials : (n + 1) * self.num_trials]
+            right = sum(parse_option(text, question.options) == question.answer_index for text in said)
+            out.append({
+                "id": question.sample_id, "pass_rate": right / self.num_trials, "num_trials": self.num_trials,
+                "num_frames": self.num_frames,
+            })  # fmt: skip
+        return out
+
+
+def _bin(rate: float) -> str:
+    """Where a pass rate belongs, in words."""
+    if rate in (0.0, 1.0):
+        return f"pass rate {rate:.0f}"
+    low = min(int(rate * 4), 3) / 4
+    return f"pass rate {low:g} to {low + 0.25:g}"
