@@ -348,16 +348,26 @@ class EvolutionModule(L.LightningModule):
         return self.trainer.datamodule
 
     def prepare_data(self) -> None:
-        if self.answering.store_frame_tokens:
-            splits = self._source.splits(self.trainer.state.fn.value)
-            self._source.extract([self.trainer.datamodule.encoder, self.mllm], splits)
+        if not self.updates.shards:
+            self._store_frame_tokens()
 
     def setup(self, stage: str) -> None:
+        if self.updates.shards:  # an MLLM that was trained sharded lies scattered over all ranks
+            with self.updates.gathered(self):
+                if self.trainer.is_global_zero:
+                    self._store_frame_tokens()
+                self.trainer.strategy.barrier()
         self.updates = updates_for(self.trainer.strategy, self.max_grad_norm, self.max_nonfinite_steps)
         device = self.trainer.strategy.root_device
         for arm in self.arms.values():  # copies are no part of what Lightning moves, saves and synchronises
             arm.sampler.to(device)
-            arm.answering.mllm.to(device)
+            if arm.answering is not self.answering:
+                arm.answering.mllm.to(device)
+
+    def _store_frame_tokens(self) -> None:
+        if self.answering.store_frame_tokens:
+            splits = self._source.splits(self.trainer.state.fn.value)
+            self._source.extract([self.trainer.datamodule.encoder, self.mllm], splits)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = {name for name, p in self.named_parameters() if p.requires_grad}

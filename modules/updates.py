@@ -16,6 +16,8 @@ from lightning.pytorch.strategies import DeepSpeedStrategy
 from torch import Tensor
 from transformers import get_scheduler
 
+from modules.sharding import ShardedStrategy
+
 
 class Updates:
     """Every rank holds all parameters (one process, DDP).
@@ -85,25 +87,8 @@ class DeepSpeedUpdates(Updates):
 
     @contextmanager
     def gathered(self, module: L.LightningModule) -> Iterator[None]:
-        engine = module.trainer.strategy.model
-        if (
-            not hasattr(engine, "zero_optimization_partition_weights")
-            or not engine.zero_optimization_partition_weights()
-        ):
+        with module.trainer.strategy.gathered():
             yield
-            return
-        import deepspeed
-
-        # with its hooks in place each module's forward would scatter its parameters again
-        offload = getattr(engine.optimizer, "parameter_offload", engine.optimizer)
-        for hook in (*offload.forward_hooks, *offload.backward_hooks):
-            hook.remove()
-        offload.forward_hooks, offload.backward_hooks = [], []
-        try:
-            with deepspeed.zero.GatheredParameters(list(module.parameters())):
-                yield
-        finally:
-            offload.setup_zero_stage3_hooks()
 
     def backward(self, module: L.LightningModule, loss: Tensor, last: bool) -> None:
         finite = torch.isfinite(loss.detach()).float()
@@ -126,8 +111,17 @@ class DeepSpeedUpdates(Updates):
 
 
 def updates_for(strategy: Any, max_grad_norm: float, max_nonfinite_steps: int) -> Updates:
-    """The kind of updates that a trainer's strategy asks for."""
-    kind = DeepSpeedUpdates if isinstance(strategy, DeepSpeedStrategy) else Updates
+    """The kind of updates that a trainer's strategy asks for.
+
+    Raises:
+        ValueError: Lightning's own DeepSpeed strategy, whose checkpoints are pickles.
+    """
+    if isinstance(strategy, DeepSpeedStrategy) and not isinstance(strategy, ShardedStrategy):
+        raise ValueError(
+            "trainer.strategy: DeepSpeed comes as modules.sharding.ShardedStrategy here (recipes/overlays/zero3.yaml), "
+            "whose checkpoints are plain data"
+        )
+    kind = DeepSpeedUpdates if isinstance(strategy, ShardedStrategy) else Updates
     return kind(max_grad_norm, max_nonfinite_steps)
 
 

@@ -100,7 +100,7 @@ class UNetSampler(FrameSampler):
             nn.ConvTranspose1d(a, b, 2, stride=2) for a, b in zip(wider, coarse_to_fine, strict=True)
         )
         self.up = nn.ModuleList(_Level(2 * c, c) for c in coarse_to_fine)
-        self.similarity = nn.Parameter(torch.tensor(float(similarity_init)))
+        self.similarity = nn.Parameter(torch.full((1,), float(similarity_init)))  # DeepSpeed takes no scalars
         self.head = nn.Conv1d(channels[0], 1, 1)
         nn.init.zeros_(self.head.weight)  # at the start the net says nothing
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]

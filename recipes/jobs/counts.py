@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-
 _NEXT = "lightning run recipes/paper/tspo_qwen2_5_vl_7b.yaml --train {out} ..."
 
 

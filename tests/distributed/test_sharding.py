@@ -1,0 +1,103 @@
+"""Real DeepSpeed in real processes over gloo: ZeRO is the same training as DDP, and its checkpoints are anybody's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recipes.guard import ROOT
+
+pytest.importorskip("deepspeed", reason="deepspeed is not installed (pip install --no-build-isolation deepspeed)")
+pytestmark = pytest.mark.slow
+SCRIPT = ROOT / "tests/distributed/train_joint.py"
+
+
+class Runs:
+    """Trainings, each run once and kept."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(self, name: str, **settings: Any) -> Path:
+        folder = self.root / name
+        if not folder.exists():
+            folder.mkdir()
+            done = subprocess.run(
+                [sys.executable, str(SCRIPT), str(folder), json.dumps(settings)], cwd=folder, capture_output=True,
+                text=True, timeout=300, check=False,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr[-6000:]
+        assert (folder / "done.json").is_file()
+        return folder
+
+    def one(self) -> Path:
+        return self("one", batch_size=2, accumulate=2, max_steps=2)
+
+    def zero3(self) -> Path:
+        return self("zero3", ranks=2, batch_size=2, strategy="zero3", max_steps=2)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("sharding"))
+
+
+def checkpoint(folder: Path, step: int) -> dict[str, Any]:
+    return torch.load(folder / f"step={step}.ckpt", weights_only=True)
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], rtol: float) -> None:
+    """Each tensor agrees to a share of its own largest value."""
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        if name == "sampler.head.bias":  # a softmax does not feel it: its gradient is nothing but rounding
+            continue
+        torch.testing.assert_close(tensor, second[name], rtol=rtol, atol=rtol * float(tensor.abs().max()), msg=name)
+
+
+@pytest.mark.parametrize("name", ["ddp", "zero2", "zero3"])
+def test_two_ranks_take_the_step_of_one_with_accumulation(runs: Runs, name: str) -> None:
+    two = runs.zero3() if name == "zero3" else runs(name, ranks=2, batch_size=2, strategy=name)
+    one, other = (torch.load(f / "first_step.pt", weights_only=True) for f in (runs.one(), two))
+    assert any("language_model" in n for n in one["gradients"])
+    assert max(float(g.abs().max()) for g in one["gradients"].values()) > 1e-4
+    same(one["gradients"], other["gradients"], 1e-4)
+    same(one["weights"], other["weights"], 1e-4)  # Adam's count of steps is right, too
+
+
+def test_a_sharded_checkpoint_is_one_plain_file_like_any_other(runs: Runs) -> None:
+    sharded, plain = checkpoint(runs.zero3(), 1), checkpoint(runs.one(), 1)
+    assert sharded["state_dict"].keys() == plain["state_dict"].keys()
+    assert not any("vision_tower" in n for n in sharded["state_dict"])
+    states = [c["optimizer_states"][0]["state"] for c in (sharded, plain)]
+    assert states[0].keys() == states[1].keys()
+    assert float(states[0][0]["step"]) == float(states[1][0]["step"]) == 1.0
+
+
+def test_a_sharded_run_resumes_to_the_same_numbers(runs: Runs) -> None:
+    start = str(runs.zero3() / "step=1.ckpt")
+    again = runs("again", ranks=2, batch_size=2, strategy="zero3", max_steps=2, resume=start)
+    whole, resumed = (checkpoint(f, 2)["state_dict"] for f in (runs.zero3(), again))
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_a_sharded_run_goes_on_in_one_process(runs: Runs) -> None:
+    start = str(runs.zero3() / "step=1.ckpt")
+    alone = runs("alone", batch_size=2, accumulate=2, max_steps=2, resume=start)
+    same(checkpoint(runs.one(), 2)["state_dict"], checkpoint(alone, 2)["state_dict"], 2e-3)
+
+
+def test_a_sampler_only_checkpoint_stays_small(runs: Runs) -> None:
+    folder = runs("small", ranks=2, batch_size=2, strategy="zero3", evolve="sampler")
+    saved = checkpoint(folder, 1)
+    assert all(n.startswith("sampler.") for n in saved["state_dict"])
+    assert (folder / "step=1.ckpt").stat().st_size < 200_000

@@ -1,0 +1,112 @@
+"""One training of the small joint module under a strategy, in as many processes as it is told; writes what came of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from datamodules.haystack.datamodule import HaystackData
+from datamodules.haystack.world import World
+from modules.encoders.open_clip import OpenCLIPEncoder
+from modules.evolution import EvolutionModule
+from modules.grpo import GRPO
+from modules.joint import JointTraining
+from modules.mllms.llava_onevision import LlavaOnevision
+from modules.mllms.loading import Loading
+from modules.mllms.prompt import Prompt
+from modules.query_writing import QueryWriting
+from modules.rewards.accuracy import Accuracy
+from modules.rewards.format import Format
+from modules.rewards.probability import Probability
+from modules.samplers.msjoe import UNetSampler
+from modules.sharding import ShardedStrategy
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WEIGHTS, PROMPTS = ROOT / "recipes/haystack/weights/msjoe", ROOT / "recipes/haystack/prompts"
+DEFAULTS: dict[str, Any] = {
+    "ranks": 1, "strategy": "auto", "batch_size": 4, "accumulate": 1, "max_steps": 1, "evolve": "joint", "resume": None,
+    "stop_at": None, "every_n_train_steps": 1, "queries": True,
+    "dtype": "float32",
+}  # fmt: skip
+
+
+class Gradients(L.Callback):
+    """Keeps the first step's gradients, whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.done = path, False
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
+        """Adam's first moment after one step is a tenth of the (clipped) gradient."""
+        if trainer.global_step != 1 or self.done:
+            return
+        self.done = True
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        if trainer.is_global_zero:
+            (states,) = checkpoint["optimizer_states"]
+            names = [n for g in module.parameter_groups() for p in g["params"]
+                     for n, q in module.named_parameters() if q is p]  # fmt: skip
+            moments = {n: states["state"][i]["exp_avg"] for i, n in enumerate(names)}
+            torch.save({"gradients": moments, "weights": checkpoint["state_dict"]}, self.path)
+
+
+class StopAt(L.Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step >= self.step
+
+
+def strategy_of(name: str) -> Any:
+    return ShardedStrategy(stage=int(name[-1])) if name.startswith("zero") else name
+
+
+def main(folder: Path, settings: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    prompt = Prompt(answer_with="words", question_first=True, template=str(PROMPTS / "answer.txt"))
+    joint = settings["evolve"] == "joint"
+    data = HaystackData(
+        world=World(seed=7, duration_s=100.0, event_duration_s=(2.0, 2.5)), root=str(folder.parent / "videos"),
+        feature_dir=str(folder.parent / "features"), num_workers=1, num_train_videos=2, num_val_videos=1,
+        num_test_videos=1, batch_size=settings["batch_size"],
+        encoder=OpenCLIPEncoder(model=f"local-dir:{WEIGHTS}/clip"),
+    )  # fmt: skip
+    module = EvolutionModule(
+        sampler=UNetSampler(channels=(8, 16), similarity_init=1.0),
+        mllm=LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=prompt, loading=Loading(dtype=settings["dtype"])),
+        rewards=[Probability(), Accuracy(by="text"), Format()], evolve=settings["evolve"],
+        joint=JointTraining(learning_rate=1e-4, loss_type="grpo"),
+        query_writing=QueryWriting(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12)
+        if settings["queries"] else None,
+        grpo=GRPO(num_generations=4, loss_type="grpo"), num_frames=4, learning_rate=1e-3, store_frame_tokens=True,
+        lr_scheduler_type="constant", max_new_tokens=8, judge_by="text", accumulate=settings["accumulate"],
+        max_grad_norm=1e6,
+    )  # fmt: skip
+    callbacks: list[L.Callback] = [
+        Gradients(folder / "first_step.pt"),
+        L.pytorch.callbacks.ModelCheckpoint(
+            dirpath=folder, filename="{step}", every_n_train_steps=settings["every_n_train_steps"], save_top_k=-1
+        ),
+    ]
+    if settings["stop_at"]:
+        callbacks.append(StopAt(settings["stop_at"]))
+    trainer = L.Trainer(
+        accelerator="cpu", devices=settings["ranks"], strategy=strategy_of(settings["strategy"]), callbacks=callbacks,
+        max_steps=settings["max_steps"], max_epochs=-1, logger=False, num_sanity_val_steps=0, limit_val_batches=0,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data, ckpt_path=settings["resume"], weights_only=True)
+    trainer.test(module, datamodule=data, verbose=False)
+    if trainer.is_global_zero:
+        (folder / "done.json").write_text(json.dumps({"step": trainer.global_step, "joint": joint}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), DEFAULTS | json.loads(sys.argv[2]))
