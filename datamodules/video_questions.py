@@ -170,6 +170,7 @@ class VideoQuestionData(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.prepare_data_per_node = False  # videos and features lie where every node reads them
         if selections is not None and encoder is not None:
             raise ValueError(
                 "data.selections fixes the candidates, so there is nothing to encode: encoder has to be null"

@@ -120,6 +120,7 @@ class EvolutionModule(L.LightningModule):
         if grpo.num_iterations > 1 and accumulate > 1:
             raise ValueError("num_iterations above 1 re-uses a batch after its update, so accumulate has to be 1")
         self.automatic_optimization = False
+        self.prepare_data_per_node = False  # as of the data module: features lie where every node reads them
         self.strict_loading = False  # a checkpoint holds what is trained; the frozen parts come from their own files
         self.sampler, self.mllm = sampler, mllm.requires_grad_(False)
         self.rewards, self.advantage = {r.name: r for r in rewards}, advantage

@@ -149,6 +149,7 @@ class ShardedStrategy(DeepSpeedStrategy):
         """As torch's AdamW has it: parameters numbered in the order of the groups."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
+        self._link_moments(optimizer)
         state: dict[int, dict[str, Tensor]] = {}
         groups = []
         for group, parameters in self._groups(optimizer):
@@ -163,6 +164,21 @@ class ShardedStrategy(DeepSpeedStrategy):
                     state[number]["step"] = self._step_count(optimizer)
             groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": numbers})
         return {"state": state, "param_groups": groups}
+
+    def _link_moments(self, optimizer: Any) -> None:
+        """Tells DeepSpeed (stages 1 and 2) where in its flat states each parameter's are.
+
+        It does so itself after the first group has stepped, when the second group has no states yet; and a run that is
+        about to be resumed has none at all.
+        """
+        if self.zero_stage_3:
+            return
+        inner = optimizer.optimizer
+        for flat in optimizer.single_partition_of_fp32_groups:
+            if not inner.state[flat]:
+                inner.state[flat] = {"step": torch.tensor(0.0), **{key: torch.zeros_like(flat) for key in _MOMENTS}}
+        optimizer._hp_optimizer_states_linked = False
+        optimizer._lazy_init_hp_params_optimizer_state()
 
     def _groups(self, optimizer: Any) -> list[tuple[dict[str, Any], list[nn.Parameter]]]:
         """DeepSpeed's groups hold flat shards, ours the parameters; both in one order."""
@@ -206,6 +222,7 @@ class ShardedStrategy(DeepSpeedStrategy):
 
         (saved,) = checkpoint["optimizer_states"]
         (optimizer,) = self.optimizers
+        self._link_moments(optimizer)
         step: Tensor | None = None
         for (group, parameters), old in zip(self._groups(optimizer), saved["param_groups"], strict=True):
             group.update({k: v for k, v in old.items() if k != "params"})

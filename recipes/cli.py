@@ -1,4 +1,4 @@
-"""``lightning run | check | ls | score | compare | export``, also ``kairos`` and ``python -m recipes``."""
+"""``lightning run | submit | check | ls | score | compare | export | consolidate``, also ``kairos`` and ``python -m recipes``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _EPILOG = """examples:
   lightning run recipes/tspo.yaml
   lightning run recipes/tspo.yaml --overlay recipes/overlays/smoke.yaml --model.num_frames 4
   lightning run recipes/tspo.yaml --resume last
+  lightning submit recipes/msjoe.yaml --overlay recipes/overlays/zero3.yaml --nodes 2 --gpus 8 --dry-run
+  lightning consolidate last:msjoe build/msjoe
   lightning check recipes/tspo.yaml --model.grpo.beta 0.04
   lightning check recipes/paper/tspo_qwen2_5_vl_7b.yaml --memory
   lightning score outputs/videomme/20261121-120000 --scorer lmms-eval
@@ -49,13 +51,20 @@ def build_parser() -> argparse.ArgumentParser:
         )
         if name == "run":
             command.add_argument(
-                "--resume", metavar="last|DIR", help="go on with the newest run of this recipe, or one folder"
+                "--resume", metavar="last|auto|DIR",
+                help="go on with the newest run of this recipe, or one folder; auto: with --run_dir, where it has begun",
+            )
+            command.add_argument(
+                "--requeue", action="store_true", help="in a SLURM job: save and queue again before the time is up"
             )
         command.set_defaults(parser=command)
         if name == "check":
             command.add_argument(
                 "--memory", action="store_true", help="also estimate parameters and memory a GPU; needs no weights"
             )
+    from recipes.submit import add_arguments
+
+    add_arguments(commands.add_parser("submit", help="run a recipe as a SLURM job, on any number of nodes"))
     commands.add_parser("ls", help="list the recipes")
     _add_result_commands(commands)
     return parser
@@ -81,6 +90,11 @@ def _add_result_commands(commands: Any) -> None:
     command.add_argument("--sampler", help="which arm, where the file holds several")
     command.add_argument("--num-frames", type=int, help="the best so many of each selection")
     command.add_argument("--annotations", help="the benchmark's own file, for tspo and tspo-float")
+    command = commands.add_parser(
+        "consolidate", help="turn a checkpoint into a sampler.safetensors and, if it was trained, the MLLM's folder"
+    )
+    command.add_argument("checkpoint", help=".ckpt of a run, or last:NAME")
+    command.add_argument("out", help="folder")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -90,8 +104,11 @@ def main(argv: list[str] | None = None) -> None:
     if options.command == "ls":
         print(listing())
         return
-    if options.command in ("score", "compare", "export"):
+    if options.command in ("score", "compare", "export", "consolidate"):
         _finished(options, overrides)
+        return
+    if options.command == "submit":
+        _submit(options, overrides)
         return
     if options.recipe is None:
         options.parser.print_help()
@@ -107,11 +124,22 @@ def main(argv: list[str] | None = None) -> None:
 
                 print(memory_report(merged, options.recipe))
         else:
-            run(options.recipe, options.overlay, overrides, options.resume)
+            run(options.recipe, options.overlay, overrides, options.resume, options.requeue)
     except (ValueError, OSError) as error:
         if os.environ.get("KAIROS_DEBUG"):
             raise
         sys.exit(f"error: {_reason(error)}\n(KAIROS_DEBUG=1 shows where)")
+
+
+def _submit(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Checks a recipe here, so that no job waits in a queue to die of a misspelt key."""
+    from recipes.submit import submit
+
+    try:
+        check(options.recipe, options.overlay, overrides)
+        print(submit(options, overrides))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
 
 
 def _reason(error: BaseException) -> str:
@@ -138,6 +166,10 @@ def _finished(options: argparse.Namespace, rest: list[str]) -> None:
             results.score(options.run, options.scorer or ["option-logprob"], options.macro_over)
         elif options.command == "compare":
             results.compare(options.run_a, options.run_b, options.arm_a, options.arm_b, options.scorer)
+        elif options.command == "consolidate":
+            from recipes.consolidate import consolidate
+
+            consolidate(options.checkpoint, options.out)
         else:
             results.export(
                 options.selections,
@@ -165,13 +197,13 @@ def check(recipe: str, overlays: list[str], overrides: list[str]) -> DictConfig:
     return merged
 
 
-def run(recipe: str, overlays: list[str], overrides: list[str], resume: str | None) -> None:
+def run(recipe: str, overlays: list[str], overrides: list[str], resume: str | None, requeue: bool = False) -> None:
     """Checks and runs a recipe."""
     merged = check(recipe, overlays, overrides)
     _quieten()
     from recipes.launch import launch
 
-    launch(merged, resume)
+    launch(merged, resume, requeue)
 
 
 def _quieten() -> None:
@@ -190,6 +222,8 @@ def _quieten() -> None:
         ".*callbacks used to create the checkpoint.*",
         "Using ModelCheckpoint with manual optimization.*",  # the state after the step is the one we want
         ".*IterableDataset. has .__len__. defined.*",
+        ".*sync_dist=True.*",  # what is logged was gathered from all ranks before
+        ".*`srun` command is available.*",
     ):
         warnings.filterwarnings("ignore", message=message)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

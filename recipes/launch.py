@@ -16,9 +16,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf import DictConfig, OmegaConf
 
 from callbacks.provenance import Provenance, environment
+from callbacks.requeue import Requeue
 from recipes.jobs.base import Job
 from recipes.recipe import NEW_RUN_DIR
-from recipes.runs import RUN_DIR_VARIABLE, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
+from recipes.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
 
 MLFLOW_RUN_FILE = "mlflow_run_id"
 
@@ -58,14 +59,17 @@ class RecipeCLI(LightningCLI):
             logger.init_args.run_id = run_id.read_text().strip()
 
 
-def launch(recipe: DictConfig, resume: str | None) -> None:
+def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> None:
     """Builds and runs every stage of a checked recipe.
 
     Args:
         recipe: merged; its ``${...}`` are the parser's to resolve.
-        resume: None, ``last``, or a run folder.
+        resume: None, ``last``, a run folder, or ``auto``: the recipe's ``run_dir`` where it has begun.
+        requeue: act on a cluster's warning before the time is up.
     """
     name = str(recipe.get("name", "run"))
+    if resume == "auto":
+        resume = str(recipe.run_dir) if begun(recipe.run_dir) else None
     checkpoint = resolve_checkpoint(recipe.checkpoint) if recipe.get("checkpoint") else None
     if resume is not None:
         run_dir = find_run(name, resume)
@@ -82,6 +86,9 @@ def launch(recipe: DictConfig, resume: str | None) -> None:
         run_job(recipe, run_dir)
         return
     cli = RecipeCLI(OmegaConf.to_container(recipe))  # type: ignore[arg-type]
+    queued_again = Requeue(run_dir=str(run_dir))
+    if requeue:
+        cli.trainer.callbacks.insert(-1, queued_again)  # checkpoints come last, and it goes right before them
     stages = cli.config.stage if isinstance(cli.config.stage, list) else [cli.config.stage]
     for stage in stages:
         run = getattr(cli.trainer, stage)
@@ -93,6 +100,8 @@ def launch(recipe: DictConfig, resume: str | None) -> None:
             raise ValueError(
                 f"{checkpoint} is refused: it is no checkpoint of plain data, and nothing else is loaded"
             ) from error
+        if queued_again.stopped:
+            return
         checkpoint = None  # later stages go on with what is in memory
 
 

@@ -38,6 +38,11 @@ def find_run(name: str, resume: str) -> Path:
     return run_dir
 
 
+def begun(run_dir: str) -> bool:
+    """Whether a run folder has a checkpoint to go on from."""
+    return (Path(run_dir) / _LAST).is_file()
+
+
 def last_checkpoint(run_dir: Path) -> Path:
     return run_dir / _LAST
 

@@ -91,7 +91,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.selections",
         "callbacks",
     ),
-    "recipes": ("recipes", "callbacks.provenance"),
+    "recipes": ("recipes", "callbacks.provenance", "callbacks.requeue"),
     "recipes.jobs": ("modules", "datamodules", "recipes.jobs"),
     "recipes.results": (
         "modules.records",
@@ -100,6 +100,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "datamodules.exports",
         "callbacks.evaluation",
     ),
+    "recipes.consolidate": ("modules.weights", "modules.mllms", "recipes.runs"),
     "recipes.lmms_eval": ("modules", "datamodules", "recipes.recipe"),
     "recipes.memory": ("modules.mllms", "recipes"),
 }

@@ -64,6 +64,8 @@ class OpenCLIPEncoder(ImageTextEncoder):
         # whatever the tokenizer: a text to which words can be added without a change has filled its row
         full = int((self.tokenize([f"{text} and so on" for text in texts]) == ids).all(1).sum())
         if full:
+            # once aloud; a model that writes queries may do it in every step, and the count goes on the card
+            level = logging.DEBUG if self.num_truncated else logging.WARNING
             self.num_truncated += full
-            _log.warning("%d of %d questions fill the encoder's %d tokens and are cut", full, len(texts), ids.shape[1])
+            _log.log(level, "%d of %d texts fill the encoder's %d tokens and are cut", full, len(texts), ids.shape[1])
         return self.model.encode_text(ids.to(self.mean.device)).float()

@@ -78,9 +78,11 @@ class TransformersCLIP(ImageTextEncoder):
         whole = self.tokenizer(texts)["input_ids"]
         cut = sum(len(ids) > self.num_tokens for ids in whole)
         if cut:
+            # once aloud; a model that writes queries may do it in every step, and the count goes on the card
+            level = logging.DEBUG if self.num_truncated else logging.WARNING
             self.num_truncated += cut
-            _log.warning(
-                "%d of %d questions are longer than CLIP's %d tokens and are cut", cut, len(texts), self.num_tokens
+            _log.log(
+                level, "%d of %d texts are longer than CLIP's %d tokens and are cut", cut, len(texts), self.num_tokens
             )
         inputs = self.tokenizer(texts, truncation=True, max_length=self.num_tokens, padding=True, return_tensors="pt")
         ids, mask = inputs["input_ids"], inputs["attention_mask"]

@@ -83,3 +83,14 @@ def _language_layers(model: torch.nn.Module, names: list[str]) -> list[str]:
     if not found:
         raise ValueError(f"lora.target_modules {names}: the language model has no such linear layers")
     return found
+
+
+def merge_adapters(model: torch.nn.Module) -> None:
+    """Adds LoRA layers to the weights that they adapt, and takes them out."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge()
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, layer.get_base_layer())

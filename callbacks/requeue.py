@@ -1,0 +1,57 @@
+"""On a cluster's warning before the time is up: save, ask for the job to be queued again, stop.
+
+Lightning saves inside the signal's handler, in the middle of a step, where ranks that gather parameters wait for one another
+at different places. Here the handler only notes the signal; all ranks act together at the end of the batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+_log = logging.getLogger(__name__)
+
+
+class Requeue(L.Callback):
+    """Args:
+    run_dir: the checkpoint is ``checkpoints/last.ckpt`` below it.
+    signal_name: what the cluster sends (``#SBATCH --signal=USR1@120``).
+    """
+
+    def __init__(self, *, run_dir: str, signal_name: str = "SIGUSR1") -> None:
+        if not hasattr(signal, signal_name):
+            raise ValueError(f"signal_name: {signal_name!r} is no signal")
+        self.checkpoint, self.signal_name = Path(run_dir) / "checkpoints" / "last.ckpt", signal_name
+        self._warned = False
+        self.stopped = False
+        """Whether this job has ended early, and goes on in another."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage == "fit":  # before Lightning, which leaves a signal alone that somebody handles
+            signal.signal(getattr(signal, self.signal_name), self._note)
+
+    def _note(self, *_: Any) -> None:
+        self._warned = True
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if not trainer.strategy.reduce_boolean_decision(self._warned, all=False):
+            return
+        trainer.save_checkpoint(self.checkpoint)
+        job = job_id()
+        if trainer.is_global_zero and job is not None:
+            asked = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+            if asked.returncode:
+                _log.error("job %s was not queued again: %s", job, asked.stderr.strip())
+        trainer.should_stop = self.stopped = True
+
+
+def job_id() -> str | None:
+    """This job's name for ``scontrol``; None outside of SLURM."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")

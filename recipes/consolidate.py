@@ -1,0 +1,69 @@
+"""``lightning consolidate``: what a run has trained, in the files that everybody loads.
+
+A checkpoint of any strategy is one plain file already; this takes the optimizer's states out of it, and puts an MLLM that
+was trained into a folder that ``from_pretrained`` reads.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from safetensors.torch import save_file
+
+from modules.weights import read_weights
+from recipes.runs import resolve_checkpoint
+
+_MLLM = "mllm.model."
+
+
+def consolidate(checkpoint: str, out: str) -> None:
+    """Writes ``sampler.safetensors`` and, where the MLLM was trained, its folder ``mllm`` with processor and tokenizer.
+
+    Raises:
+        ValueError: no such checkpoint, or its run folder does not say which MLLM it was.
+    """
+    path, folder = resolve_checkpoint(checkpoint), Path(out)
+    weights = read_weights(str(path))
+    sampler = {n: w.contiguous() for n, w in weights.items() if n.startswith("sampler.")}
+    mllm = {n.removeprefix(_MLLM): w for n, w in weights.items() if n.startswith(_MLLM)}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(sampler, folder / "sampler.safetensors", {"format": "pt"})
+    console = Console(width=max(100, Console().width))
+    count = sum(w.numel() for w in sampler.values())
+    console.print(f"sampler     {folder / 'sampler.safetensors'}  {count:,} parameters", highlight=False)
+    if mllm:
+        _write_mllm(path, mllm, folder / "mllm")
+        count = sum(w.numel() for w in mllm.values())
+        console.print(f"mllm        {folder / 'mllm'}  {count:,} trained parameters", highlight=False)
+    words = f"--model.init_from {folder / 'sampler.safetensors'}" + f" --model.mllm.path {folder / 'mllm'}" * bool(mllm)
+    console.print(f"next        lightning run RECIPE {words}", highlight=False, soft_wrap=True)
+
+
+def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path) -> None:
+    """The MLLM that the run began with, its trained parameters in place; LoRA layers merged into them."""
+    import jsonargparse
+    import torch
+
+    from modules.mllms.loading import merge_adapters
+    from modules.mllms.transformers_mllm import TransformersMLLM
+
+    recipe = checkpoint.parent.parent / "recipe.yaml"
+    if not recipe.is_file():
+        raise ValueError(f"{checkpoint} has a trained MLLM, but there is no {recipe} to say which model it began as")
+    node = yaml.safe_load(recipe.read_text())["model"]["init_args"]["mllm"]
+    parser = jsonargparse.ArgumentParser()
+    parser.add_subclass_arguments(TransformersMLLM, "mllm")
+    mllm = parser.instantiate(parser.parse_object({"mllm": node})).mllm
+    own = dict(mllm.model.named_parameters())
+    unknown = sorted(trained.keys() - own.keys())
+    if unknown:
+        raise ValueError(f"{node['init_args']['path']} has no parameter {unknown[0]!r}: it is another model than was trained")
+    with torch.no_grad():
+        for name, tensor in trained.items():
+            own[name].copy_(tensor)
+    merge_adapters(mllm.model)
+    mllm.model.save_pretrained(out)
+    mllm.processor.save_pretrained(out)

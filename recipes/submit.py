@@ -1,0 +1,95 @@
+"""``lightning submit``: a recipe as a SLURM job, through the scripts in ``recipes/slurm``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from recipes.guard import ROOT
+
+_SCRIPTS = ROOT / "recipes" / "slurm"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """What a cluster has to know; everything else goes to the recipe."""
+    command.add_argument("recipe", help="a YAML file")
+    command.add_argument("--overlay", action="append", default=[], metavar="FILE", help="more YAML, merged over it")
+    command.add_argument("--nodes", type=int, default=1, help="nodes (1)")
+    command.add_argument("--gpus", type=int, default=0, help="GPUs a node, one rank each; 0 trains on CPUs (0)")
+    command.add_argument("--ranks", type=int, help="ranks a node, where they are no GPUs (1)")
+    command.add_argument("--cpus", type=int, help="CPU cores a rank")
+    command.add_argument("--time", metavar="HH:MM:SS", help="then it is saved, queued again and goes on (24:00:00)")
+    command.add_argument("--partition")
+    command.add_argument("--account")
+    command.add_argument("--name", help="of the job and its folder below outputs/slurm (name of the recipe's file)")
+    command.add_argument("--array", type=int, metavar="N", help="N tasks that share the videos out, for extraction")
+    command.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="anything else, e.g. --sbatch=--qos=low")
+    command.add_argument("--dry-run", action="store_true", help="print the command and submit nothing")
+
+
+def sbatch_command(options: argparse.Namespace, overrides: list[str]) -> list[str]:
+    """The ``sbatch`` call.
+
+    Raises:
+        ValueError: numbers that no job can have, or an array of a training.
+    """
+    for name in ("nodes", "ranks", "cpus", "array"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} {value}: at least 1")
+    if options.gpus < 0:
+        raise ValueError(f"--gpus {options.gpus}: 0 or more")
+    if options.gpus and options.ranks and options.ranks != options.gpus:
+        raise ValueError(f"--ranks {options.ranks}: there is one rank a GPU, and --gpus is {options.gpus}")
+    if options.time and not re.fullmatch(r"(\d+-)?\d+(:\d{1,2}){0,2}", options.time):
+        raise ValueError(f"--time {options.time!r}: HH:MM:SS, or D-HH:MM:SS")
+    words = [f"--job-name={options.name or Path(options.recipe).stem}"]
+    for name, value in (
+        ("time", options.time), ("partition", options.partition), ("account", options.account),
+        ("cpus-per-task", options.cpus),
+    ):  # fmt: skip
+        words += [f"--{name}={value}"] * (value is not None)
+    if options.array is not None:
+        if options.nodes > 1:
+            raise ValueError("--array: its tasks are jobs of their own, so --nodes stays 1")
+        words += [f"--array=0-{options.array - 1}", *[f"--gpus-per-node={options.gpus}"] * (options.gpus > 0)]
+        script = _SCRIPTS / "array.sbatch"
+    else:
+        words += [f"--nodes={options.nodes}", f"--ntasks-per-node={options.gpus or options.ranks or 1}"]
+        words += [f"--gpus-per-node={options.gpus}"] * (options.gpus > 0)
+        script = _SCRIPTS / "train.sbatch"
+    overlays = [word for file in options.overlay for word in ("--overlay", file)]
+    return ["sbatch", *words, *options.sbatch, str(script), options.recipe, *overlays, *overrides]
+
+
+def submit(options: argparse.Namespace, overrides: list[str]) -> str:
+    """Hands the job in; what to say about it.
+
+    Raises:
+        ValueError: SLURM is not there, or does not take the job.
+    """
+    words = sbatch_command(options, overrides)
+    if options.dry_run:
+        return shlex.join(words)
+    if shutil.which("sbatch") is None:
+        raise ValueError("there is no sbatch on this machine; --dry-run prints the command, to be run where there is one")
+    Path("outputs/slurm").mkdir(parents=True, exist_ok=True)  # SLURM writes no log into a folder that is not there
+    # nodes run this very `lightning`, whether it is on their PATH or not
+    own = Path(sys.executable).with_name("lightning")
+    env = {"KAIROS": str(own), **os.environ} if own.is_file() else None
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
+    if done.returncode:
+        raise ValueError(f"sbatch refused the job: {done.stderr.strip()}\n{shlex.join(words)}")
+    number = done.stdout.strip().rsplit(" ", 1)[-1]
+    name = words[1].removeprefix("--job-name=")
+    return (
+        f"job         {number}\nlog         outputs/slurm/{name}-{number}{'_*' if options.array else ''}.log\n"
+        f"watch       squeue -j {number}\nstop        scancel {number}"
+    )
+
