@@ -195,6 +195,7 @@ class VideoQuestionData(L.LightningDataModule):
         self._questions: dict[str, list[VideoQuestion]] = {}
         self._items: dict[str, _Items] = {}
         self._batches_used = 0
+        self._resumed_batch: int | None = None
 
     @abstractmethod
     def load_questions(self, split: str) -> list[VideoQuestion]:
@@ -350,6 +351,7 @@ class VideoQuestionData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         items, (rank, num_ranks) = self._items["train"], self._rank
+        self._go_on_with(self.batch_size * num_ranks)
         order = BatchOrder(len(items), self.batch_size, self.seed, self._batches_used, rank, num_ranks)
         return DataLoader(items, batch_sampler=order, collate_fn=collate)
 
@@ -371,11 +373,23 @@ class VideoQuestionData(L.LightningDataModule):
         """Called by the module after each training batch; what `state_dict` needs to go on from there."""
         self._batches_used += 1
 
+    def _go_on_with(self, global_batch: int) -> None:
+        """Where a resumed run begins, whose batches may be of another size, or on another number of ranks."""
+        if self._resumed_batch is not None and self._resumed_batch != global_batch:
+            used = self._batches_used * self._resumed_batch
+            self._batches_used = -(-used // global_batch)
+            _log.warning(
+                "this run had batches of %d questions over all ranks and goes on with %d: it begins after the %d questions it "
+                "has used, and from the end of this epoch on their order may differ from that of an undisturbed run",
+                self._resumed_batch, global_batch, self._batches_used * global_batch,
+            )  # fmt: skip
+        self._resumed_batch = None
+
     def state_dict(self) -> dict[str, Any]:
-        return {"batches_used": self._batches_used}
+        return {"batches_used": self._batches_used, "global_batch": self.batch_size * self._rank[1]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._batches_used = state_dict["batches_used"]
+        self._batches_used, self._resumed_batch = state_dict["batches_used"], state_dict.get("global_batch")
 
     def teardown(self, stage: str) -> None:
         self._worker.stop()

@@ -51,8 +51,8 @@ class EvolutionModule(L.LightningModule):
         mllm: what answers; frozen, unless both evolve.
         rewards: terms of the reward.
         reward_weights: one weight a term; all 1 by default.
-        sampler_reward_weights: others for the sampler's share of the credit, e.g. without terms that do not depend on
-            the frames; the same by default.
+        sampler_reward_weights: others for the sampler, e.g. without terms that do not depend on the frames; the same by
+            default.
         advantage: what a rollout is compared with; the others of its group by default (``grpo.scale_rewards``).
         evolve: ``sampler``, or ``joint``: the MLLM is trained too.
         joint: how, under ``evolve: joint``.
@@ -112,10 +112,13 @@ class EvolutionModule(L.LightningModule):
         self.sampler_reward_weights = _weights(
             rewards, sampler_reward_weights or reward_weights, "sampler_reward_weights"
         )
+        if evolve == "joint":
+            for term in rewards:
+                term.answers_are_drawn()
         if evolve == "joint" and not any(r.needs_text and self.reward_weights[r.name] for r in rewards):
             raise ValueError(
                 "evolve: joint trains the MLLM on its own words, so a reward with a weight has to read them, e.g. "
-                "Accuracy with by: text (recipes/overlays/joint.yaml)"
+                "modules.rewards.accuracy.Accuracy; sampler_reward_weights may give the sampler another"
             )
         if grpo.num_iterations > 1 and accumulate > 1:
             raise ValueError("num_iterations above 1 re-uses a batch after its update, so accumulate has to be 1")
@@ -151,6 +154,7 @@ class EvolutionModule(L.LightningModule):
         if self.tokens is not None and self.tokens.initial is not None:
             self._add_initial_arms(Answering(self.tokens.initial, canary=False, **shown), query_writing)
         self.updates = Updates(self.max_grad_norm, max_nonfinite_steps)
+        self._batches_in_update = 0
 
     def _add_initial_arms(self, initial: Answering, query_writing: QueryWriting | None) -> None:
         """What the MLLM's own training adds: the same frames answered, the same questions searched, by what it was."""
@@ -171,10 +175,13 @@ class EvolutionModule(L.LightningModule):
         with self.updates.gathered(self):
             trajectories = self.roll_out(batch)
         reward, sampler_reward = self.judge(trajectories.rollouts)
+        if self.tokens is None:
+            reward = sampler_reward
         credit = self.advantages(trajectories.rollouts, reward)
         sampler_credit = self.advantages(trajectories.rollouts, sampler_reward)
         with self.answering.timed("update"):
-            self.update(trajectories, credit, sampler_credit, last_batch=(batch_idx + 1) % self.accumulate == 0)
+            self._batches_in_update = self._batches_in_update % self.accumulate + 1
+            self.update(trajectories, credit, sampler_credit, last_batch=self._batches_in_update == self.accumulate)
         self._source.count_batch()
         self.answering.seconds["total"] = time.perf_counter() - started
         self._log_rollouts(trajectories, reward)
@@ -381,7 +388,7 @@ class EvolutionModule(L.LightningModule):
             saved = checkpoint["state_dict"]
             other = {
                 n for n, p in self.named_parameters()
-                if p.requires_grad and (n not in saved or saved[n].shape != p.shape)
+                if p.requires_grad and (n not in saved or saved[n].shape != getattr(p, "ds_shape", p.shape))  # ZeRO-3's
             }  # fmt: skip
             if other:
                 raise ValueError(

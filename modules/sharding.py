@@ -205,20 +205,32 @@ class ShardedStrategy(DeepSpeedStrategy):
     def lightning_restore_optimizer(self) -> bool:
         return True
 
+    def _own_share(self, parameter: nn.Parameter, whole: Tensor) -> Tensor:
+        """This rank's part of a whole tensor, as stage 3 cuts it: equal parts, the last filled up."""
+        size = parameter.partition_numel()  # type: ignore[attr-defined]
+        filled = torch.zeros(size * self.world_size, dtype=torch.float32)
+        filled[: whole.numel()] = whole.flatten()
+        return filled[self.global_rank * size : (self.global_rank + 1) * size].to(parameter.device)
+
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
-        from deepspeed.utils import safe_set_full_fp32_param
         from deepspeed.runtime.zero import GatheredParameters
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
 
         saved = checkpoint["state_dict"]
         for name, parameter in self._trained():
-            if name in saved:
-                with GatheredParameters([parameter], modifier_rank=0, enabled=self.zero_stage_3), torch.no_grad():
-                    parameter.copy_(saved[name].to(parameter))
-                if hasattr(parameter, "_hp_mapping") or hasattr(parameter, "ds_id"):
-                    safe_set_full_fp32_param(parameter, saved[name].to(parameter.device, torch.float32))
+            if name not in saved:
+                continue
+            with GatheredParameters([parameter], modifier_rank=0, enabled=self.zero_stage_3), torch.no_grad():
+                parameter.copy_(saved[name].to(parameter))
+            if self._engine is None:
+                continue
+            if self.zero_stage_3:
+                safe_set_local_fp32_param(parameter, self._own_share(parameter, saved[name]))
+            else:
+                safe_set_full_fp32_param(parameter, saved[name].to(parameter.device, torch.float32))
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        from deepspeed.utils import safe_set_full_optimizer_state
+        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
         (saved,) = checkpoint["optimizer_states"]
         (optimizer,) = self.optimizers
@@ -230,7 +242,10 @@ class ShardedStrategy(DeepSpeedStrategy):
                 moments = saved["state"][number]
                 step = moments["step"]
                 for key in _MOMENTS:
-                    safe_set_full_optimizer_state(parameter, moments[key].to(parameter.device), key)
+                    if self.zero_stage_3:
+                        safe_set_local_optimizer_state(parameter, self._own_share(parameter, moments[key]), key)
+                    else:
+                        safe_set_full_optimizer_state(parameter, moments[key].to(parameter.device), key)
         inner = getattr(optimizer, "optimizer", optimizer)
         for state in inner.state.values():
             if "step" in state and step is not None:

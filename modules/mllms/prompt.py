@@ -14,6 +14,7 @@ from torch import Tensor
 from modules.records import VideoQuestion
 
 LETTERS = "ABCDEFGHIJ"
+_PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +111,13 @@ class Prompt:
 
 @cache
 def read_template(path: str) -> str:
-    """The text of a prompt's file.
+    """The text of a prompt's file, seen from here or else from the project's own folder.
 
     Raises:
         ValueError: there is no such file.
     """
     try:
-        return Path(path).read_text().strip()
+        return (Path(path) if Path(path).is_file() else _PROJECT / path).read_text().strip()
     except OSError as error:
         raise ValueError(f"prompt template {path} cannot be read: {error}") from None
 

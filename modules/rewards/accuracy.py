@@ -46,14 +46,19 @@ class Accuracy(Reward):
 
     Args:
         by: ``options`` takes the option of greatest log-probability; ``text`` parses the generated answer, and one that
-            parses to nothing is wrong.
+            parses to nothing is wrong; ``auto`` is text in joint training, which draws answers, and options elsewhere.
     """
 
     name = "accuracy"
 
-    def __init__(self, *, by: Literal["options", "text"] = "options") -> None:
+    def __init__(self, *, by: Literal["auto", "options", "text"] = "auto") -> None:
+        self.by = by
         self.needs_text = by == "text"
         self.needs_options = not self.needs_text
+
+    def answers_are_drawn(self) -> None:
+        if self.by == "auto":
+            self.needs_text, self.needs_options = True, False
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         answer = rollouts.answer_index[:, None]

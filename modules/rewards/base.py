@@ -19,6 +19,9 @@ class Reward(ABC):
     needs_text: bool = False
     needs_options: bool = True
 
+    def answers_are_drawn(self) -> None:
+        """Told by joint training, where every rollout has an answer in text; for terms that can read either."""
+
     @abstractmethod
     def __call__(self, rollouts: Rollouts) -> Tensor:
         """float32 (B, G); NaN where the term does not apply."""

@@ -142,15 +142,3 @@ job:
     videos = [int(re.search(r"videos +(\d+)", p.read_text())[1]) for p in logs]
     assert sum(videos) == 4
     assert all(n > 0 for n in videos)
-
-
-def test_dry_run_prints_the_command_and_needs_no_slurm(tmp_path: Path) -> None:
-    said = lightning("submit", str(ROOT / "recipes/tspo.yaml"), "--nodes", "4", "--gpus", "8", "--time", "12:00:00",
-                     "--dry-run", "--model.num_frames", "16", cwd=tmp_path)  # fmt: skip
-    for word in ("sbatch", "--nodes=4", "--ntasks-per-node=8", "--gpus-per-node=8", "--time=12:00:00", "train.sbatch",
-                 "--model.num_frames 16"):  # fmt: skip
-        assert word in said
-    refused = lightning("submit", str(ROOT / "recipes/tspo.yaml"), "--nodes", "0", "--dry-run", cwd=tmp_path, check=False)
-    assert "at least 1" in refused
-    misspelt = lightning("submit", str(ROOT / "recipes/tspo.yaml"), "--model.num_frame", "4", cwd=tmp_path, check=False)
-    assert "did you mean 'num_frames'" in misspelt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from modules.records import Candidates, QuestionBatch, Rollouts, Selection, Vide
 from modules.rewards.accuracy import Accuracy, parse_option
 from modules.rewards.format import Format
 from modules.rewards.probability import Probability
+from modules.rewards.query_information import QueryInformation
 from modules.rewards.temporal import TemporalLocating
 
 
@@ -69,3 +71,48 @@ def test_format_default() -> None:
     good.texts = [["<think>x\ny</think> <answer>A</answer>", "A"]]
     assert Format()(good).tolist() == [[1.0, 0.0]]
     assert not math.isnan(Format()(good).sum().item())
+
+
+def searched(queries: list[list[list[str]]], features: torch.Tensor, query_features: torch.Tensor) -> SimpleNamespace:
+    mask = torch.ones(features.shape[:2], dtype=torch.bool)
+    batch = SimpleNamespace(features=features, mask=mask)
+    return SimpleNamespace(queries=queries, query_features=query_features, batch=batch)
+
+
+def test_query_information_is_the_share_of_peaked_queries() -> None:
+    features = torch.tensor([[[1.0, 0.0], [0.1, 1.0], [0.05, 1.0]]])  # one frame is unlike the others
+    peaked, flat = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0])
+    reward = QueryInformation(measure="ratio", threshold=10.0)
+    both = torch.stack([peaked, flat])
+    found = reward(searched([[["a", "b"], ["a"], []]], features, torch.stack([both, both, both])[None]))
+    # cosines of the first query: 1, 0.0995, 0.0499, so 20 > 10; of the second: 0.71, 0.77, 0.74
+    torch.testing.assert_close(found, torch.tensor([[0.5, 1.0, 0.0]]))
+
+
+def test_query_information_survives_cosines_around_zero_and_padding() -> None:
+    features = torch.tensor([[[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]])
+    queries = torch.tensor([[[[1.0, 0.0]]]])
+    mask = torch.tensor([[True, True, False]])
+    assert QueryInformation(measure="ratio").peakedness(features, mask, queries).item() == pytest.approx(100.0)
+    contrast = QueryInformation(measure="contrast").peakedness(features, mask, queries)
+    assert contrast.item() == pytest.approx(1.0)  # (1 - 0) / 1
+    with pytest.raises(ValueError, match="model.query_writing"):
+        QueryInformation()(SimpleNamespace(queries=None, query_features=None))
+
+
+def test_format_wants_both_turns() -> None:
+    good = "<think>t</think><answer>A</answer>"
+    rollouts = SimpleNamespace(texts=[[good, good, "A"]], queries=[[["a"], [], ["a"]]])
+    assert Format()(rollouts).tolist() == [[1.0, 0.0, 0.0]]
+    rollouts.queries = None
+    assert Format()(rollouts).tolist() == [[1.0, 1.0, 0.0]]
+
+
+def test_accuracy_reads_what_was_drawn_where_answers_are() -> None:
+    reward = Accuracy()
+    assert (reward.needs_text, reward.needs_options) == (False, True)
+    reward.answers_are_drawn()
+    assert (reward.needs_text, reward.needs_options) == (True, False)
+    told = Accuracy(by="options")
+    told.answers_are_drawn()
+    assert told.needs_options

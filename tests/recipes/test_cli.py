@@ -155,3 +155,41 @@ def test_a_failure_while_building_is_told_in_its_own_words() -> None:
     wrapped = ArgumentError(None, "Parser key 'model'... Given value type: <class 'dict'>")
     wrapped.__cause__ = noticed
     assert _reason(wrapped) == _reason(noticed) == "no such model on the hub"
+
+
+def test_submit_prints_the_command_and_needs_no_slurm() -> None:
+    said = lightning("submit", "recipes/tspo.yaml", "--nodes", "4", "--gpus", "8", "--time", "12:00:00", "--dry-run",
+                     "--model.num_frames", "16")  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    for word in ("sbatch", "--nodes=4", "--ntasks-per-node=8", "--gpus-per-node=8", "--time=12:00:00", "train.sbatch",
+                 "--model.num_frames 16"):  # fmt: skip
+        assert word in said.stdout
+    array = lightning("submit", "recipes/data/extract.yaml", "--array", "16", "--dry-run").stdout
+    assert "--array=0-15" in array
+    assert "array.sbatch" in array
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--nodes", "0"], "--nodes 0: at least 1"),
+        (["--gpus", "8", "--ranks", "4"], "one rank a GPU"),
+        (["--time", "soon"], "HH:MM:SS"),
+        (["--array", "4", "--nodes", "2"], "--nodes stays 1"),
+        (["--model.num_frame", "4"], "did you mean 'num_frames'"),
+    ],
+)
+def test_submit_refuses_before_anything_waits_in_a_queue(words: list[str], message: str) -> None:
+    refused = lightning("submit", "recipes/tspo.yaml", "--dry-run", *words)
+    assert refused.returncode == 1
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_lightnings_own_deepspeed_is_refused_with_ours_named() -> None:
+    from lightning.pytorch.strategies import DeepSpeedStrategy
+
+    from modules.updates import updates_for
+
+    with pytest.raises(ValueError, match=r"ShardedStrategy .*zero3\.yaml"):
+        updates_for(DeepSpeedStrategy.__new__(DeepSpeedStrategy), 1.0, 1)

@@ -8,9 +8,11 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
-from transformers import LlavaOnevisionForConditionalGeneration
+from transformers import LlavaOnevisionForConditionalGeneration, Qwen2_5_VLForConditionalGeneration
 
+from datamodules.annotations.long_video_qa import LongVideoQA
 from datamodules.annotations.training import TSPO10K
 from modules.scoring.answers import read_answers
 from modules.selections import read_selections
@@ -196,6 +198,48 @@ def test_difficulty_filter_counts_resumes_and_can_be_trained_on(run, workplace: 
     verdicts.write_text("\n".join(verdicts.read_text().splitlines()[:15]) + '\n{"id": "cut o')
     again, _ = run("data/filter_difficulty.yaml", *arguments)
     assert json.loads((again / "counts.json").read_text()) == {"total": total, **counts}
+
+
+@pytest.mark.slow
+def test_msjoes_data_and_both_stages(run, workplace: Path) -> None:
+    """Pass rates of questions, long-video data out of them, stage 1 on it, stage 2 on stage 1."""
+    mllm = ["--mllm", "build/try_out/models/qwen2_5_vl", "--job.mllm.loading.dtype", "float32",
+            "--job.mllm.frame_pixels", "[784, 1568]"]  # fmt: skip
+    source = ["--annotations", "build/try_out/tspo_10k/TSPO_10k.jsonl", "--videos", "build/try_out/videos"]
+    small = ["--job.num_frames", "4", "--job.num_trials", "3", "--job.max_new_tokens", "4"]
+    rates = ["--out", "mine/pass_rates.jsonl"]
+    run_dir, printed = run("data/pass_rates.yaml", *source, *mllm, *small, *rates)
+    rows = [json.loads(line) for line in Path("mine/pass_rates.jsonl").read_text().splitlines()]
+    assert all(row["pass_rate"] in (0.0, 1 / 3, 2 / 3, 1.0) and row["num_trials"] == 3 for row in rows)
+    assert sum(json.loads((run_dir / "counts.json").read_text()).values()) == len(rows) > 4
+    assert "long_video_qa.yaml" in printed
+    Path("mine/pass_rates.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows[:3]) + '{"id": "cut o')
+    run("data/pass_rates.yaml", *source, *mllm, *small, *rates)
+    assert [json.loads(x) for x in Path("mine/pass_rates.jsonl").read_text().splitlines()] == rows
+
+    run_dir, _ = run("data/long_video_qa.yaml", *source, "--rates", "mine/pass_rates.jsonl", "--out",
+                     "build/try_out/long_video_qa.json", "--job.min_duration_s", "1")  # fmt: skip
+    counts = json.loads((run_dir / "counts.json").read_text())
+    kept = LongVideoQA(annotations="build/try_out/long_video_qa.json", videos="build/try_out/videos").load()
+    assert len(kept.questions) == counts["kept"] == len([r for r in rows if r["pass_rate"] < 0.99])
+    assert {q.sample_id: q.pass_rate for q in kept.questions} == {
+        r["id"]: r["pass_rate"] for r in rows if r["pass_rate"] < 0.99
+    }
+    assert all(q.duration_s > 1 and Path(q.video).is_file() for q in kept.questions)
+
+    first, _ = run("paper/msjoe_pretrain_qwen2_5_vl_7b.yaml", *overlay("msjoe_qwen2_5_vl"))
+    stage1 = first / "checkpoints" / "last.ckpt"
+    second, _ = run("paper/msjoe_qwen2_5_vl_7b.yaml", *overlay("msjoe_qwen2_5_vl"), "--model.init_from", str(stage1))
+    assert not list((second / "stalled").iterdir())
+    main(["consolidate", str(second / "checkpoints" / "last.ckpt"), "build/msjoe"])
+    written = Qwen2_5_VLForConditionalGeneration.from_pretrained("build/msjoe/mllm").state_dict()
+    saved = torch.load(second / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    trained = {n.removeprefix("mllm.model."): w for n, w in saved.items() if n.startswith("mllm.")}
+    assert trained
+    assert not any("visual" in n for n in trained)
+    assert all(torch.equal(written[n], w) for n, w in trained.items())
+    again = ["--model.mllm.path", "build/msjoe/mllm", "--model.init_from", "build/msjoe/sampler.safetensors"]
+    run("paper/msjoe_qwen2_5_vl_7b.yaml", *overlay("msjoe_qwen2_5_vl"), *again, "--model.evolve", "sampler")
 
 
 @pytest.mark.slow
