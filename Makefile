@@ -19,11 +19,14 @@ check: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/step.py
 	$(BIN)/python tests/benchmarks/sampler.py
+	$(BIN)/python tests/benchmarks/joint_step.py
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	$(BIN)/python -m pip install --quiet setuptools wheel ninja
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e ".[sharding]"
 	touch $@
 
 clean:

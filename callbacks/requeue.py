@@ -1,7 +1,7 @@
 """On a cluster's warning before the time is up: save, ask for the job to be queued again, stop.
 
-Lightning saves inside the signal's handler, in the middle of a step, where ranks that gather parameters wait for one another
-at different places. Here the handler only notes the signal; all ranks act together at the end of the batch.
+Lightning saves inside the signal's handler, in the middle of a step, where ranks that gather parameters wait for one
+another at different places. Here the handler only notes the signal; all ranks act together at the end of the batch.
 """
 
 from __future__ import annotations

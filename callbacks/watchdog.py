@@ -1,7 +1,7 @@
 """Stops a run in which nothing happens any more, and says where each rank stands.
 
-Ranks that wait for one another for ever look like ranks at work. Where no batch ends for ``timeout_s`` seconds, every rank
-writes the stacks of its threads and exits, so that the job ends and its requeue can start.
+Ranks that wait for one another for ever look like ranks at work. Where no batch ends for ``timeout_s`` seconds, every
+rank writes the stacks of its threads and exits, so that the job ends and its requeue can start.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Watchdog(L.Callback):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = (self.folder / f"rank_{trainer.global_rank}.txt").open("w")
             self._file.write(
-                f"Rank {trainer.global_rank}: no batch ended for {self.timeout_s:g} s, so the run was stopped. What each thread "
-                "was doing is below; compare the ranks. A batch that is only slow needs a longer timeout_s.\n"
+                f"Rank {trainer.global_rank}: no batch ended for {self.timeout_s:g} s, so the run was stopped. What "
+                "each thread was doing is below; compare the ranks. A batch that is only slow needs more timeout_s.\n"
             )
             self._file.flush()
         # the interpreter's own timer: it fires even while every thread waits inside a library

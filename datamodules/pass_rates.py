@@ -1,4 +1,4 @@
-"""Pass rates of questions: how often an MLLM solves each on evenly spaced frames, stored beside the data (JSON lines)."""
+"""Pass rates of questions: how often an MLLM solves each on evenly spaced frames, as JSON lines beside the data."""
 
 from __future__ import annotations
 

@@ -379,8 +379,8 @@ class VideoQuestionData(L.LightningDataModule):
             used = self._batches_used * self._resumed_batch
             self._batches_used = -(-used // global_batch)
             _log.warning(
-                "this run had batches of %d questions over all ranks and goes on with %d: it begins after the %d questions it "
-                "has used, and from the end of this epoch on their order may differ from that of an undisturbed run",
+                "this run had batches of %d questions over all ranks and goes on with %d: it begins after %d "
+                "questions, and from the end of this epoch on their order may differ from that of an undisturbed run",
                 self._resumed_batch, global_batch, self._batches_used * global_batch,
             )  # fmt: skip
         self._resumed_batch = None

@@ -39,8 +39,8 @@ class DifficultyAware(Advantage):
         if None in rates:
             missing = rollouts.batch.questions[rates.index(None)]
             raise ValueError(
-                f"question {missing.sample_id} of {missing.dataset} has no pass rate, which a difficulty-aware advantage "
-                "needs: run recipes/data/pass_rates.yaml and name its file as data.pass_rates"
+                f"question {missing.sample_id} of {missing.dataset} has no pass rate, which a difficulty-aware "
+                "advantage needs: run recipes/data/pass_rates.yaml and name its file as data.pass_rates"
             )
         c = torch.tensor(rates, dtype=torch.float32, device=reward.device).clamp(self.low, self.high)[:, None]
         return ((reward - c) / (c * (1 - c))).nan_to_num(0.0)

@@ -1,8 +1,8 @@
 """Turn 1 of MSJoE (arXiv 2602.22932): a glance at the video, a thought, and up to four captions to search it for.
 
-The MLLM sees a few evenly spaced previews at few tokens each, thinks, and writes queries in a format that is parsed here;
-each query becomes a vector of the frozen encoder, and the sampler works on the similarities of all of them with every
-candidate. What cannot be parsed leaves the question itself as the only query, and earns no format reward.
+The MLLM sees a few evenly spaced previews at few tokens each, thinks, and writes queries in a format that is parsed
+here; each query becomes a vector of the frozen encoder, and the sampler works on the similarities of all of them with
+every candidate. What cannot be parsed leaves the question itself as the only query, and earns no format reward.
 
 # paper: "up to four" queries, previews of 32 tokens, half as many as frames; the prompt and the format are not public.
 # here: the form of `recipes/prompts/msjoe/queries.txt`, a JSON list inside tags.

@@ -2,15 +2,15 @@
 
 What it adds to Lightning's `DeepSpeedStrategy`:
 
-- **One plain file a checkpoint**, the same under every strategy: the trained parameters whole, and Adam's moments of each.
-  So a run goes on under another strategy or on another number of ranks, a sampler-only checkpoint stays small, and
-  nothing is ever unpickled (DeepSpeed's own checkpoints are folders of pickles, bound to the number of ranks). The price:
-  rank 0 gathers 12 bytes a trained parameter in host memory.
+- **One plain file a checkpoint**, the same under every strategy: the trained parameters whole, and Adam's moments of
+  each. So a run goes on under another strategy or on another number of ranks, a sampler-only checkpoint stays small,
+  and nothing is ever unpickled (DeepSpeed's own checkpoints are folders of pickles, bound to the number of ranks). The
+  price: rank 0 gathers 12 bytes a trained parameter in host memory.
 - **CPU processes over gloo**, so that sharded training is tested where there is no GPU.
 
-Facts (lightning 2.6.6, deepspeed 0.19): the strategy refuses CPUs in two places; DeepSpeed compares device indices, so the
-device needs one. To allocate its states DeepSpeed runs one optimizer step on zero gradients, which counts: Adam would
-start at its second step, with a wrong bias correction; the count is set back here.
+Facts (lightning 2.6.6, deepspeed 0.19): the strategy refuses CPUs in two places; DeepSpeed compares device indices, so
+the device needs one; it takes no parameters without a dimension. Its setters of whole fp32 parameters and states fail
+for those that do not divide by the number of ranks, so that shares are cut here.
 """
 
 from __future__ import annotations
@@ -90,13 +90,8 @@ class ShardedStrategy(DeepSpeedStrategy):
     ) -> tuple[Any, Optimizer]:
         assert isinstance(self.config, dict)
         self.config["gradient_clipping"] = float(getattr(model, "max_grad_norm", 0.0))
-        engine, sharded = super()._setup_model_and_optimizer(model, optimizer, lr_scheduler)
-        if optimizer is not None:
-            for state in optimizer.state.values():
-                if "step" in state:
-                    state["step"] = torch.zeros_like(torch.as_tensor(state["step"]))
-        self._engine = engine
-        return engine, sharded
+        self._engine, sharded = super()._setup_model_and_optimizer(model, optimizer, lr_scheduler)
+        return self._engine, sharded
 
     def _initialize_deepspeed_inference(self, model: nn.Module) -> None:
         """Evaluation gathers all parameters anyway (see `gathered`): the engine that trained them will do, or none.
@@ -166,19 +161,18 @@ class ShardedStrategy(DeepSpeedStrategy):
         return {"state": state, "param_groups": groups}
 
     def _link_moments(self, optimizer: Any) -> None:
-        """Tells DeepSpeed (stages 1 and 2) where in its flat states each parameter's are.
+        """Makes Adam's states where there are none yet, and tells DeepSpeed (stages 1 and 2) which are whose.
 
-        It does so itself after the first group has stepped, when the second group has no states yet; and a run that is
-        about to be resumed has none at all.
+        It does the latter itself after the first group has stepped, when the second group has no states yet.
         """
-        if self.zero_stage_3:
-            return
-        inner = optimizer.optimizer
-        for flat in optimizer.single_partition_of_fp32_groups:
-            if not inner.state[flat]:
-                inner.state[flat] = {"step": torch.tensor(0.0), **{key: torch.zeros_like(flat) for key in _MOMENTS}}
-        optimizer._hp_optimizer_states_linked = False
-        optimizer._lazy_init_hp_params_optimizer_state()
+        three = self.zero_stage_3
+        for flat in optimizer.fp32_partitioned_groups_flat if three else optimizer.single_partition_of_fp32_groups:
+            state = optimizer.optimizer.state[flat]
+            if not state:
+                state.update({"step": torch.tensor(0.0), **{key: torch.zeros_like(flat) for key in _MOMENTS}})
+        if not three:
+            optimizer._hp_optimizer_states_linked = False
+            optimizer._lazy_init_hp_params_optimizer_state()
 
     def _groups(self, optimizer: Any) -> list[tuple[dict[str, Any], list[nn.Parameter]]]:
         """DeepSpeed's groups hold flat shards, ours the parameters; both in one order."""
@@ -190,7 +184,8 @@ class ShardedStrategy(DeepSpeedStrategy):
     def _step_count(optimizer: Any) -> Tensor:
         inner = getattr(optimizer, "optimizer", optimizer)
         counts = [state["step"] for state in inner.state.values() if "step" in state]
-        return torch.as_tensor(counts[0] if counts else 0.0, dtype=torch.float32).cpu()
+        # a tensor of its own for each parameter: torch counts in place
+        return torch.as_tensor(counts[0] if counts else 0.0, dtype=torch.float32).cpu().clone()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         if self.is_global_zero:
@@ -207,7 +202,7 @@ class ShardedStrategy(DeepSpeedStrategy):
 
     def _own_share(self, parameter: nn.Parameter, whole: Tensor) -> Tensor:
         """This rank's part of a whole tensor, as stage 3 cuts it: equal parts, the last filled up."""
-        size = parameter.partition_numel()  # type: ignore[attr-defined]
+        size = parameter.partition_numel()  # type: ignore[operator]
         filled = torch.zeros(size * self.world_size, dtype=torch.float32)
         filled[: whole.numel()] = whole.flatten()
         return filled[self.global_rank * size : (self.global_rank + 1) * size].to(parameter.device)

@@ -1,4 +1,4 @@
-"""One phase of rollouts: from B questions to B x G answered selections, in one turn or, with written queries, in two."""
+"""One phase of rollouts: from B questions to B x G answered selections, in one turn, or in two with written queries."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Updates:
         module.manual_backward(loss)
 
     def step(self, module: L.LightningModule, loss: Tensor) -> dict[str, Tensor]:
-        """Clips, steps, and gives the gradient norm of each group by name; a step that is not finite changes nothing."""
+        """Clips, steps, and gives the gradient norm of each group; a step that is not finite changes nothing."""
         optimizer: Any = module.optimizers()
         norms = {
             group["name"]: torch.nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm)
@@ -90,13 +90,17 @@ class DeepSpeedUpdates(Updates):
         with module.trainer.strategy.gathered():
             yield
 
+    @staticmethod
+    def _engine(module: L.LightningModule) -> Any:
+        return module.trainer.strategy.model
+
     def backward(self, module: L.LightningModule, loss: Tensor, last: bool) -> None:
         finite = torch.isfinite(loss.detach()).float()
         if torch.distributed.is_initialized():  # all ranks take part in a backward, or none does
             torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
         self._finite = bool(finite)
         if self._finite:
-            module.trainer.strategy.model.set_gradient_accumulation_boundary(is_boundary=last)
+            self._engine(module).set_gradient_accumulation_boundary(is_boundary=last)
             module.manual_backward(loss)
 
     def step(self, module: L.LightningModule, loss: Tensor) -> dict[str, Tensor]:
@@ -104,7 +108,7 @@ class DeepSpeedUpdates(Updates):
         norms = {}
         if self._finite:
             module.optimizers().step()  # type: ignore[union-attr]
-            norm = module.trainer.strategy.model.get_global_grad_norm()
+            norm = self._engine(module).get_global_grad_norm()
             norms = {} if norm is None else {"all": torch.as_tensor(norm)}
         module.lr_schedulers().step()  # type: ignore[union-attr]
         return norms

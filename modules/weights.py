@@ -42,8 +42,8 @@ def load_weights(module: nn.Module, path: str) -> None:
     foreign = sorted(n for n, w in weights.items() if n not in own or own[n].shape != w.shape)
     if foreign:
         raise ValueError(
-            f"weights {path} are of another model: {len(foreign)} parameters are unknown here or of another shape, e.g. "
-            f"{foreign[0]}"
+            f"weights {path} are of another model: {len(foreign)} parameters are unknown here or of another "
+            f"shape, e.g. {foreign[0]}"
         )
     if not any(name.startswith("sampler.") for name in weights):
         raise ValueError(f"weights {path} have no sampler in them")

@@ -1,4 +1,4 @@
-"""``lightning run | submit | check | ls | score | compare | export | consolidate``, also ``kairos`` and ``python -m recipes``."""
+"""``lightning run | submit | check | ls | score | compare | export | consolidate``, also ``python -m recipes``."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
         )
         if name == "run":
             command.add_argument(
-                "--resume", metavar="last|auto|DIR",
-                help="go on with the newest run of this recipe, or one folder; auto: with --run_dir, where it has begun",
+                "--resume",
+                metavar="last|auto|DIR",
+                help="go on with this recipe's newest run, or one folder; auto: with --run_dir, where it has begun",
             )
             command.add_argument(
                 "--requeue", action="store_true", help="in a SLURM job: save and queue again before the time is up"

@@ -1,7 +1,7 @@
 """``lightning consolidate``: what a run has trained, in the files that everybody loads.
 
-A checkpoint of any strategy is one plain file already; this takes the optimizer's states out of it, and puts an MLLM that
-was trained into a folder that ``from_pretrained`` reads.
+A checkpoint of any strategy is one plain file already; this takes the optimizer's states out of it, and puts an MLLM
+that was trained into a folder that ``from_pretrained`` reads.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path) -> None:
     own = dict(mllm.model.named_parameters())
     unknown = sorted(trained.keys() - own.keys())
     if unknown:
-        raise ValueError(f"{node['init_args']['path']} has no parameter {unknown[0]!r}: it is another model than was trained")
+        raise ValueError(
+            f"{node['init_args']['path']} has no parameter {unknown[0]!r}: it is another model than was trained"
+        )
     with torch.no_grad():
         for name, tensor in trained.items():
             own[name].copy_(tensor)

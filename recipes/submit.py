@@ -29,7 +29,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--account")
     command.add_argument("--name", help="of the job and its folder below outputs/slurm (name of the recipe's file)")
     command.add_argument("--array", type=int, metavar="N", help="N tasks that share the videos out, for extraction")
-    command.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="anything else, e.g. --sbatch=--qos=low")
+    command.add_argument(
+        "--sbatch", action="append", default=[], metavar="OPTION", help="anything else, e.g. --sbatch=--qos=low"
+    )
     command.add_argument("--dry-run", action="store_true", help="print the command and submit nothing")
 
 
@@ -78,7 +80,9 @@ def submit(options: argparse.Namespace, overrides: list[str]) -> str:
     if options.dry_run:
         return shlex.join(words)
     if shutil.which("sbatch") is None:
-        raise ValueError("there is no sbatch on this machine; --dry-run prints the command, to be run where there is one")
+        raise ValueError(
+            "there is no sbatch on this machine; --dry-run prints the command, to be run where there is one"
+        )
     Path("outputs/slurm").mkdir(parents=True, exist_ok=True)  # SLURM writes no log into a folder that is not there
     # nodes run this very `lightning`, whether it is on their PATH or not
     own = Path(sys.executable).with_name("lightning")
@@ -92,4 +96,3 @@ def submit(options: argparse.Namespace, overrides: list[str]) -> str:
         f"job         {number}\nlog         outputs/slurm/{name}-{number}{'_*' if options.array else ''}.log\n"
         f"watch       squeue -j {number}\nstop        scancel {number}"
     )
-

@@ -1,8 +1,8 @@
 """Long-video questions in one JSON, with pass rates: our form of MSJoE's training data, which is not public.
 
-A list of ``{id, video, duration, question, options, answer, type, pass_rate, evidence}``: ``duration`` and the ``evidence``
-spans in seconds, ``options`` without letters, ``answer`` a letter or an option's text, ``pass_rate`` 0..1. Only video,
-question, options and answer have to be there.
+A list of ``{id, video, duration, question, options, answer, type, pass_rate, evidence}``: ``duration`` and the spans of
+``evidence`` in seconds, ``options`` without letters, ``answer`` a letter or an option's text, ``pass_rate`` 0..1. Only
+video, question, options and answer have to be there.
 """
 
 from __future__ import annotations

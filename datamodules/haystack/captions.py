@@ -1,8 +1,8 @@
 """Captions of Haystack frames, and lessons in captioning: what CLIP learns from, and what a query writer writes.
 
-A real CLIP has read captions, hardly a question, so a question finds its frames poorly ("the question alone lacks visual
-cues": MSJoE's motivation). `FrameCaptions` trains such a CLIP; `TwoTurnLessons` trains a model to write captions as
-queries, but only roughly, so that joint training has something to improve.
+A real CLIP has read captions, hardly a question, so a question finds its frames poorly ("the question alone lacks
+visual cues": MSJoE's motivation). `FrameCaptions` trains such a CLIP; `TwoTurnLessons` trains a model to write captions
+as queries, but only roughly, so that joint training has something to improve.
 """
 
 from __future__ import annotations

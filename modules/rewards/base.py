@@ -19,7 +19,7 @@ class Reward(ABC):
     needs_text: bool = False
     needs_options: bool = True
 
-    def answers_are_drawn(self) -> None:
+    def answers_are_drawn(self) -> None:  # noqa: B027 -- most terms do not care
         """Told by joint training, where every rollout has an answer in text; for terms that can read either."""
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """MSJoE's kind of training data: long videos, questions of a difficulty that something can be learnt from, as one JSON.
 
-The paper's 2.8 k videos and 7 k questions are not public. This builds the like from any source of questions: videos above
-a length, pass rates inside a range (what is always solved teaches nothing), and writes what
+The paper's 2.8 k videos and 7 k questions are not public. This builds the like from any source of questions: videos
+above a length, pass rates inside a range (what is always solved teaches nothing), and writes what
 `datamodules.annotations.long_video_qa` reads back.
 """
 

@@ -70,7 +70,7 @@ class PassRates(Job):
         known = {row["id"]: row for row in resume_lines(self.out)}
         clips = Clips(self.mllm, self.num_frames, self.short_side_px)
         to_ask = sorted((q for q in questions if q.sample_id not in known), key=lambda q: q.video)
-        unread = Counter()
+        unread: Counter[str] = Counter()
         try:
             for video, group in track(
                 [(v, list(g)) for v, g in itertools.groupby(to_ask, lambda q: q.video)], "Asking about videos"
@@ -102,7 +102,7 @@ class PassRates(Job):
             console.print(f"{name:<24} {count:6d}", highlight=False)
         console.print(f"written     {self.out}", highlight=False)
         console.print(
-            f"next        name the file as data.pass_rates, or lightning run recipes/data/long_video_qa.yaml --rates {self.out}",
+            f"next        data.pass_rates, or lightning run recipes/data/long_video_qa.yaml --rates {self.out}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A real SLURM on one machine: munge, a controller and two nodes, each a daemon of Debian's ``slurm-wlm`` on loopback."""
+"""A real SLURM on one machine: munge, a controller and two nodes, daemons of Debian's ``slurm-wlm`` on loopback."""
 
 from __future__ import annotations
 

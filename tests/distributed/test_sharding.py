@@ -28,22 +28,25 @@ class Runs:
     def __call__(self, name: str, **settings: Any) -> Path:
         folder = self.root / name
         if not folder.exists():
-            folder.mkdir()
-            done = subprocess.run(
-                [sys.executable, str(SCRIPT), str(folder), json.dumps(settings)], cwd=folder, capture_output=True,
-                text=True, timeout=300, check=False,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+            done = self.start(name, **settings)
             assert done.returncode == 0, done.stderr[-6000:]
         assert (folder / "done.json").is_file()
         return folder
+
+    def start(self, name: str, **settings: Any) -> subprocess.CompletedProcess:
+        folder = self.root / name
+        folder.mkdir()
+        return subprocess.run(
+            [sys.executable, str(SCRIPT), str(folder), json.dumps(settings)], cwd=folder, capture_output=True,
+            text=True, timeout=300, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
 
     def one(self) -> Path:
         return self("one", batch_size=2, accumulate=2, max_steps=2)
 
     def zero3(self) -> Path:
-        return self("zero3", ranks=2, batch_size=2, strategy="zero3", max_steps=2)
-
+        return self("zero3", ranks=2, batch_size=2, strategy="zero3", max_steps=2, test=True)
 
     def ddp(self) -> Path:
         return self("ddp", ranks=2, batch_size=2, strategy="ddp")
@@ -105,8 +108,16 @@ def test_a_sharded_run_goes_on_in_one_process(runs: Runs) -> None:
     same(checkpoint(runs.one(), 2)["state_dict"], checkpoint(alone, 2)["state_dict"], 2e-3)
 
 
-def test_a_sampler_only_checkpoint_stays_small(runs: Runs) -> None:
-    folder = runs("small", ranks=2, batch_size=2, strategy="zero3", evolve="sampler")
+def test_a_sampler_only_checkpoint_stays_small_and_ranks_may_generate_unequally(runs: Runs) -> None:
+    folder = runs("small", ranks=2, batch_size=2, strategy="zero3", evolve="sampler", lopsided=True)
     saved = checkpoint(folder, 1)
     assert all(n.startswith("sampler.") for n in saved["state_dict"])
     assert (folder / "step=1.ckpt").stat().st_size < 200_000
+
+
+def test_a_rank_that_never_comes_back_ends_the_run(runs: Runs) -> None:
+    ended = runs.start("stall", ranks=2, batch_size=2, strategy="ddp", max_steps=3, stall=True)
+    assert ended.returncode != 0
+    stacks = (runs.root / "stall/stalled/rank_1.txt").read_text()
+    assert "no batch ended for 15 s" in stacks
+    assert "on_train_batch_start" in stacks

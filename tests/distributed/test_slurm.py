@@ -1,4 +1,4 @@
-"""A training as a job on a real two-node SLURM: it is warned, queued again, killed, and ends as if nothing had happened."""
+"""A training as a job on a real two-node SLURM: warned, queued again, killed, it ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ def test_warned_queued_again_killed_and_resumed(cluster: LocalCluster, cwd: Path
     wait_for(lambda: cluster.state(job) == "COMPLETED", 300, cluster, log)
 
     whole = cwd / "outputs/whole"
-    assert json.loads((run_dir / "test_summary.json").read_text()) == json.loads((whole / "test_summary.json").read_text())
+    assert json.loads((run_dir / "test_summary.json").read_text()) == json.loads(
+        (whole / "test_summary.json").read_text()
+    )
     assert curve.read_text() == (whole / "curve.csv").read_text()
     weights = [torch.load(r / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for r in (run_dir, whole)]
     assert all(torch.equal(weights[0][n], weights[1][n]) for n in weights[1])

@@ -1,15 +1,17 @@
-"""One training of the small joint module under a strategy, in as many processes as it is told; writes what came of it."""
+"""One training of the small joint module under a strategy, in one process or two; writes what came of it."""
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 
+from callbacks.watchdog import Watchdog
 from datamodules.haystack.datamodule import HaystackData
 from datamodules.haystack.world import World
 from modules.encoders.open_clip import OpenCLIPEncoder
@@ -30,8 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 WEIGHTS, PROMPTS = ROOT / "recipes/haystack/weights/msjoe", ROOT / "recipes/haystack/prompts"
 DEFAULTS: dict[str, Any] = {
     "ranks": 1, "strategy": "auto", "batch_size": 4, "accumulate": 1, "max_steps": 1, "evolve": "joint", "resume": None,
-    "stop_at": None, "every_n_train_steps": 1, "queries": True,
-    "dtype": "float32",
+    "every_n_train_steps": 1,
+    "dtype": "float32", "lopsided": False, "stall": False, "test": False,
 }  # fmt: skip
 
 
@@ -55,12 +57,21 @@ class Gradients(L.Callback):
             torch.save({"gradients": moments, "weights": checkpoint["state_dict"]}, self.path)
 
 
-class StopAt(L.Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
+class Lopsided(L.Callback):
+    """The second rank generates everything twice: ranks run different numbers of forwards."""
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        trainer.should_stop = trainer.global_step >= self.step
+    def on_fit_start(self, trainer: L.Trainer, module: Any) -> None:
+        real = module.mllm.generate
+        if trainer.global_rank == 1:
+            module.mllm.generate = lambda *words, **keys: (real(*words, **keys), real(*words, **keys))[1]
+
+
+class Stall(L.Callback):
+    """The second rank never comes to the second batch."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_rank == 1 and batch_idx == 1:
+            threading.Event().wait()
 
 
 def strategy_of(name: str) -> Any:
@@ -83,8 +94,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         mllm=LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=prompt, loading=Loading(dtype=settings["dtype"])),
         rewards=[Probability(), Accuracy(by="text"), Format()], evolve=settings["evolve"],
         joint=JointTraining(learning_rate=1e-4, loss_type="grpo"),
-        query_writing=QueryWriting(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12)
-        if settings["queries"] else None,
+        query_writing=QueryWriting(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12),
         grpo=GRPO(num_generations=4, loss_type="grpo"), num_frames=4, learning_rate=1e-3, store_frame_tokens=True,
         lr_scheduler_type="constant", max_new_tokens=8, judge_by="text", accumulate=settings["accumulate"],
         max_grad_norm=1e6,
@@ -95,15 +105,18 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
             dirpath=folder, filename="{step}", every_n_train_steps=settings["every_n_train_steps"], save_top_k=-1
         ),
     ]
-    if settings["stop_at"]:
-        callbacks.append(StopAt(settings["stop_at"]))
+    if settings["lopsided"]:
+        callbacks.append(Lopsided())
+    if settings["stall"]:
+        callbacks += [Stall(), Watchdog(run_dir=str(folder), timeout_s=15.0)]
     trainer = L.Trainer(
         accelerator="cpu", devices=settings["ranks"], strategy=strategy_of(settings["strategy"]), callbacks=callbacks,
         max_steps=settings["max_steps"], max_epochs=-1, logger=False, num_sanity_val_steps=0, limit_val_batches=0,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
     )  # fmt: skip
     trainer.fit(module, datamodule=data, ckpt_path=settings["resume"], weights_only=True)
-    trainer.test(module, datamodule=data, verbose=False)
+    if settings["test"]:
+        trainer.test(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         (folder / "done.json").write_text(json.dumps({"step": trainer.global_step, "joint": joint}))
 

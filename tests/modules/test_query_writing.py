@@ -1,4 +1,4 @@
-"""MSJoE's first turn: what is written is read, embedded, and goes to the sampler; its tokens are trained with the answer's."""
+"""MSJoE's first turn: what is written is read, embedded, searched with; its tokens are trained with the answer's."""
 
 from __future__ import annotations
 
@@ -278,5 +278,5 @@ def test_weights_of_another_model_are_refused(small: Small, tmp_path: Path) -> N
 
 
 def test_a_sampler_without_features_cannot_search(small: Small) -> None:
-    with pytest.raises(ValueError, match="data.encoder has to be one"):
+    with pytest.raises(ValueError, match=r"data\.encoder has to be one"):
         small.data(encoder=None).embed_texts(["a dog"])

@@ -18,6 +18,7 @@ RECIPES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "recipes").rglob("*.y
 RUNNABLE = [r for r in RECIPES if "overlays" not in r]
 OVERLAYS = [r for r in RECIPES if "overlays" in r and "try_out" not in r]  # those are run in test_real_recipes
 BASES = {
+    "question_only": ("recipes/msjoe_pretrain.yaml", []),
     "precomputed": ("recipes/eval/videomme.yaml", ["--selections", "selections.parquet"]),
     "served": ("recipes/paper/tspo_qwen2_5_vl_7b.yaml", []),
 }

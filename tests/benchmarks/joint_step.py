@@ -1,0 +1,241 @@
+"""One joint step beside TRL's ``GRPOTrainer`` on the same small Qwen2.5-VL, images as frames: time and peak memory.
+
+    python tests/benchmarks/joint_step.py
+
+Both draw G answers of at most L tokens to each of B questions on K frames and take one GRPO step on the language model,
+the vision tower frozen. TRL reads a question's K frames as images; its G answers share them. Here every answer has K
+frames of its own, out of a pool of N, which a sampler drew; the sampler is trained in the same step. Each side runs in
+a process of its own, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+SIZE = 56
+
+
+def write_model(folder: str) -> None:
+    """A random Qwen2.5-VL, large enough that its own arithmetic is what takes time."""
+    import transformers
+
+    from modules.pretraining.blank_families import qwen25_vl
+
+    torch.manual_seed(0)
+    blank, processor = qwen25_vl()
+    config = blank.config
+    for key, value in {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4}.items():
+        setattr(config.text_config, key, value)
+    config.text_config.layer_types = ["full_attention"] * 4
+    config.text_config.rope_parameters = {**config.text_config.rope_parameters, "mrope_section": [8, 12, 12]}
+    vision = {"depth": 4, "hidden_size": 160, "intermediate_size": 448, "num_heads": 4, "out_hidden_size": 256,
+              "fullatt_block_indexes": [1, 3]}  # fmt: skip
+    for key, value in vision.items():
+        setattr(config.vision_config, key, value)
+    model = transformers.Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config = blank.generation_config
+    model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
+    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+    # TRL's images beside our videos
+    processor.chat_template = processor.chat_template.replace(
+        "{% else %}{{ c['text'] }}",
+        "{% elif c['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ c['text'] }}",
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def frames(count: int, seed: int = 0) -> torch.Tensor:
+    """uint8 (N, 3, H, W)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 255, (count, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+
+
+def peak_mib() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Steps of `EvolutionModule`'s parts: roll out, reward, loss of picks and tokens, one update."""
+    from modules.answering import Answering
+    from modules.grpo import GRPO, group_advantages, grpo_loss
+    from modules.joint import JointTraining, TokenTraining
+    from modules.mllms.prompt import Prompt
+    from modules.mllms.qwen_vl import Qwen25VL
+    from modules.records import Candidates, QuestionBatch, VideoQuestion
+    from modules.samplers.msjoe import UNetSampler
+    from modules.trajectories import RolloutPhase
+
+    prompt = Prompt(answer_with="words")
+    mllm = Qwen25VL(path=folder, prompt=prompt, frames_per_grid=1, frame_pixels=(SIZE**2, SIZE**2)).requires_grad_(
+        False
+    )
+    config = GRPO(num_generations=options.rollouts, loss_type="grpo")
+    tokens = TokenTraining(mllm, JointTraining(loss_type="grpo"), config)
+    sampler = UNetSampler(channels=(8, 16))
+    optimizer = torch.optim.AdamW([*tokens.parameters(), *sampler.parameters()], lr=1e-6)
+    answering = Answering(mllm, canary=False, max_new_tokens=options.tokens, rows_per_forward=options.rows)
+    phase = RolloutPhase(sampler, answering, None, options.frames, options.rollouts, 0)
+    size = options.questions
+    pool, times = frames(options.pool), torch.arange(options.pool, dtype=torch.float64)
+
+    class Source:
+        def decode(self, candidates: Candidates, index: torch.Tensor) -> torch.Tensor:
+            return pool[index]
+
+    batch = QuestionBatch(
+        [VideoQuestion("d", "s", f"q{n}", f"v{n}", float(options.pool), "What is shown here?") for n in range(size)],
+        [Candidates(f"v{n}", torch.arange(options.pool), times, float(options.pool)) for n in range(size)],
+        torch.randn(size, options.pool, 32), torch.ones(size, options.pool, dtype=torch.bool),
+        times.float()[None].expand(size, -1), torch.randn(size, 1, 32),
+    )  # fmt: skip
+    parts: dict[str, list[float]] = {"rollout": [], "update": []}
+
+    def step(number: int) -> int:
+        started = time.perf_counter()
+        found = phase.run(Source(), batch, number, options=False, text=True, temperature=1.0)  # type: ignore[arg-type]
+        rolled = time.perf_counter()
+        reward = torch.tensor([[float(len(t)) for t in texts] for texts in found.rollouts.texts])
+        advantages = group_advantages(reward).flatten()
+        picks = found.policy.log_prob(found.drawn.candidate_index).flatten(0, 1)
+        old = found.drawn.log_probs.flatten(0, 1)
+        loss = grpo_loss(config, picks, old, advantages, torch.ones_like(picks)).loss
+        loss = loss + tokens.loss(found.spoken, advantages, options.rows).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        parts["rollout"].append(rolled - started)
+        parts["update"].append(time.perf_counter() - rolled)
+        return sum(len(i) for i in found.spoken[0].generation.token_ids)
+
+    return measure(step, options.steps) | {"parts_s": {k: median(v[1:]) for k, v in parts.items()}}
+
+
+def theirs(options: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Steps of TRL's trainer."""
+    import transformers
+    from datasets import Dataset
+    from PIL import Image
+    from trl import GRPOConfig, GRPOTrainer
+
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    processor.image_processor.size = {"shortest_edge": SIZE**2, "longest_edge": SIZE**2}
+    model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(folder)
+    model.model.visual.requires_grad_(False)
+    lengths: list[int] = []
+
+    def reward(completions: list, completion_ids: list, **_: Any) -> list[float]:
+        lengths.append(sum(map(len, completion_ids)))
+        return [float(len(c[0]["content"])) for c in completions]
+
+    rows = [
+        {"prompt": [{"role": "user", "content": "What is shown here?"}],
+         "images": [Image.fromarray(f.permute(1, 2, 0).numpy()) for f in frames(options.frames, seed)]}
+        for seed in range(options.questions * (options.steps + 1))
+    ]  # fmt: skip
+    marks: list[float] = []
+
+    class Marks(transformers.TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            if len(marks) == 1:
+                reset_peak()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            marks.append(time.perf_counter())
+
+    config = GRPOConfig(
+        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=options.questions * options.rollouts,
+        num_generations=options.rollouts, max_completion_length=options.tokens, max_steps=options.steps + 1,
+        learning_rate=1e-6, loss_type="grpo", beta=0.0, temperature=1.0, report_to=[], save_strategy="no", use_cpu=True,
+        logging_strategy="no", bf16=False, gradient_checkpointing=False, disable_tqdm=True, shuffle_dataset=False,
+        dataloader_num_workers=0,
+    )  # fmt: skip
+    trainer = GRPOTrainer(
+        model=model, reward_funcs=reward, args=config, train_dataset=Dataset.from_list(rows),
+        processing_class=processor, callbacks=[Marks()],
+    )  # fmt: skip
+    trainer.train()
+    steps = [b - a for a, b in pairwise(marks)]
+    return {"step_s": median(steps), "tokens": median(lengths[1:]), "peak_mib": peak_mib(), "base_mib": BASE[0]}
+
+
+BASE = [0.0]
+
+
+def reset_peak() -> None:
+    """The peak is counted from here; what is held already is the base."""
+    Path("/proc/self/clear_refs").write_text("5")
+    BASE[0] = peak_mib()
+
+
+def measure(step: Any, steps: int) -> dict[str, Any]:
+    """Median time of a step and tokens, and the peak over all, after one warm-up."""
+    step(0)
+    reset_peak()
+    times, said = [], []
+    for number in range(1, steps + 1):
+        started = time.perf_counter()
+        said.append(step(number))
+        times.append(time.perf_counter() - started)
+    return {"step_s": median(times), "tokens": median(said), "peak_mib": peak_mib(), "base_mib": BASE[0]}
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default, text in (
+        ("questions", 4, "B"),
+        ("rollouts", 8, "G"),
+        ("frames", 8, "K"),
+        ("pool", 64, "candidate frames, N"),
+        ("tokens", 16, "of an answer"),
+        ("rows", 64, "in one forward"),
+        ("steps", 5, "measured"),
+        ("rounds", 2, "in turns"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, help=text)
+    parser.add_argument("--side", choices=("ours", "theirs"), help=argparse.SUPPRESS)
+    parser.add_argument("--model", help=argparse.SUPPRESS)
+    return parser
+
+
+def main() -> None:
+    options = arguments().parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if options.side:
+        print("RESULT " + json.dumps({"ours": ours, "theirs": theirs}[options.side](options, options.model)))
+        return
+    found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(folder)
+        for side in ["ours", "theirs"] * options.rounds:
+            words = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--model", folder]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            if done.returncode:
+                sys.exit(done.stderr[-3000:])
+            line = next(x for x in done.stdout.splitlines() if x.startswith("RESULT "))
+            found[side].append(json.loads(line.removeprefix("RESULT ")))
+    best = {side: min(runs, key=lambda r: r["step_s"]) for side, runs in found.items()}
+    for side, r in best.items():
+        parts = ", ".join(f"{k} {v:.2f} s" for k, v in r.get("parts_s", {}).items())
+        above = r["peak_mib"] - r["base_mib"]
+        print(f"{side:7} step {r['step_s']:.2f} s  {r['tokens']:.0f} tokens  peak {above:.0f} MiB above "
+              f"{r['base_mib']:.0f}  {parts}")  # fmt: skip
+    ratio = {k: best["theirs"][k] / best["ours"][k] for k in ("step_s", "peak_mib")}
+    print(f"theirs / ours: time {ratio['step_s']:.2f}, peak memory {ratio['peak_mib']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
