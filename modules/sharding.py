@@ -90,6 +90,7 @@ class ShardedStrategy(DeepSpeedStrategy):
     ) -> tuple[Any, Optimizer]:
         assert isinstance(self.config, dict)
         self.config["gradient_clipping"] = float(getattr(model, "max_grad_norm", 0.0))
+        self.config["zero_force_ds_cpu_optimizer"] = False  # offloaded states too are AdamW's
         self._engine, sharded = super()._setup_model_and_optimizer(model, optimizer, lr_scheduler)
         return self._engine, sharded
 
@@ -176,8 +177,8 @@ class ShardedStrategy(DeepSpeedStrategy):
 
     def _groups(self, optimizer: Any) -> list[tuple[dict[str, Any], list[nn.Parameter]]]:
         """DeepSpeed's groups hold flat shards, ours the parameters; both in one order."""
-        assert self.lightning_module is not None
-        ours = self.lightning_module.parameter_groups()
+        module: Any = self.lightning_module
+        ours = module.parameter_groups()
         return list(zip(optimizer.param_groups, [group["params"] for group in ours], strict=True))
 
     @staticmethod
@@ -200,9 +201,9 @@ class ShardedStrategy(DeepSpeedStrategy):
     def lightning_restore_optimizer(self) -> bool:
         return True
 
-    def _own_share(self, parameter: nn.Parameter, whole: Tensor) -> Tensor:
+    def _own_share(self, parameter: Any, whole: Tensor) -> Tensor:
         """This rank's part of a whole tensor, as stage 3 cuts it: equal parts, the last filled up."""
-        size = parameter.partition_numel()  # type: ignore[operator]
+        size = parameter.partition_numel()
         filled = torch.zeros(size * self.world_size, dtype=torch.float32)
         filled[: whole.numel()] = whole.flatten()
         return filled[self.global_rank * size : (self.global_rank + 1) * size].to(parameter.device)

@@ -51,6 +51,9 @@ class Runs:
     def ddp(self) -> Path:
         return self("ddp", ranks=2, batch_size=2, strategy="ddp")
 
+    def offload(self) -> Path:
+        return self("offload", ranks=2, batch_size=2, strategy="zero3_offload")
+
     def zero2(self) -> Path:
         return self("zero2", ranks=2, batch_size=2, strategy="zero2", max_steps=2)
 
@@ -73,9 +76,9 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], rtol: 
         torch.testing.assert_close(tensor, second[name], rtol=rtol, atol=rtol * float(tensor.abs().max()), msg=name)
 
 
-@pytest.mark.parametrize("name", ["ddp", "zero2", "zero3"])
+@pytest.mark.parametrize("name", ["ddp", "zero2", "zero3", "zero3_offload"])
 def test_two_ranks_take_the_step_of_one_with_accumulation(runs: Runs, name: str) -> None:
-    two = {"ddp": runs.ddp, "zero2": runs.zero2, "zero3": runs.zero3}[name]()
+    two = {"ddp": runs.ddp, "zero2": runs.zero2, "zero3": runs.zero3, "zero3_offload": runs.offload}[name]()
     one, other = (torch.load(f / "first_step.pt", weights_only=True) for f in (runs.one(), two))
     assert any("language_model" in n for n in one["gradients"])
     assert max(float(g.abs().max()) for g in one["gradients"].values()) > 1e-4

@@ -75,7 +75,10 @@ class Stall(L.Callback):
 
 
 def strategy_of(name: str) -> Any:
-    return ShardedStrategy(stage=int(name[-1])) if name.startswith("zero") else name
+    if not name.startswith("zero"):
+        return name
+    offload = name.endswith("offload")
+    return ShardedStrategy(stage=int(name[4]), offload_optimizer=offload, offload_parameters=offload)
 
 
 def main(folder: Path, settings: dict[str, Any]) -> None:

@@ -88,6 +88,43 @@ def test_official_recipe_takes_two_steps(workplace: Path) -> None:
     run(workplace, "run", str(ROOT / "recipes/tspo_official.yaml"), *SMOKE, *WEIGHTS)
 
 
+def test_tspo_evolves_jointly_by_one_key(workplace: Path) -> None:
+    run(workplace, "run", str(ROOT / "recipes/tspo.yaml"), *SMOKE, *WEIGHTS, "--model.evolve", "joint",
+        "--run_dir", "outputs/tspo_joint")  # fmt: skip
+    import torch
+
+    saved = torch.load(workplace / "outputs/tspo_joint/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert any("language_model" in name for name in saved)
+    assert not any("vision_tower" in name for name in saved)
+
+
+MSJOE = [
+    "--data.encoder.model", f"local-dir:{ROOT}/recipes/haystack/weights/msjoe/clip",
+    "--model.mllm.path", f"{ROOT}/recipes/haystack/weights/msjoe/vlm",
+    "--data.pass_rates", f"{ROOT}/recipes/haystack/pass_rates.jsonl",
+]  # fmt: skip
+
+
+def test_msjoe_in_both_stages_and_consolidated(workplace: Path) -> None:
+    first = run(workplace, "run", str(ROOT / "recipes/msjoe_pretrain.yaml"), *SMOKE, *MSJOE, "--name", "stage1")
+    for word in ("question top-k", "question only", "recipes/msjoe.yaml --model.init_from"):
+        assert word in first, word
+    second = run(workplace, "run", str(ROOT / "recipes/msjoe.yaml"), *SMOKE, *MSJOE, "--run_dir", "outputs/msjoe",
+                 "--model.init_from", "last:stage1")  # fmt: skip
+    for word in ("start", "initial queries", "initial mllm", "lightning consolidate"):
+        assert word in second, word
+    with sqlite3.connect(workplace / "outputs/mlflow.db") as db:
+        names = {name for (name,) in db.execute("select distinct key from metrics")}
+    assert {
+        "queries/number", "queries/unparsed_frac", "reward/format", "reward/query_information", "tokens/length",
+        "tokens/grad_norm", "time/write_s", "test/accuracy_start",
+    } <= names  # fmt: skip
+    said = run(workplace, "consolidate", "outputs/msjoe/checkpoints/last.ckpt", "build/msjoe")
+    assert "trained parameters" in said
+    run(workplace, "run", str(ROOT / "recipes/msjoe.yaml"), *SMOKE, *MSJOE, "--model.init_from",
+        "build/msjoe/sampler.safetensors", "--model.mllm.path", "build/msjoe/mllm", "--stage", "test")  # fmt: skip
+
+
 def test_ask(workplace: Path) -> None:
     video = next((workplace / "data/haystack/videos").rglob("test-00000.mp4"))
     words = ["--video", str(video), "--question", "What colour is the last shape?"]
