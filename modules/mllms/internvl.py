@@ -44,7 +44,8 @@ class InternVL(TransformersMLLM):
 
     def clip(self, row: Row) -> Clip:
         shape = {"pixel_values_videos": torch.empty(1, len(row.index), 0)}
-        return Clip(self.processor.replace_video_token(shape, 0), row.tokens.flatten(0, 1))
+        text = self.placed(self.processor.replace_video_token(shape, 0), row.tokens.shape[1])
+        return Clip(text, row.tokens.flatten(0, 1))
 
     def features(self, clips: list[Clip]) -> BaseModelOutputWithPooling:
         joined = torch.cat([c.features for c in clips])

@@ -44,4 +44,5 @@ class SmolVLM(TransformersMLLM):
 
     def clip(self, row: Row) -> Clip:
         video = {"pixel_values": torch.empty(1, len(row.index), 0), "video_metadata": [self.metadata(row)]}
-        return Clip(self.processor.replace_video_token(video, 0), row.tokens.flatten(0, 1))
+        text = self.placed(self.processor.replace_video_token(video, 0), row.tokens.shape[1])
+        return Clip(text, row.tokens.flatten(0, 1))

@@ -14,6 +14,7 @@ Facts (transformers 5.23) that this file rests on:
 from __future__ import annotations
 
 import math
+import re
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -197,6 +198,11 @@ class TransformersMLLM(MLLM):
         """Token ids of the prompt."""
         text = self.prompt_text(row, None if clip is None else clip.text)
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def placed(self, video_text: str, num_tokens: int) -> str:
+        """A video's text with so many placeholders a frame: processors write as many as a whole frame has."""
+        placeholder = self.tokenizer.convert_ids_to_tokens(self.video_token_id)
+        return re.sub(f"(?:{re.escape(placeholder)})+", placeholder * num_tokens, video_text)
 
     def option_ids(self, row: Row) -> list[list[int]]:
         """Token ids of each option as an answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -160,6 +161,25 @@ def test_reversed_times_give_another_prompt(mllm, frames) -> None:
     if isinstance(mllm, Qwen3VL) and not mllm.injects:
         pytest.skip("the mean of a pair's times does not tell its order")
     assert not torch.equal(forward, backward)
+
+
+def test_previews_take_few_tokens_and_can_be_asked_on(mllm, frames) -> None:
+    if not mllm.injects:
+        with pytest.raises(ValueError, match="previews"):
+            mllm.encode_previews(frames, 4)
+        return
+    whole = placeholders(mllm, row(mllm, frames, [3]))
+    for most in (1, 4):
+        tokens = mllm.encode_previews(frames, most)
+        shown = Row(QUESTION, FrameTokens(tokens, TIMES), torch.tensor([3]), Prompt(before="Look: "))
+        closing = 1 if isinstance(mllm, LlavaOnevision) and mllm.newline == "one" else 0
+        sides = math.isqrt(tokens[0].numel() // tokens.shape[-1]) if closing == 0 else 0
+        newlines = sides if isinstance(mllm, LlavaOnevision) and mllm.newline == "grid" else 0
+        assert 1 <= placeholders(mllm, shown) - closing - newlines <= most
+        assert placeholders(mllm, shown) <= whole
+        assert "Look: " in mllm.prompt_text(shown)
+        assert mllm.score_rows([shown]).isfinite().all()
+        assert mllm.generate([shown], 3).texts
 
 
 def test_generated_answers_carry_their_log_probs(mllm, frames) -> None:
