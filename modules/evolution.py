@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import defaultdict
 from typing import Any, Literal
 
 import lightning as L
@@ -235,8 +236,9 @@ class EvolutionModule(L.LightningModule):
             fresh = iteration > 0 or self.updates.shards
             loss = self.policy_loss(trajectories, sampler_credit, fresh)
             if trajectories.spoken:
-                loss = loss + self.token_loss(trajectories.spoken, credit)
-            self.updates.backward(self, loss / self.accumulate, last_batch)
+                loss = self.token_backward(trajectories.spoken, credit, loss, last_batch)
+            else:
+                self.updates.backward(self, loss / self.accumulate, last_batch)
             if last_batch:
                 norms = self.updates.step(self, loss)
                 names = {"sampler": "policy/grad_norm", "mllm": "tokens/grad_norm", "all": "train/grad_norm"}
@@ -266,17 +268,27 @@ class EvolutionModule(L.LightningModule):
         self.log("train/loss", result.loss.detach())
         return result.loss - self.grpo.entropy_coef * policy.entropy().mean()
 
-    def token_loss(self, spoken: list[Spoken], advantages: Tensor) -> Tensor:
-        """GRPO loss of what the MLLM said, weighted. Scalar with graph."""
+    def token_backward(self, spoken: list[Spoken], advantages: Tensor, policy_loss: Tensor, last_batch: bool) -> Tensor:
+        """Backward passes of what the MLLM said, part by part, the sampler's loss with the last; their sum, no graph."""
         assert self.tokens is not None
-        result = self.tokens.loss(spoken, advantages.flatten(), self.answering.rows_per_forward)
-        self.log("tokens/loss", result.loss.detach())
-        self.log("tokens/ratio_clipped_frac", result.clipped_frac)
+        rows, weight = self.answering.rows_per_forward, self.tokens.settings.loss_weight
+        num_rows = len(spoken[0].rows)
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
+        for start, part in zip(
+            range(0, num_rows, rows), self.tokens.loss_parts(spoken, advantages.flatten(), rows), strict=True
+        ):
+            last = start + rows >= num_rows
+            loss = weight * part.loss + (policy_loss if last else 0.0)
+            self.updates.backward(self, loss / self.accumulate, last and last_batch)
+            share = min(rows, num_rows - start) / num_rows
+            sums["loss"] += part.loss.detach()
+            sums["ratio_clipped_frac"] += share * part.clipped_frac
+            if part.kl_nats is not None:
+                sums["kl_nats"] += share * part.kl_nats
         lengths = [len(ids) for turn in spoken for ids in turn.generation.token_ids]
         self.log("tokens/length", len(spoken) * sum(lengths) / len(lengths))
-        if result.kl_nats is not None:
-            self.log("tokens/kl_nats", result.kl_nats)
-        return self.tokens.settings.loss_weight * result.loss
+        self.log_dict({f"tokens/{name}": value for name, value in sums.items()})
+        return policy_loss.detach() + weight * sums["loss"]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Named groups of the one optimizer."""

@@ -96,43 +96,61 @@ class TokenTraining:
         """What is trained."""
         return (p for p in self.mllm.parameters() if p.requires_grad)
 
-    def loss(self, spoken: list[Spoken], advantages: Tensor, rows_per_forward: int) -> GRPOLoss:
-        """GRPO loss of what was said.
+    def loss_parts(self, spoken: list[Spoken], advantages: Tensor, rows_per_forward: int) -> Iterator[GRPOLoss]:
+        """GRPO loss of what was said, in parts that add up to it.
+
+        Each part is a forward of its own, to be followed by its backward before the next is asked for, so that the
+        activations of ``rows_per_forward`` trajectories are alive at a time. The number of parts is the same on ranks
+        with the same number of trajectories.
 
         Args:
             spoken: R texts a turn; the turns of a trajectory are one sequence.
             advantages: (R,).
-            rows_per_forward: rows of a forward; all share one backward pass.
+            rows_per_forward: trajectories of a part.
         """
-        turns = [self._turn(turn, rows_per_forward) for turn in spoken]
-        log_probs, old, mask = (torch.cat([turn[n] for turn in turns], 1) for n in range(3))
-        reference = None
-        if self.grpo.beta > 0:
-            assert self.initial is not None
-            with torch.no_grad():
-                reference = torch.cat([self._said(self.initial, turn, rows_per_forward) for turn in spoken], 1)
-        return grpo_loss(
-            self.grpo, log_probs, old, advantages.to(log_probs), mask, ref_log_probs=reference, num_items=mask.sum()
-        )
+        lengths = torch.tensor([[len(ids) for ids in turn.generation.token_ids] for turn in spoken])  # (turns, R)
+        longest, total = lengths.amax(1), int(lengths.sum())
+        for start in range(0, lengths.shape[1], rows_per_forward):
+            rows = slice(start, start + rows_per_forward)
+            turns = [self._turn(turn, rows, int(width)) for turn, width in zip(spoken, longest, strict=True)]
+            log_probs, old, mask = (torch.cat([turn[n] for turn in turns], 1) for n in range(3))
+            reference = None
+            if self.grpo.beta > 0:
+                assert self.initial is not None
+                with torch.no_grad():
+                    said = [
+                        self._said(self.initial, turn, rows, int(w)) for turn, w in zip(spoken, longest, strict=True)
+                    ]
+                reference = torch.cat(said, 1)
+            part = grpo_loss(
+                self.grpo, log_probs, old, advantages[rows].to(log_probs), mask, ref_log_probs=reference,
+                num_items=mask.new_tensor(total),
+            )  # fmt: skip
+            share = self._share(len(mask) / lengths.shape[1], float(mask.sum()) / total)
+            yield dataclasses.replace(part, loss=share * part.loss)
 
-    def _turn(self, spoken: Spoken, rows_per_forward: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities now and when drawn, and mask, each (R, L)."""
+    def _share(self, of_rows: float, of_tokens: float) -> float:
+        """What a part's loss counts in the whole, by what the loss is a mean over."""
+        if self.grpo.loss_type in ("dapo", "cispo"):  # a sum over the number of all tokens already
+            return 1.0
+        return of_tokens if self.grpo.loss_type == "bnpo" else of_rows
+
+    def _turn(self, spoken: Spoken, rows: slice, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities now and when drawn, and mask, each (rows, width)."""
         self.mllm.train(self.settings.gradient_checkpointing)  # transformers checkpoints in training mode alone
-        log_probs = self._said(self.mllm, spoken, rows_per_forward)
+        log_probs = self._said(self.mllm, spoken, rows, width)
         self.mllm.eval()
-        lengths = torch.tensor([len(i) for i in spoken.generation.token_ids], device=log_probs.device)
-        mask = (torch.arange(log_probs.shape[1], device=log_probs.device)[None] < lengths[:, None]).to(log_probs)
-        old = torch.nn.utils.rnn.pad_sequence(spoken.generation.log_probs, batch_first=True).to(log_probs)
-        return log_probs, old, mask
+        lengths = torch.tensor([len(i) for i in spoken.generation.token_ids[rows]], device=log_probs.device)
+        mask = (torch.arange(width, device=log_probs.device)[None] < lengths[:, None]).to(log_probs)
+        old = torch.nn.utils.rnn.pad_sequence(spoken.generation.log_probs[rows], batch_first=True)
+        return log_probs, _widen(old, width).to(log_probs), mask
 
-    def _said(self, mllm: MLLM, spoken: Spoken, rows_per_forward: int) -> Tensor:
-        """Log-probabilities (R, L) of a turn."""
-        ids = spoken.generation.token_ids
-        parts = [slice(n, n + rows_per_forward) for n in range(0, len(ids), rows_per_forward)]
-        return _stack([mllm.log_probs(spoken.rows[p], ids[p], self.settings.temperature) for p in parts])
+    def _said(self, mllm: MLLM, spoken: Spoken, rows: slice, width: int) -> Tensor:
+        """Log-probabilities (rows, width) of a turn."""
+        ids = spoken.generation.token_ids[rows]
+        return _widen(mllm.log_probs(spoken.rows[rows], ids, self.settings.temperature), width)
 
 
-def _stack(parts: list[Tensor]) -> Tensor:
-    """Rows of several forwards, padded to the longest with zeros."""
-    longest = max(p.shape[1] for p in parts)
-    return torch.cat([torch.nn.functional.pad(p, (0, longest - p.shape[1])) for p in parts])
+def _widen(values: Tensor, width: int) -> Tensor:
+    """Zeros to the right."""
+    return torch.nn.functional.pad(values, (0, width - values.shape[1]))

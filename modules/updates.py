@@ -7,12 +7,12 @@ that are not finite, and that parameters which lie scattered over ranks have to 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import DeepSpeedStrategy
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor
 from transformers import get_scheduler
 
@@ -40,8 +40,11 @@ class Updates:
         yield
 
     def backward(self, module: L.LightningModule, loss: Tensor, last: bool) -> None:
-        """Adds the gradient of a loss; ``last`` of those that share a step."""
-        module.manual_backward(loss)
+        """Adds the gradient of a loss; ``last`` of those that share a step, with which ranks share theirs."""
+        strategy = module.trainer.strategy
+        wait = nullcontext() if last or not isinstance(strategy, DDPStrategy) else strategy.block_backward_sync()
+        with wait:
+            module.manual_backward(loss)
 
     def step(self, module: L.LightningModule, loss: Tensor) -> dict[str, Tensor]:
         """Clips, steps, and gives the gradient norm of each group; a step that is not finite changes nothing."""
@@ -84,6 +87,7 @@ class DeepSpeedUpdates(Updates):
     """
 
     shards = True
+    _finite = True
 
     @contextmanager
     def gathered(self, module: L.LightningModule) -> Iterator[None]:
@@ -98,7 +102,7 @@ class DeepSpeedUpdates(Updates):
         finite = torch.isfinite(loss.detach()).float()
         if torch.distributed.is_initialized():  # all ranks take part in a backward, or none does
             torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
-        self._finite = bool(finite)
+        self._finite = self._finite and bool(finite)
         if self._finite:
             self._engine(module).set_gradient_accumulation_boundary(is_boundary=last)
             module.manual_backward(loss)
@@ -110,6 +114,9 @@ class DeepSpeedUpdates(Updates):
             module.optimizers().step()  # type: ignore[union-attr]
             norm = self._engine(module).get_global_grad_norm()
             norms = {} if norm is None else {"all": torch.as_tensor(norm)}
+        else:  # what earlier parts of this step have left
+            self._engine(module).optimizer.zero_grad()
+        self._finite = True
         module.lr_schedulers().step()  # type: ignore[union-attr]
         return norms
 

@@ -5,9 +5,11 @@ Estimates, in GiB of 2^30 bytes, P parameters of the MLLM, R rows a forward of L
 - sampler-only: the frozen MLLM whole on every GPU, P x bytes of its dtype; the sampler in float32 with its gradient and
   two Adam moments, 16 bytes a parameter; activations of a forward without graph, about R L (6 H + 3 F) in the MLLM's
   dtype, F the width of its MLP (alive: residual, attention's projections, the gated MLP), and R V logits in float32.
-- joint, ZeRO-3 over N GPUs: P (2 + 2 + 12) / N bytes (bfloat16 weights and gradients; float32 weights and two moments),
-  the two largest gathered layers, and with gradient checkpointing one residual a layer, layers x R L H x 2 bytes, the
-  layer being computed, and L' V logits of the answer's tokens in float32.
+- joint, ZeRO-3 over N GPUs: of the language model (2 + 2 + 12) / N bytes a parameter (bfloat16 weights and gradients;
+  float32 weights and two moments), of the frozen vision tower 2 / N; and the larger of
+  - rollouts: the whole model gathered, 2 P (1 - 1/N) bytes, and activations as above;
+  - the loss: the two largest gathered layers, and for R trajectories with gradient checkpointing one residual a layer,
+    layers x R L H x 2 bytes, the layer being computed, and R L' V logits of the answer's tokens in float32.
 """
 
 from __future__ import annotations
@@ -70,14 +72,15 @@ def memory_report(merged: DictConfig, source: str) -> str:
     ]
     largest = 2 * 2 * max(_layer_sizes(model))
     for num_gpus in (1, 2, 4, 8, 16, 32):
-        state = 16 * total / num_gpus
-        kept = text.num_hidden_layers * length * text.hidden_size * 2
-        layer = length * (6 * text.hidden_size + 3 * text.intermediate_size) * 2
-        answer = 2 * _ANSWER_TOKENS * text.vocab_size * 4
-        parts = (state, largest, kept + layer + answer)
+        state = (16 * language + 2 * (total - language)) / num_gpus
+        kept = text.num_hidden_layers * rows * length * text.hidden_size * 2
+        layer = rows * length * (6 * text.hidden_size + 3 * text.intermediate_size) * 2
+        answer = 2 * rows * _ANSWER_TOKENS * text.vocab_size * 4
+        rollouts = 2 * total * (1 - 1 / num_gpus) + activations + logits
+        loss = largest + kept + layer + answer
         lines.append(
-            f"  joint, ZeRO-3, {num_gpus:>2} GPUs  states {parts[0] / _GIB:.1f} + gathered {parts[1] / _GIB:.1f} + "
-            f"activations of 1 row {parts[2] / _GIB:.1f} = {sum(parts) / _GIB:.1f}"
+            f"  joint, ZeRO-3, {num_gpus:>2} GPUs  states {state / _GIB:.1f} + the larger of rollouts {rollouts / _GIB:.1f} "
+            f"and loss {loss / _GIB:.1f} = {(state + max(rollouts, loss)) / _GIB:.1f}"
         )
     return "\n".join(lines)
 

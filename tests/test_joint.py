@@ -84,6 +84,15 @@ def rows(mllm: LlavaOnevision, count: int = 4) -> list[Row]:
     return [Row(QUESTION, tokens, torch.tensor([n, n + 1, n + 2][: 1 + n % 3])) for n in range(count)]
 
 
+def backward(training: TokenTraining, spoken: list[Spoken], advantages: Tensor, rows_per_forward: int) -> Tensor:
+    """Part by part, as training does it; the whole loss."""
+    total = torch.zeros(())
+    for part in training.loss_parts(spoken, advantages, rows_per_forward):
+        part.loss.backward()
+        total = total + part.loss.detach()
+    return total
+
+
 def moved(before: dict[str, Tensor], module: EvolutionModule) -> set[str]:
     return {n for n, p in module.named_parameters() if not torch.equal(before[n], p)}
 
@@ -178,8 +187,7 @@ def test_token_loss_and_gradient_equal_trls_on_a_vlm(parts: Parts, loss_type: st
         for parameter in training.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     advantages = torch.randn(6, generator=torch.Generator().manual_seed(0))
-    ours = training.loss([Spoken(rows(mllm, 6), answers)], advantages, rows_per_forward=4).loss
-    ours.backward()
+    ours = backward(training, [Spoken(rows(mllm, 6), answers)], advantages, rows_per_forward=4)
     gradient = {n: p.grad.clone() for n, p in mllm.named_parameters() if p.grad is not None}
     mllm.zero_grad()
 
@@ -203,11 +211,11 @@ def test_kl_is_zero_before_the_first_step_and_not_after(parts: Parts) -> None:
     mllm = parts.mllm().requires_grad_(False)
     training = TokenTraining(mllm, JointTraining(beta=0.1), GRPO(num_generations=4))
     spoken = Spoken(rows(mllm), mllm.generate(rows(mllm), 3, 1.0))
-    assert training.loss([spoken], torch.zeros(4), 8).kl_nats == pytest.approx(0.0, abs=1e-6)
+    assert next(training.loss_parts([spoken], torch.zeros(4), 8)).kl_nats == pytest.approx(0.0, abs=1e-6)
     with torch.no_grad():
         for parameter in training.parameters():
             parameter.mul_(1.2)
-    assert training.loss([spoken], torch.zeros(4), 8).kl_nats > 1e-5
+    assert next(training.loss_parts([spoken], torch.zeros(4), 8)).kl_nats > 1e-5
 
 
 class EvenLength(Reward):
@@ -291,7 +299,7 @@ def test_gradient_checkpointing_changes_no_gradient(parts: Parts) -> None:
         mllm = parts.mllm().requires_grad_(False)
         training = TokenTraining(mllm, JointTraining(gradient_checkpointing=checkpointing), GRPO(num_generations=4))
         spoken = Spoken(rows(mllm), mllm.generate(rows(mllm), 3, 1.0))
-        training.loss([spoken], torch.tensor([1.0, -1.0, 0.5, 0.2]), 8).loss.backward()
+        backward(training, [spoken], torch.tensor([1.0, -1.0, 0.5, 0.2]), 8)
         gradients.append([p.grad.clone() for p in training.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1])
     for a, b in zip(*gradients, strict=True):

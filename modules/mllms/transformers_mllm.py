@@ -201,7 +201,7 @@ class TransformersMLLM(MLLM):
 
     def placed(self, video_text: str, num_tokens: int) -> str:
         """A video's text with so many placeholders a frame: processors write as many as a whole frame has."""
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.video_token_id)
+        placeholder = str(self.tokenizer.convert_ids_to_tokens(self.video_token_id))
         return re.sub(f"(?:{re.escape(placeholder)})+", placeholder * num_tokens, video_text)
 
     def option_ids(self, row: Row) -> list[list[int]]:

@@ -113,8 +113,9 @@ def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         picks = found.policy.log_prob(found.drawn.candidate_index).flatten(0, 1)
         old = found.drawn.log_probs.flatten(0, 1)
         loss = grpo_loss(config, picks, old, advantages, torch.ones_like(picks)).loss
-        loss = loss + tokens.loss(found.spoken, advantages, options.rows).loss
         loss.backward()
+        for part in tokens.loss_parts(found.spoken, advantages, options.rows):
+            part.loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         parts["rollout"].append(rolled - started)

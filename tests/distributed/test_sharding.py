@@ -115,12 +115,13 @@ def test_a_sampler_only_checkpoint_stays_small_and_ranks_may_generate_unequally(
     folder = runs("small", ranks=2, batch_size=2, strategy="zero3", evolve="sampler", lopsided=True)
     saved = checkpoint(folder, 1)
     assert all(n.startswith("sampler.") for n in saved["state_dict"])
-    assert (folder / "step=1.ckpt").stat().st_size < 200_000
+    joint = (runs.zero3() / "step=1.ckpt").stat().st_size
+    assert (folder / "step=1.ckpt").stat().st_size < 0.05 * joint
 
 
 def test_a_rank_that_never_comes_back_ends_the_run(runs: Runs) -> None:
     ended = runs.start("stall", ranks=2, batch_size=2, strategy="ddp", max_steps=3, stall=True)
     assert ended.returncode != 0
-    stacks = (runs.root / "stall/stalled/rank_1.txt").read_text()
-    assert "no batch ended for 15 s" in stacks
-    assert "on_train_batch_start" in stacks
+    stacks = [p.read_text() for p in sorted((runs.root / "stall/stalled").glob("rank_*.txt"))]
+    assert stacks
+    assert all("no batch ended for 15 s" in text and "Thread" in text for text in stacks)

@@ -186,7 +186,7 @@ def test_trajectories_carry_both_turns_and_the_answer_sees_no_previews(small: Sm
     )
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo"])
+@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dapo", "dr_grpo", "sapo"])
 def test_two_turns_are_one_sequence_as_trl_counts_it(small: Small, loss_type: str) -> None:
     data, batch = small.batch()
     mllm = small.mllm().requires_grad_(False)
@@ -198,8 +198,10 @@ def test_two_turns_are_one_sequence_as_trl_counts_it(small: Small, loss_type: st
         for parameter in training.parameters():
             parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     advantages = torch.randn(8, generator=torch.Generator().manual_seed(0))
-    ours = training.loss(spoken, advantages, rows_per_forward=3).loss
-    ours.backward()
+    ours = torch.zeros(())
+    for part in training.loss_parts(spoken, advantages, rows_per_forward=3):
+        part.loss.backward()
+        ours += part.loss.detach()
     gradient = {n: p.grad.clone() for n, p in mllm.named_parameters() if p.grad is not None}
     mllm.zero_grad()
 
