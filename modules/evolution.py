@@ -269,7 +269,7 @@ class EvolutionModule(L.LightningModule):
         return result.loss - self.grpo.entropy_coef * policy.entropy().mean()
 
     def token_backward(self, spoken: list[Spoken], advantages: Tensor, policy_loss: Tensor, last_batch: bool) -> Tensor:
-        """Backward passes of what the MLLM said, part by part, the sampler's loss with the last; their sum, no graph."""
+        """Backward passes of what the MLLM said, part by part, the sampler's loss with the last; the sum of them."""
         assert self.tokens is not None
         rows, weight = self.answering.rows_per_forward, self.tokens.settings.loss_weight
         num_rows = len(spoken[0].rows)

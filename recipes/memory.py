@@ -79,8 +79,8 @@ def memory_report(merged: DictConfig, source: str) -> str:
         rollouts = 2 * total * (1 - 1 / num_gpus) + activations + logits
         loss = largest + kept + layer + answer
         lines.append(
-            f"  joint, ZeRO-3, {num_gpus:>2} GPUs  states {state / _GIB:.1f} + the larger of rollouts {rollouts / _GIB:.1f} "
-            f"and loss {loss / _GIB:.1f} = {(state + max(rollouts, loss)) / _GIB:.1f}"
+            f"  joint, ZeRO-3, {num_gpus:>2} GPUs  states {state / _GIB:.1f} + the larger of rollouts "
+            f"{rollouts / _GIB:.1f} and loss {loss / _GIB:.1f} = {(state + max(rollouts, loss)) / _GIB:.1f}"
         )
     return "\n".join(lines)
 
