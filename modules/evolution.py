@@ -269,7 +269,7 @@ class EvolutionModule(L.LightningModule):
         return result.loss - self.grpo.entropy_coef * policy.entropy().mean()
 
     def token_backward(self, spoken: list[Spoken], advantages: Tensor, policy_loss: Tensor, last_batch: bool) -> Tensor:
-        """Backward passes of what the MLLM said, part by part, the sampler's loss with the last; the sum of them."""
+        """Backward passes of what the MLLM said, part by part, the sampler's loss with one of them; their sum."""
         assert self.tokens is not None
         rows, weight = self.answering.rows_per_forward, self.tokens.settings.loss_weight
         num_rows = len(spoken[0].rows)
@@ -278,7 +278,8 @@ class EvolutionModule(L.LightningModule):
             range(0, num_rows, rows), self.tokens.loss_parts(spoken, advantages.flatten(), rows), strict=True
         ):
             last = start + rows >= num_rows
-            loss = weight * part.loss + (policy_loss if last else 0.0)
+            with_sampler = start == 0 if self.updates.sampler_first else last
+            loss = weight * part.loss + (policy_loss if with_sampler else 0.0)
             self.updates.backward(self, loss / self.accumulate, last and last_batch)
             share = min(rows, num_rows - start) / num_rows
             sums["loss"] += part.loss.detach()

@@ -29,6 +29,8 @@ class Updates:
 
     shards = False
     """Whether a graph built inside `gathered` is of no use outside of it."""
+    sampler_first = False
+    """Of the backward passes of one step, which has the sampler's: DDP waits in the last one for every parameter."""
 
     def __init__(self, max_grad_norm: float, max_nonfinite_steps: int) -> None:
         self.max_grad_norm, self.max_nonfinite_steps = max_grad_norm, max_nonfinite_steps
@@ -87,6 +89,7 @@ class DeepSpeedUpdates(Updates):
     """
 
     shards = True
+    sampler_first = True  # ZeRO-3 adds what comes later to what the step before has left
     _finite = True
 
     @contextmanager
@@ -106,6 +109,8 @@ class DeepSpeedUpdates(Updates):
         if self._finite:
             self._engine(module).set_gradient_accumulation_boundary(is_boundary=last)
             module.manual_backward(loss)
+            if not last:  # what the engine does at its next forward: the next backward adds to this one's gradient
+                self._engine(module).optimizer.clear_backward_seen_flag()
 
     def step(self, module: L.LightningModule, loss: Tensor) -> dict[str, Tensor]:
         self.count(module, self._finite, loss)

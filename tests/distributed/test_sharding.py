@@ -86,6 +86,13 @@ def test_two_ranks_take_the_step_of_one_with_accumulation(runs: Runs, name: str)
     same(one["weights"], other["weights"], 1e-4)  # Adam's count of steps is right, too
 
 
+@pytest.mark.parametrize("stage", [2, 3])
+def test_the_second_step_is_that_of_one_process_too(runs: Runs, stage: int) -> None:
+    """Nothing of the first step's gradients is left in the second's."""
+    two = runs.zero3() if stage == 3 else runs.zero2()
+    same(checkpoint(runs.one(), 2)["state_dict"], checkpoint(two, 2)["state_dict"], 2e-3)
+
+
 def test_a_sharded_checkpoint_is_one_plain_file_like_any_other(runs: Runs) -> None:
     sharded, plain = checkpoint(runs.zero3(), 1), checkpoint(runs.one(), 1)
     assert sharded["state_dict"].keys() == plain["state_dict"].keys()
