@@ -253,3 +253,25 @@ def test_killed_after_the_last_update_resumes_into_the_test(workplace: Path) -> 
     run(workplace, "run", *recipe, "--resume", "outputs/tspo/late")
     assert summary(folder) == before
     assert (folder / "curve.csv").read_text() == curve
+
+
+def test_a_sweep_chains_its_variants_and_runs_nothing_twice(workplace: Path) -> None:
+    stack = {WEIGHTS[n].removeprefix("--"): WEIGHTS[n + 1] for n in range(0, len(WEIGHTS), 2)}
+    variant = {"recipe": str(ROOT / "recipes/tspo.yaml"), "overlays": [SMOKE[1]]}
+    chained = {**stack, "model.init_from": "{out}/first_s{seed}/checkpoints/last.ckpt"}
+    recipe = workplace / "sweep.yaml"
+    arguments = {
+        "out": "outputs/sweep", "seeds": [0], "reference": "first",
+        "variants": {"first": {**variant, "overrides": stack}, "second": {**variant, "overrides": chained}},
+        "shown": {"first": ["first", "after"], "second": ["second", "before"], "floor": ["first", "uniform"]},
+    }  # fmt: skip
+    job = {"class_path": "recipes.jobs.sweep.Sweep", "init_args": arguments}
+    recipe.write_text(json.dumps({"name": "sweep", "job": job}))
+    printed = run(workplace, "run", str(recipe), "--run_dir", "outputs/table")
+    assert "running     second, seed 0" in printed
+    rows = {r["row"]: r for r in json.loads((workplace / "outputs/table/sweep.json").read_text())}
+    # the second begins where the first ended
+    assert rows["second"]["accuracy"] == rows["first"]["accuracy"]
+    assert rows["second"]["difference"] == 0
+    assert rows["floor"]["accuracy"] != rows["first"]["accuracy"]
+    assert "running" not in run(workplace, "run", str(recipe), "--run_dir", "outputs/table")
