@@ -15,8 +15,11 @@ answer is drawn for every selection, and the GRPO loss of all that the MLLM said
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import lightning as L
@@ -34,8 +37,8 @@ from modules.mllms.base import MLLM
 from modules.query_writing import QueryWriter, QueryWriting
 from modules.ranks import gather_lists
 from modules.records import QuestionBatch, Rollouts
-from modules.rewards.accuracy import parse_option
 from modules.rewards.base import Reward
+from modules.rollout_metrics import rollout_metrics
 from modules.samplers.base import FrameSampler
 from modules.trajectories import RolloutPhase, Trajectories
 from modules.updates import Updates, share_of_rate, updates_for
@@ -185,7 +188,9 @@ class EvolutionModule(L.LightningModule):
             self.update(trajectories, credit, sampler_credit, last_batch=self._batches_in_update == self.accumulate)
         self._source.count_batch()
         self.answering.seconds["total"] = time.perf_counter() - started
-        self._log_rollouts(trajectories, reward)
+        metrics = rollout_metrics(trajectories, reward, self.answering.seconds)
+        self.log("reward/total", metrics.pop("reward/total"), batch_size=len(batch), prog_bar=True)
+        self.log_dict(metrics, batch_size=len(batch))
         return {"rollouts": trajectories.rollouts, "reward": reward, "policy": trajectories.policy}
 
     def roll_out(self, batch: QuestionBatch) -> Trajectories:
@@ -234,10 +239,11 @@ class EvolutionModule(L.LightningModule):
         """``num_iterations`` gradient steps on one set of rollouts; the first reuses the policy that drew them."""
         for iteration in range(self.grpo.num_iterations):
             fresh = iteration > 0 or self.updates.shards
-            loss = self.policy_loss(trajectories, sampler_credit, fresh)
+            policy_loss = partial(self.policy_loss, trajectories, sampler_credit, fresh)
             if trajectories.spoken:
-                loss = self.token_backward(trajectories.spoken, credit, loss, last_batch)
+                loss = self.token_backward(trajectories.spoken, credit, policy_loss, last_batch)
             else:
+                loss = policy_loss()
                 self.updates.backward(self, loss / self.accumulate, last_batch)
             if last_batch:
                 norms = self.updates.step(self, loss)
@@ -268,18 +274,28 @@ class EvolutionModule(L.LightningModule):
         self.log("train/loss", result.loss.detach())
         return result.loss - self.grpo.entropy_coef * policy.entropy().mean()
 
-    def token_backward(self, spoken: list[Spoken], advantages: Tensor, policy_loss: Tensor, last_batch: bool) -> Tensor:
-        """Backward passes of what the MLLM said, part by part, the sampler's loss with one of them; their sum."""
+    def token_backward(
+        self, spoken: list[Spoken], advantages: Tensor, policy_loss: Callable[[], Tensor], last_batch: bool
+    ) -> Tensor:
+        """Backward passes of what the MLLM said, part by part, and with them the sampler's loss; the sum of all.
+
+        The sampler's joins the last part; under DeepSpeed, which wants every parameter in every backward, each part has
+        its share of it.
+        """
         assert self.tokens is not None
         rows, weight = self.answering.rows_per_forward, self.tokens.settings.loss_weight
         num_rows = len(spoken[0].rows)
+        num_parts = math.ceil(num_rows / rows)
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
         for start, part in zip(
             range(0, num_rows, rows), self.tokens.loss_parts(spoken, advantages.flatten(), rows), strict=True
         ):
             last = start + rows >= num_rows
-            with_sampler = start == 0 if self.updates.sampler_first else last
-            loss = weight * part.loss + (policy_loss if with_sampler else 0.0)
+            loss = weight * part.loss
+            if last or self.updates.shards:
+                sampler = policy_loss() / (num_parts if self.updates.shards else 1)
+                loss = loss + sampler
+                sums["with_sampler"] += sampler.detach()
             self.updates.backward(self, loss / self.accumulate, last and last_batch)
             share = min(rows, num_rows - start) / num_rows
             sums["loss"] += part.loss.detach()
@@ -288,8 +304,9 @@ class EvolutionModule(L.LightningModule):
                 sums["kl_nats"] += share * part.kl_nats
         lengths = [len(ids) for turn in spoken for ids in turn.generation.token_ids]
         self.log("tokens/length", len(spoken) * sum(lengths) / len(lengths))
+        total = sums.pop("with_sampler") + weight * sums["loss"]
         self.log_dict({f"tokens/{name}": value for name, value in sums.items()})
-        return policy_loss.detach() + weight * sums["loss"]
+        return total
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Named groups of the one optimizer."""
@@ -412,34 +429,6 @@ class EvolutionModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: QuestionBatch, batch_idx: int) -> None:
         self.mllm.eval()
-
-    def _log_rollouts(self, trajectories: Trajectories, reward: Tensor) -> None:
-        rollouts, size = trajectories.rollouts, len(trajectories.rollouts.batch)
-        entropy = trajectories.policy.entropy().detach()
-        metrics: dict[str, Any] = {
-            "reward/total": reward.nanmean(),
-            "reward/std": reward.std(dim=1).nanmean(),
-            "reward/zero_std_frac": grpo.zero_std(reward).float().mean(),
-            "policy/entropy_nats": entropy.mean(),
-            "policy/effective_frames": entropy.exp().mean(),
-            **{f"reward/{name}": term.nanmean() for name, term in rollouts.rewards.items()},
-            **{f"time/{part}_s": seconds for part, seconds in self.answering.seconds.items()},
-        }
-        if rollouts.selection.mask.logical_not().any():
-            metrics["policy/shrunk_frac"] = (~rollouts.selection.mask.all(-1)).float().mean()
-        if rollouts.queries is not None:
-            written = [len(queries) for group in rollouts.queries for queries in group]
-            metrics["queries/number"] = sum(written) / len(written)
-            metrics["queries/unparsed_frac"] = written.count(0) / len(written)
-        self.log_dict({k: v for k, v in metrics.items() if k != "reward/total"}, batch_size=size)
-        self.log("reward/total", metrics["reward/total"], batch_size=size, prog_bar=True)
-        if rollouts.texts is not None:
-            unread = [
-                parse_option(t, q.options) is None
-                for q, texts in zip(rollouts.batch.questions, rollouts.texts, strict=True)
-                for t in texts
-            ]
-            self.log("reward/unparsed_frac", sum(unread) / len(unread), batch_size=size)
 
 
 def _weights(rewards: list[Reward], weights: list[float] | None, key: str) -> dict[str, float]:

@@ -28,9 +28,8 @@ class Updates:
     """
 
     shards = False
-    """Whether a graph built inside `gathered` is of no use outside of it."""
-    sampler_first = False
-    """Of the backward passes of one step, which has the sampler's: DDP waits in the last one for every parameter."""
+    """Whether a graph built inside `gathered` is of no use outside of it, and whether each backward has to reach every
+    parameter (ZeRO-3 adds a late gradient to what the step before has left; offloaded, it forgets an early one)."""
 
     def __init__(self, max_grad_norm: float, max_nonfinite_steps: int) -> None:
         self.max_grad_norm, self.max_nonfinite_steps = max_grad_norm, max_nonfinite_steps
@@ -89,7 +88,6 @@ class DeepSpeedUpdates(Updates):
     """
 
     shards = True
-    sampler_first = True  # ZeRO-3 adds what comes later to what the step before has left
     _finite = True
 
     @contextmanager

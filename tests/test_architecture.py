@@ -67,6 +67,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.samplers",
         "modules.seeds",
     ),
+    "modules.rollout_metrics": ("modules.grpo", "modules.rewards", "modules.trajectories"),
     "modules.arms": (
         "modules.records",
         "modules.answering",
