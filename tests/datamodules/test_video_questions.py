@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from datamodules.ask import AskData
-from datamodules.video_questions import BatchOrder
+from datamodules.video_questions import BatchOrder, VideoQuestionData
 from modules.encoders.open_clip import OpenCLIPEncoder
+from modules.records import VideoQuestion
 
 
 def batches(count: int, **kwargs: int) -> list[list[int]]:
@@ -37,6 +38,48 @@ def test_two_ranks_share_the_batches_of_one() -> None:
 def test_too_few_questions() -> None:
     with pytest.raises(ValueError, match="10 questions do not fill"):
         BatchOrder(10, 6, 0, num_ranks=2)
+
+
+class Numbers(VideoQuestionData):
+    """Twenty questions on nothing."""
+
+    def load_questions(self, split: str) -> list[VideoQuestion]:
+        return [VideoQuestion("d", split, f"q{n}", "v", 1.0, "?", ("a", "b"), 0) for n in range(20)]
+
+    def setup(self, stage: str) -> None:
+        self._items["train"] = self.questions("train")
+
+
+def order(data: Numbers, count: int) -> list[int]:
+    data.setup("fit")
+    return [i for batch in islice(data.train_dataloader().batch_sampler, count) for i, _ in batch]
+
+
+def test_a_run_goes_on_behind_what_it_used_with_batches_of_another_size(caplog: pytest.LogCaptureFixture) -> None:
+    whole = order(Numbers(batch_size=4), 5)
+    stopped = Numbers(batch_size=4)
+    for _ in range(2):
+        stopped.count_batch()
+    for batch_size, batches_left in ((4, 3), (2, 6)):
+        resumed = Numbers(batch_size=batch_size)
+        resumed.load_state_dict(stopped.state_dict())
+        assert order(resumed, batches_left) == whole[8:]
+        assert ("begins after 8 questions" in caplog.text) == (batch_size != 4)
+
+
+def test_pass_rates_label_questions_and_choose_those_to_train_on(tmp_path: Path) -> None:
+    rates = tmp_path / "rates.jsonl"
+    rates.write_text("".join(f'{{"id": "q{n}", "pass_rate": {n / 20}}}\n' for n in range(19)))
+    data = Numbers(pass_rates=str(rates), pass_rate_range=(0.2, 0.5))
+    assert [q.pass_rate for q in data.questions("train")] == pytest.approx([n / 20 for n in range(4, 11)])
+    assert [q.pass_rate for q in data.questions("val")][-2:] == [0.9, None]
+    with pytest.raises(ValueError, match=r"recipes/data/pass_rates\.yaml"):
+        Numbers(pass_rates=str(tmp_path / "no.jsonl")).questions("train")
+    rates.write_text('{"id": "q0"}\n')
+    with pytest.raises(ValueError, match="line 1: expected an id and a pass_rate"):
+        Numbers(pass_rates=str(rates)).questions("train")
+    with pytest.raises(ValueError, match="pass_rate_range"):
+        Numbers(pass_rate_range=(0.5, 0.2))
 
 
 def test_ask(short_video: Path, blank_clip: Path, tmp_path: Path) -> None:
