@@ -8,7 +8,7 @@ run: $(VENV)/ready
 	$(BIN)/lightning run recipes/tspo.yaml
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
