@@ -25,7 +25,7 @@ $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
-	$(BIN)/python -m pip install --quiet setuptools wheel ninja
+	$(BIN)/python -m pip install --quiet "setuptools>=77" wheel ninja
 	$(BIN)/python -m pip install --quiet --no-build-isolation -e ".[sharding]"
 	touch $@
 
