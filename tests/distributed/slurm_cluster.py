@@ -56,10 +56,20 @@ class LocalCluster:
 
     def __exit__(self, *_: object) -> None:
         subprocess.run(["scancel", "--user=root"], check=False, capture_output=True)
-        pids = [self.folder / name for name in ("slurmd-n0.pid", "slurmd-n1.pid", "slurmctld.pid")]
-        for pid in pids + [Path("/run/munge/munged.pid")] * self._munge_started:
-            if pid.is_file():
-                os.kill(int(pid.read_text()), signal.SIGTERM)
+        deadline = time.time() + 30
+        while self.run("squeue", "-h") and time.time() < deadline:  # a node waits for its jobs before it ends
+            time.sleep(0.5)
+        files = [self.folder / name for name in ("slurmd-n0.pid", "slurmd-n1.pid", "slurmctld.pid")]
+        pids = [int(f.read_text()) for f in files if f.is_file()]
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+        while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.time() < deadline + 15:
+            time.sleep(0.2)
+        for pid in pids:
+            if Path(f"/proc/{pid}").exists():
+                os.kill(pid, signal.SIGKILL)
+        if self._munge_started:
+            os.kill(int(Path("/run/munge/munged.pid").read_text()), signal.SIGTERM)
         os.environ.pop("SLURM_CONF", None)
 
     def run(self, *words: str, **env: str) -> str:

@@ -141,6 +141,7 @@ job:
     job = re.search(r"job +(\d+)", said)[1]
     logs = [cwd / f"outputs/slurm/extract-{job}_{n}.log" for n in (0, 1)]
     wait_for(lambda: all(p.is_file() and "store" in p.read_text() for p in logs), 120, cluster, logs[0])
+    wait_for(lambda: not cluster.run("squeue", "-h"), 60, cluster, logs[0])
     videos = [int(re.search(r"videos +(\d+)", p.read_text())[1]) for p in logs]
     assert sum(videos) == 4
     assert all(n > 0 for n in videos)
