@@ -1,14 +1,17 @@
-# make run: set up .venv and train the default recipe.  make test: set up .venv and run the tests.
+# make run: set up .venv and train the default recipe.  make test: set up .venv and run the tests (make test-long: the rest).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench clean
+.PHONY: run test test-long check bench clean
 run: $(VENV)/ready
 	$(BIN)/lightning run recipes/tspo.yaml
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-long: $(VENV)/ready
+	$(BIN)/python -m pytest -m long
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .

@@ -76,7 +76,10 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], rtol: 
         torch.testing.assert_close(tensor, second[name], rtol=rtol, atol=rtol * float(tensor.abs().max()), msg=name)
 
 
-@pytest.mark.parametrize("name", ["ddp", "zero2", "zero3", "zero3_offload"])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize("name", ["ddp", "zero2", "zero3", pytest.param("zero3_offload", marks=LONG)])
 def test_two_ranks_take_the_step_of_one_with_accumulation(runs: Runs, name: str) -> None:
     two = {"ddp": runs.ddp, "zero2": runs.zero2, "zero3": runs.zero3, "zero3_offload": runs.offload}[name]()
     one, other = (torch.load(f / "first_step.pt", weights_only=True) for f in (runs.one(), two))
@@ -102,7 +105,7 @@ def test_a_sharded_checkpoint_is_one_plain_file_like_any_other(runs: Runs) -> No
     assert float(states[0][0]["step"]) == float(states[1][0]["step"]) == 1.0
 
 
-@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("stage", [pytest.param(2, marks=LONG), 3])
 def test_a_sharded_run_resumes_to_the_same_numbers(runs: Runs, stage: int) -> None:
     whole = runs.zero3() if stage == 3 else runs.zero2()
     start = str(whole / "step=1.ckpt")
@@ -131,4 +134,5 @@ def test_a_rank_that_never_comes_back_ends_the_run(runs: Runs) -> None:
     assert ended.returncode != 0
     stacks = [p.read_text() for p in sorted((runs.root / "stall/stalled").glob("rank_*.txt"))]
     assert stacks
-    assert all("no batch ended for 15 s" in text and "Thread" in text for text in stacks)
+    assert all("no batch ended for 15 s" in text for text in stacks)
+    assert any("Thread" in text for text in stacks)  # the first rank to end may take the other with it

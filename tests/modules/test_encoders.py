@@ -67,7 +67,7 @@ def test_long_questions_are_cut_and_counted(clip_folder: Path, caplog) -> None:
     features = encoder.encode_texts(["what is shown " * 60, "short"])
     assert features.shape == (2, 32)
     assert encoder.num_truncated == 1
-    assert "1 of 2 questions are longer than CLIP's 77 tokens" in caplog.text
+    assert "1 of 2 texts are longer than CLIP's 77 tokens" in caplog.text
 
 
 def test_the_published_folder_there_and_back(clip_folder: Path, frames: torch.Tensor, tmp_path: Path) -> None:
