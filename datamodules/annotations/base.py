@@ -133,6 +133,17 @@ class AnnotationSource(ABC):
         )  # fmt: skip
 
 
+class TrainingSource(AnnotationSource):
+    """A source whose questions are to be trained on.
+
+    Args:
+        annotations, videos, split, limit: see `AnnotationSource`.
+    """
+
+    def __init__(self, *, annotations: str, videos: str, split: str = "train", limit: int | None = None) -> None:
+        super().__init__(annotations=annotations, videos=videos, split=split, limit=limit)
+
+
 class SubtitledTable(AnnotationSource):
     """A source that is one table, whose videos may have subtitles beside them.
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datamodules.annotations.base import AnnotationSource, Manifest
+from datamodules.annotations.base import Manifest, TrainingSource
 from datamodules.annotations.choices import find_answer
 from datamodules.annotations.tables import read_rows
 from modules.records import VideoQuestion
@@ -20,13 +20,10 @@ from modules.records import VideoQuestion
 _LETTERS = "ABCDEFGHIJ"
 
 
-class LongVideoQA(AnnotationSource):
+class LongVideoQA(TrainingSource):
     """Args: see `AnnotationSource`."""
 
     dataset = "long_video_qa"
-
-    def __init__(self, *, annotations: str, videos: str, split: str = "train", limit: int | None = None) -> None:
-        super().__init__(annotations=annotations, videos=videos, split=split, limit=limit)
 
     def read(self, manifest: Manifest) -> Iterator[VideoQuestion]:
         rows = read_rows(self.annotations)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from datamodules.annotations.base import AnnotationSource, Manifest
+from datamodules.annotations.base import Manifest, TrainingSource
 from datamodules.annotations.choices import find_answer, split_question
 from datamodules.annotations.tables import read_rows
 from modules.records import VideoQuestion
@@ -30,16 +30,13 @@ def _clean(text: str) -> str:
     return text.strip()
 
 
-class TSPO10K(AnnotationSource):
+class TSPO10K(TrainingSource):
     """TSPO-10K. Its questions about a whole video are ``general``, its needles ``specific`` (group ``type``).
 
     Args: see `AnnotationSource`; ``videos`` is LLaVA-Video-178K's folder.
     """
 
     dataset = "tspo_10k"
-
-    def __init__(self, *, annotations: str, videos: str, split: str = "train", limit: int | None = None) -> None:
-        super().__init__(annotations=annotations, videos=videos, split=split, limit=limit)
 
     def read(self, manifest: Manifest) -> Iterator[VideoQuestion]:
         rows = read_rows(self.annotations)
@@ -68,7 +65,7 @@ class TSPO10K(AnnotationSource):
                 yield question
 
 
-class LLaVAVideo(AnnotationSource):
+class LLaVAVideo(TrainingSource):
     """LLaVA-Video-178K and whatever has its form: ``{id, video, conversations: [{from, value}, ...]}``.
 
     A row may hold several turns; those that are not multiple choice (captions, open questions) are left out, counted.
@@ -77,9 +74,6 @@ class LLaVAVideo(AnnotationSource):
     """
 
     dataset = "llava_video_178k"
-
-    def __init__(self, *, annotations: str, videos: str, split: str = "train", limit: int | None = None) -> None:
-        super().__init__(annotations=annotations, videos=videos, split=split, limit=limit)
 
     def read(self, manifest: Manifest) -> Iterator[VideoQuestion]:
         rows = read_rows(self.annotations)
