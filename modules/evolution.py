@@ -69,7 +69,7 @@ class EvolutionModule(L.LightningModule):
         accumulate: batches an update.
         store_frame_tokens: keep the MLLM's tokens of *all* candidates in the feature store, so that no frame is decoded
             or encoded during training; else the union of the chosen frames is decoded and encoded at every step.
-        rows_per_forward: rollouts in one forward of the MLLM.
+        rows_per_forward: rollouts in one forward of the MLLM, and in one backward where it is trained.
         max_new_tokens: of generated answers, where a reward reads text.
         max_nonfinite_steps: stop after so many steps in a row with a loss or gradient that is not finite.
         canary: before the first step, check that the answers depend on the frames.
@@ -124,6 +124,13 @@ class EvolutionModule(L.LightningModule):
                 "evolve: joint trains the MLLM on its own words, so a reward with a weight has to read them, e.g. "
                 "modules.rewards.accuracy.Accuracy; sampler_reward_weights may give the sampler another"
             )
+        if evolve == "joint" and query_writing is not None:
+            drawn, trained = query_writing.temperature, (joint or JointTraining()).temperature
+            if drawn != trained:
+                raise ValueError(
+                    f"queries are drawn at query_writing.temperature={drawn} and trained at joint.temperature="
+                    f"{trained}: both turns are one sequence of one policy, so these have to be the same"
+                )
         if grpo.num_iterations > 1 and accumulate > 1:
             raise ValueError("num_iterations above 1 re-uses a batch after its update, so accumulate has to be 1")
         self.automatic_optimization = False
@@ -359,8 +366,12 @@ class EvolutionModule(L.LightningModule):
         with self.updates.gathered(self):
             fixed = fixed_selections(batch, self.num_frames)
             asked = {name: (selection, self.answering) for name, selection in fixed.items()}
+            chosen: dict[tuple[int, int], Any] = {}  # arms that differ in who answers share their frames
             for name, arm in self.arms.items():
-                asked[name] = (arm.choose(self._source, batch, self.num_frames), arm.answering)
+                key = (id(arm.sampler), id(arm.writer))
+                if key not in chosen:
+                    chosen[key] = arm.choose(self._source, batch, self.num_frames)
+                asked[name] = (chosen[key], arm.answering)
             judged = {
                 name: judge(answering, self._source, batch, selection, self.judge_by == "text")
                 for name, (selection, answering) in asked.items()

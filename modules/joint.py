@@ -2,7 +2,7 @@
 
 ``evolve: joint`` draws one answer a selection at a temperature; the reward of the pair (selection, answer) is shared.
 The sampler's loss is on the log-probabilities of the picks, the MLLM's on those of the answer's tokens, both GRPO
-(`modules.grpo`), both in one backward pass and one optimizer with a group each. (MSJoE, arXiv 2602.22932: GRPO for the
+(`modules.grpo`), both in the same step of one optimizer with a group each. (MSJoE, arXiv 2602.22932: GRPO for the
 MLLM, REINFORCE for the sampler, one trajectory reward. Its written form has one ratio an output; here, as in TRL, one a
 token.)
 

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -23,11 +24,19 @@ def read_weights(path: str) -> dict[str, Tensor]:
     file = Path(path)
     if not file.is_file():
         raise ValueError(f"weights {path}: no such file")
-    if file.suffix == ".safetensors":
-        return load_file(file)
     try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, KeyError, TypeError, EOFError) as error:
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        EOFError,
+    ) as error:
         raise ValueError(f"weights {path}: this is no checkpoint of plain data, so it is refused") from error
 
 

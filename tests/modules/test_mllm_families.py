@@ -14,7 +14,7 @@ import transformers
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.internvl import InternVL
 from modules.mllms.llava_onevision import LlavaOnevision
-from modules.mllms.loading import Loading, Lora
+from modules.mllms.loading import Loading, Lora, merge_adapters
 from modules.mllms.prompt import Prompt
 from modules.mllms.qwen_vl import Qwen3VL, Qwen25VL
 from modules.mllms.smolvlm import SmolVLM
@@ -238,6 +238,20 @@ def test_lora_trains_the_language_model_alone(family, folder, frames) -> None:
     )
     adapted.log_probs([row(adapted, frames, [0, 1])], [torch.tensor([5])]).sum().backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in adapted.parameters())
+
+
+def test_merged_adapters_answer_as_they_did_and_are_gone(folder, frames) -> None:
+    mllm = LlavaOnevision(path=str(folder("llava_onevision")), loading=Loading(lora=Lora(r=2)))
+    plain = LlavaOnevision(path=str(folder("llava_onevision")))
+    with torch.no_grad():
+        for parameter in mllm.language_parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    rows = [row(mllm, frames, [1, 4])]
+    before = mllm.score_rows(rows)
+    assert not torch.allclose(before, plain.score_rows(rows), atol=1e-3)
+    merge_adapters(mllm.model)
+    torch.testing.assert_close(mllm.score_rows(rows), before, atol=1e-4, rtol=1e-4)
+    assert mllm.model.state_dict().keys() == plain.model.state_dict().keys()
 
 
 def test_loading_keys_reach_the_model(folder, frames) -> None:

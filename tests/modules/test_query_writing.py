@@ -275,8 +275,26 @@ def test_weights_of_another_model_are_refused(small: Small, tmp_path: Path) -> N
     (tmp_path / "text.ckpt").write_text("nonsense")
     with pytest.raises(ValueError, match="refused"):
         load_weights(module, str(tmp_path / "text.ckpt"))
+    (tmp_path / "text.safetensors").write_text("nonsense")
+    with pytest.raises(ValueError, match="refused"):
+        load_weights(module, str(tmp_path / "text.safetensors"))
     with pytest.raises(ValueError, match="no such file"):
         load_weights(module, str(tmp_path / "nothing.ckpt"))
+
+
+def test_both_turns_are_one_policy(small: Small) -> None:
+    with pytest.raises(ValueError, match="have to be the same"):
+        small.module(query_writing=replace(WRITING, temperature=0.7))
+
+
+def test_frames_are_chosen_once_for_whoever_answers(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    real = QueryWriter.write
+    monkeypatch.setattr(QueryWriter, "write", lambda self, *a, **k: written.append(id(self)) or real(self, *a, **k))
+    trainer = small.trainer()
+    trainer.test(small.module(), datamodule=small.data(), verbose=False)
+    # before, after; start, and after with the initial queries: "after, initial mllm" has the frames of "after"
+    assert len(written) == 4 * trainer.num_test_batches[0]
 
 
 def test_a_sampler_without_features_cannot_search(small: Small) -> None:
