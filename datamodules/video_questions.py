@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from datamodules.decoding import DecodeWorker, ReadRequest
 from datamodules.extraction import Shard, Summary, extract
 from datamodules.features import Entry, FeatureStore
+from datamodules.kept_questions import only_kept
 from datamodules.needles import NeedleBuilder
 from datamodules.pass_rates import read_pass_rates, with_pass_rates
 from datamodules.video import BadVideoError, grid_of
@@ -142,6 +143,7 @@ class VideoQuestionData(L.LightningDataModule):
         decode_timeout_s: a file that gives no frame for so long is bad.
         pass_rates: file of pass rates (recipes/data/pass_rates.yaml) that questions are labelled with.
         pass_rate_range: train only on questions whose rate is at least and at most this.
+        train_ids: train only on the questions of this file (recipes/data/margin_variance.yaml).
         needles: hides the training questions' videos among clips of others, anew for each batch (TSPO's needle data).
         selections: file of selections whose frames are the candidates, exactly; for precomputed selections.
         selections_arm: which sampler's of them, where the file holds several.
@@ -164,6 +166,7 @@ class VideoQuestionData(L.LightningDataModule):
         decode_timeout_s: PositiveFloat = 60.0,
         pass_rates: str | None = None,
         pass_rate_range: tuple[float, float] | None = None,
+        train_ids: str | None = None,
         needles: NeedleBuilder | None = None,
         selections: str | None = None,
         selections_arm: str | None = None,
@@ -180,6 +183,7 @@ class VideoQuestionData(L.LightningDataModule):
         if pass_rate_range is not None and not 0 <= pass_rate_range[0] <= pass_rate_range[1] <= 1:
             raise ValueError(f"pass_rate_range={list(pass_rate_range)}: two shares, the first no more than the second")
         self.selections, self.pass_rates, self.pass_rate_range = selections, pass_rates, pass_rate_range
+        self.train_ids = train_ids
         self._chosen = (
             {} if selections is None else {r.sample_id: r for r in read_selections(selections, selections_arm)}
         )
@@ -210,6 +214,8 @@ class VideoQuestionData(L.LightningDataModule):
             if self.pass_rate_range is not None and split == "train":
                 low, high = self.pass_rate_range
                 questions = [q for q in questions if q.pass_rate is not None and low <= q.pass_rate <= high]
+            if self.train_ids is not None and split == "train":
+                questions = only_kept(questions, self.train_ids)
             self._questions[split] = questions
         return self._questions[split]
 

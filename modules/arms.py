@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from modules.answering import Answering, FrameSource
 from modules.evidence import evidence_found, oracle_selection
-from modules.query_writing import QueryWriter
+from modules.query_writing import QueryWriter, QueryWriting
 from modules.records import QuestionBatch, Selection
 from modules.rewards.accuracy import parse_option
 from modules.samplers.base import FrameSampler
@@ -29,6 +30,47 @@ class Arm:
         return self.sampler.policies(asked).mode(num_frames)
 
 
+def arms_of(
+    sampler: FrameSampler,
+    baselines: dict[str, FrameSampler],
+    answering: Answering,
+    writer: QueryWriter | None,
+    initial: Answering | None,
+    query_writing: QueryWriting | None,
+    num_frames: int,
+) -> dict[str, Arm]:
+    """What a sampler in training is compared with.
+
+    Args:
+        sampler: as it trains; a copy of it stays as it is now.
+        baselines: by name.
+        answering: who answers.
+        writer: of queries, if they are written.
+        initial: the MLLM as it was, where it is trained and a copy kept; it shows what its own training adds: the same
+            frames answered, the same questions searched, by what it was.
+        query_writing: settings of ``writer``.
+        num_frames: K.
+    """
+    untrained = copy.deepcopy(sampler).requires_grad_(False)
+    arms = {
+        **{name: Arm(baseline, answering) for name, baseline in baselines.items()},
+        "before": Arm(untrained, answering, writer),
+        "after": Arm(sampler, answering, writer),
+    }
+    if writer is not None:
+        arms["after, question only"] = Arm(sampler, answering)
+    if initial is None:
+        return arms
+    first_writer = None if query_writing is None else QueryWriter(initial, query_writing, num_frames)
+    for name in ("uniform", "after"):
+        if name in arms:
+            arms[f"{name}, initial mllm"] = Arm(arms[name].sampler, initial, arms[name].writer)
+    if first_writer is not None:
+        arms["after, initial queries"] = Arm(sampler, answering, first_writer)
+        arms["start"] = Arm(untrained, initial, first_writer)
+    return arms
+
+
 def fixed_selections(batch: QuestionBatch, num_frames: int) -> dict[str, Selection]:
     """No frame at all, and the evidence: the floor and the ceiling, (B, 1, K)."""
     blind = torch.full((len(batch), 1, num_frames), -1, device=batch.features.device)
@@ -45,7 +87,7 @@ def fixed_selections(batch: QuestionBatch, num_frames: int) -> dict[str, Selecti
 def judge(
     answering: Answering, source: FrameSource, batch: QuestionBatch, selection: Selection, by_text: bool
 ) -> dict[str, Tensor]:
-    """Right or wrong, probability of the right option, and evidence found, each float32 (B,).
+    """Right or wrong, probability of the right option, evidence found and repeated, each float32 (B,).
 
     Args:
         answering: who answers.
@@ -65,8 +107,10 @@ def judge(
         assert rollouts.option_log_probs is not None
         chosen = rollouts.chosen_option[:, 0]
         probability = rollouts.option_log_probs[:, 0].gather(1, answer.clamp(min=0)[:, None])[:, 0].exp()
+    found, repeated = evidence_found(batch, selection.candidate_index[:, 0])
     return {
         "correct": ((chosen == answer) & (answer >= 0)).float(),
         "probability": probability,
-        "evidence_found": evidence_found(batch, selection.candidate_index[:, 0]),
+        "evidence_found": found,
+        "evidence_repeated": repeated,
     }

@@ -40,16 +40,24 @@ def oracle_selection(batch: QuestionBatch, num_frames: int) -> Tensor:
     return selections
 
 
-def evidence_found(batch: QuestionBatch, candidate_index: Tensor) -> Tensor:
-    """Share of a question's evidence spans in which some chosen frame lies, float32 (B,); NaN without spans."""
-    found = torch.full((len(batch),), torch.nan)
+def evidence_found(batch: QuestionBatch, candidate_index: Tensor) -> tuple[Tensor, Tensor]:
+    """How well chosen frames (B, K) cover a question's evidence.
+
+    Returns:
+        Share of the spans in which some chosen frame lies, float32 (B,), NaN without spans; and of the frames that lie
+        in evidence the share that only repeat a span which another frame already shows, NaN where none does.
+    """
+    found, repeated = (torch.full((len(batch),), torch.nan) for _ in range(2))
     for b, question in enumerate(batch.questions):
         picks = candidate_index[b].cpu()
         times = batch.candidates[b].timestamps_s[picks[picks >= 0]]
         if question.evidence_s:
-            hits = [bool(((times >= s) & (times < e)).any()) for s, e in question.evidence_s]
-            found[b] = sum(hits) / len(hits)
-    return found.to(candidate_index.device)
+            inside = torch.stack([(times >= s) & (times < e) for s, e in question.evidence_s])
+            num_spans, num_frames = int(inside.any(1).sum()), int(inside.any(0).sum())
+            found[b] = num_spans / len(inside)
+            if num_frames:
+                repeated[b] = max(0.0, 1 - num_spans / num_frames)
+    return found.to(candidate_index.device), repeated.to(candidate_index.device)
 
 
 def _from_the_middle(span: list[int]) -> list[int]:

@@ -14,7 +14,6 @@ answer is drawn for every selection, and the GRPO loss of all that the MLLM said
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections import defaultdict
@@ -31,7 +30,7 @@ from torch import Tensor
 from modules import grpo
 from modules.advantages import Advantage
 from modules.answering import Answering, FrameSource
-from modules.arms import Arm, fixed_selections, judge
+from modules.arms import arms_of, fixed_selections, judge
 from modules.joint import JointTraining, Spoken, TokenTraining
 from modules.mllms.base import MLLM
 from modules.query_writing import QueryWriter, QueryWriting
@@ -154,29 +153,13 @@ class EvolutionModule(L.LightningModule):
         self.answering = Answering(mllm, canary=canary, **shown)
         writer = None if query_writing is None else QueryWriter(self.answering, query_writing, num_frames)
         self.rollout_phase = RolloutPhase(sampler, self.answering, writer, num_frames, grpo.num_generations, seed)
-        untrained = copy.deepcopy(sampler).requires_grad_(False)
-        self.arms = {
-            **{name: Arm(baseline, self.answering) for name, baseline in (baselines or {}).items()},
-            "before": Arm(untrained, self.answering, writer),
-            "after": Arm(sampler, self.answering, writer),
-        }
-        if writer is not None:
-            self.arms["after, question only"] = Arm(sampler, self.answering)
-        if self.tokens is not None and self.tokens.initial is not None:
-            self._add_initial_arms(Answering(self.tokens.initial, canary=False, **shown), query_writing)
+        initial = None if self.tokens is None else self.tokens.initial
+        self.arms = arms_of(
+            sampler, baselines or {}, self.answering, writer,
+            None if initial is None else Answering(initial, canary=False, **shown), query_writing, num_frames,
+        )  # fmt: skip
         self.updates = Updates(self.max_grad_norm, max_nonfinite_steps)
         self._batches_in_update = 0
-
-    def _add_initial_arms(self, initial: Answering, query_writing: QueryWriting | None) -> None:
-        """What the MLLM's own training adds: the same frames answered, the same questions searched, by what it was."""
-        writer = None if query_writing is None else QueryWriter(initial, query_writing, self.num_frames)
-        for name in ("uniform", "after"):
-            if name in self.arms:
-                arm = self.arms[name]
-                self.arms[f"{name}, initial mllm"] = Arm(arm.sampler, initial, arm.writer)
-        if writer is not None:
-            self.arms["after, initial queries"] = Arm(self.sampler, self.answering, writer)
-            self.arms["start"] = Arm(self.arms["before"].sampler, initial, writer)
 
     # ---- training ----
 
@@ -254,8 +237,8 @@ class EvolutionModule(L.LightningModule):
                 self.updates.backward(self, loss / self.accumulate, last_batch)
             if last_batch:
                 norms = self.updates.step(self, loss)
-                names = {"sampler": "policy/grad_norm", "mllm": "tokens/grad_norm", "all": "train/grad_norm"}
-                self.log_dict({names[group]: norm for group, norm in norms.items()})
+                names = {"sampler": "policy", "mllm": "tokens", "all": "train"}
+                self.log_dict({f"{names.get(group, group)}/grad_norm": norm for group, norm in norms.items()})
 
     def policy_loss(self, trajectories: Trajectories, advantages: Tensor, fresh: bool) -> Tensor:
         """GRPO loss of the draws, less the entropy bonus; the reference of ``beta`` is the untrained sampler.
@@ -264,7 +247,7 @@ class EvolutionModule(L.LightningModule):
         """
         asked, drawn = trajectories.asked, trajectories.drawn
         policy = self.sampler.policies(asked) if fresh else trajectories.policy
-        log_probs = policy.log_prob(drawn.candidate_index).flatten(0, 1)
+        log_probs, entropy = (x.flatten(0, 1) for x in policy.log_prob_and_entropy(drawn.candidate_index))
         mask = drawn.mask.flatten(0, 1).to(log_probs)
         reference = None
         if self.grpo.beta > 0:
@@ -279,7 +262,7 @@ class EvolutionModule(L.LightningModule):
             self.log("policy/kl_nats", result.kl_nats)
         self.log("policy/ratio_clipped_frac", result.clipped_frac)
         self.log("train/loss", result.loss.detach())
-        return result.loss - self.grpo.entropy_coef * policy.entropy().mean()
+        return result.loss - self.grpo.entropy_coef * grpo.mean_of_sequences(entropy, mask, 0, mask.sum())
 
     def token_backward(
         self, spoken: list[Spoken], advantages: Tensor, policy_loss: Callable[[], Tensor], last_batch: bool
@@ -317,23 +300,28 @@ class EvolutionModule(L.LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Named groups of the one optimizer."""
-        sampler = {"name": "sampler", "params": list(self.sampler.parameters()), "lr": self.learning_rate,
-                   "weight_decay": self.weight_decay}  # fmt: skip
-        if self.tokens is None:
-            return [sampler]
-        settings = self.tokens.settings
-        mllm = {"name": "mllm", "params": list(self.tokens.parameters()), "lr": float(settings.learning_rate),
-                "weight_decay": float(settings.weight_decay)}  # fmt: skip
-        return [sampler, mllm]
+        groups = [
+            {"name": f"sampler_{part}" if part else "sampler", "params": group.parameters,
+             "lr": self.learning_rate * group.lr_share, "weight_decay": self.weight_decay}
+            for part, group in self.sampler.parameter_groups().items()
+        ]  # fmt: skip
+        if self.tokens is not None:
+            settings = self.tokens.settings
+            mllm = {"name": "mllm", "params": list(self.tokens.parameters()), "lr": float(settings.learning_rate),
+                    "weight_decay": float(settings.weight_decay)}  # fmt: skip
+            groups.append(mllm)
+        return groups
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = torch.optim.AdamW(self.parameter_groups())
+        groups = self.parameter_groups()
+        optimizer = torch.optim.AdamW(groups)
         max_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
         if max_steps is None and self.lr_scheduler_type not in ("constant", "constant_with_warmup"):
             raise ValueError(
                 f"lr_scheduler_type {self.lr_scheduler_type!r} needs trainer.max_steps, to know where it ends"
             )
-        schedules = [share_of_rate(self.lr_scheduler_type, self.warmup_steps, 0, max_steps)]
+        sampler = share_of_rate(self.lr_scheduler_type, self.warmup_steps, 0, max_steps)
+        schedules = [sampler] * (len(groups) - (self.tokens is not None))
         if self.tokens is not None:
             warmup_steps, freeze_steps = self.tokens.settings.warmup_steps, self.tokens.settings.freeze_steps
             schedules.append(share_of_rate(self.lr_scheduler_type, warmup_steps, freeze_steps, max_steps))

@@ -46,8 +46,19 @@ class FramePolicy(ABC):
         """Entropy (nats) of the first draw, float32 (B,)."""
 
     @abstractmethod
+    def log_prob_and_entropy(self, candidate_index: Tensor) -> tuple[Tensor, Tensor]:
+        """`log_prob`, and the entropy (nats) of each draw given those before it; float32 (B, G, K) both.
+
+        Differentiable; 0 where the index is -1.
+        """
+
+    @abstractmethod
     def mode(self, num_frames: int) -> Selection:
         """The K most probable frames, best first; (B, 1, K)."""
+
+
+def _per_question(generator: Generators, num_questions: int) -> Sequence[torch.Generator | None]:
+    return generator if isinstance(generator, Sequence) else [generator] * num_questions
 
 
 class PlackettLuce(FramePolicy):
@@ -70,8 +81,8 @@ class PlackettLuce(FramePolicy):
     def sample(self, num_frames: int, num_rollouts: int, generator: Generators = None) -> Selection:
         num_questions, num_candidates = self.logits.shape
         noise = torch.ones(num_questions, num_rollouts, num_candidates, device=self.logits.device)
-        generators = generator if isinstance(generator, Sequence) else [generator] * num_questions
-        for b, (own, real) in enumerate(zip(generators, self.mask.sum(1).tolist(), strict=True)):
+        own_generators = _per_question(generator, num_questions)
+        for b, (own, real) in enumerate(zip(own_generators, self.mask.sum(1).tolist(), strict=True)):
             # drawn for the real candidates only, so that padding does not shift a question's stream
             noise[b, :, self.mask[b]] = noise.new_empty(num_rollouts, real).exponential_(generator=own)
         return self._top(self.logits[:, None] - noise.clamp_(min=1e-30).log_(), num_frames)
@@ -89,16 +100,35 @@ class PlackettLuce(FramePolicy):
         return Selection(index, self.log_prob(index))
 
     def log_prob(self, candidate_index: Tensor) -> Tensor:
-        # log p(i_k | i_<k) = l(i_k) - log(sum over frames not drawn before k of exp l). The frames still there at
-        # draw k are those never drawn plus draws k..K, so one masked logsumexp and a running one from the end do.
+        # log p(i_k | i_<k) = l(i_k) - log(sum over frames not drawn before k of exp l)
         drawn = candidate_index >= 0
         index = candidate_index.clamp(min=0)
-        picked = self.logits[:, None].expand(-1, index.shape[1], -1).gather(-1, index).masked_fill(~drawn, _MASKED)
-        ever = torch.zeros(*index.shape[:2], self.logits.shape[1], dtype=torch.int8, device=index.device)
+        picked = self.logits[:, None].expand(-1, index.shape[1], -1).gather(-1, index)
+        return (picked - self._log_sum_of_left(self.logits, candidate_index)).masked_fill(~drawn, 0.0)
+
+    def log_prob_and_entropy(self, candidate_index: Tensor) -> tuple[Tensor, Tensor]:
+        # H_k = log Z - sum p l = log Z + (sum -l exp l) / Z over the frames left at draw k. Logits are shifted to -1 or
+        # less, which changes no H_k, so that the second sum has positive terms and can be kept as its logarithm.
+        logits = self.logits - self.logits.detach().amax(-1, keepdim=True) - 1.0
+        log_z = self._log_sum_of_left(logits, candidate_index)
+        log_sum = self._log_sum_of_left(logits + (-logits).log(), candidate_index)
+        entropy = log_z + (log_sum - log_z).exp()
+        return self.log_prob(candidate_index), entropy.masked_fill(candidate_index < 0, 0.0)
+
+    @staticmethod
+    def _log_sum_of_left(values: Tensor, candidate_index: Tensor) -> Tensor:
+        """log sum of exp(values), (B, T), over the frames not drawn before draw k: (B, G, K).
+
+        Those are the frames never drawn plus draws k..K, so one masked logsumexp and a running one from the end do.
+        """
+        drawn = candidate_index >= 0
+        index = candidate_index.clamp(min=0)
+        picked = values[:, None].expand(-1, index.shape[1], -1).gather(-1, index).masked_fill(~drawn, _MASKED)
+        ever = torch.zeros(*index.shape[:2], values.shape[1], dtype=torch.int8, device=index.device)
         ever = ever.scatter_add_(-1, index, drawn.to(torch.int8)) > 0
-        rest = self.logits[:, None].masked_fill(ever, _MASKED).logsumexp(-1, keepdim=True)
+        rest = values[:, None].masked_fill(ever, _MASKED).logsumexp(-1, keepdim=True)
         from_end = picked.flip(-1).logcumsumexp(-1).flip(-1)
-        return (picked - torch.logaddexp(from_end, rest)).masked_fill(~drawn, 0.0)
+        return torch.logaddexp(from_end, rest)
 
     def entropy(self) -> Tensor:
         log_p = self.logits.log_softmax(-1)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from modules.policies import FramePolicy
 from modules.records import QuestionBatch
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that learn at one rate."""
+
+    parameters: list[nn.Parameter]
+    lr_share: float = 1.0
+    """Of the sampler's learning rate."""
 
 
 class FrameSampler(ABC, nn.Module):
@@ -31,3 +41,7 @@ class FrameSampler(ABC, nn.Module):
     def scores(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> Tensor | None:
         """Float32 (B, T) score of each candidate, for pictures; None where a sampler has no such thing."""
         return None
+
+    def parameter_groups(self) -> dict[str, ParameterGroup]:
+        """What the optimizer gets, by a short name; "" is the sampler's own."""
+        return {"": ParameterGroup(list(self.parameters()))}

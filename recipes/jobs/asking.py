@@ -28,11 +28,11 @@ class Clips:
 
     def duration_s(self, video: str) -> float:
         """Of a file."""
-        return self._load(video)[1]
+        return self.load(video)[1]
 
     def row(self, question: VideoQuestion, video: str, num_frames: int | None = None) -> Row:
         """A question on a file's frames; on ``num_frames`` of them, evenly spread."""
-        tokens, duration_s = self._load(video)
+        tokens, duration_s = self.load(video)
         size = len(tokens.timestamps_s)
         index = torch.from_numpy(spread(size, min(size, num_frames or size)))
         return Row(dataclasses.replace(question, duration_s=duration_s), tokens, index)
@@ -46,7 +46,8 @@ class Clips:
         """Ends the decoder."""
         self._worker.stop()
 
-    def _load(self, video: str) -> tuple[FrameTokens, float]:
+    def load(self, video: str) -> tuple[FrameTokens, float]:
+        """The frames of a file, and its duration in seconds."""
         if video not in self._kept:
             if len(self._kept) > 64:  # frames of files asked about long ago
                 self._kept.pop(next(iter(self._kept)))

@@ -51,6 +51,29 @@ def test_naive_loop_agrees_and_so_does_its_gradient() -> None:
     torch.testing.assert_close(gradient, naive_gradient)
 
 
+@pytest.mark.parametrize("scale", [0.1, 3.0, 20.0])
+def test_entropy_of_each_draw(scale: float) -> None:
+    logits = (scale * torch.randn(2, 9)).requires_grad_()
+    mask = torch.arange(9)[None] < torch.tensor([[9], [4]])
+    p = PlackettLuce(logits, mask)
+    index = p.sample(5, 3, torch.Generator().manual_seed(2)).candidate_index
+    log_probs, entropies = p.log_prob_and_entropy(index)
+    torch.testing.assert_close(log_probs, p.log_prob(index))
+    naive = torch.zeros(2, 3, 5)
+    for b, g in itertools.product(range(2), range(3)):
+        left = list(range(int(mask[b].sum())))
+        for k, i in enumerate(index[b, g].tolist()):
+            if i >= 0:
+                log_p = logits[b, left].log_softmax(0)
+                naive[b, g, k] = -(log_p.exp() * log_p).sum()
+                left.remove(i)
+    torch.testing.assert_close(entropies, naive, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(entropies[:, 0, 0], p.entropy(), atol=1e-4, rtol=1e-4)
+    (gradient,) = torch.autograd.grad(entropies.square().sum(), logits)
+    (naive_gradient,) = torch.autograd.grad(naive.square().sum(), logits)
+    torch.testing.assert_close(gradient, naive_gradient, atol=1e-3, rtol=1e-3)
+
+
 def test_finite_differences() -> None:
     mask = torch.tensor([[True] * 5 + [False]])
     index = torch.tensor([[[3, 0, 4]]])

@@ -1,0 +1,28 @@
+"""Which questions to train on: a file of sample ids, as a filter left them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from modules.records import VideoQuestion
+
+
+def only_kept(questions: list[VideoQuestion], path: str) -> list[VideoQuestion]:
+    """The questions whose sample_id a file of JSON lines names as ``{"id": ...}``, in their own order.
+
+    Raises:
+        ValueError: there is no such file, a line of it is something else, or it names none of these questions.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"train_ids: there is no {path}; recipes/data/margin_variance.yaml makes one")
+    kept = set()
+    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+        try:
+            kept.add(str(json.loads(line)["id"]))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: expected an id, got {line[:80]!r}") from error
+    left = [q for q in questions if q.sample_id in kept]
+    if not left:
+        raise ValueError(f"train_ids: none of the {len(kept)} ids of {path} is one of these {len(questions)} questions")
+    return left
