@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from modules.grpo import group_advantages
 from modules.records import Rollouts
 
 
@@ -16,6 +17,28 @@ class Advantage(ABC):
     @abstractmethod
     def __call__(self, rollouts: Rollouts, reward: Tensor) -> Tensor:
         """float32 (B, G) rewards, NaN where a rollout could not be judged -> (B, G)."""
+
+
+class GroupNorm(Advantage):
+    """A = (r - mean) / (std + 1e-4) of a question's rollouts (GRPO), and 0 where they hardly differ.
+
+    A reward without steps is never quite the same twice, so that dividing by its spread would make a difference of
+    nothing as loud as any other.
+
+    Args:
+        min_std: groups whose standard deviation (ddof 1) is below teach nothing.
+    """
+
+    def __init__(self, *, min_std: float = 1e-3) -> None:
+        if min_std < 0:
+            raise ValueError(f"min_std={min_std}: 0 or more")
+        self.min_std = min_std
+
+    def __call__(self, rollouts: Rollouts, reward: Tensor) -> Tensor:
+        spread = (reward - reward.nanmean(dim=1, keepdim=True)).square().nansum(1, keepdim=True)
+        count = (~reward.isnan()).sum(1, keepdim=True)
+        alike = spread < self.min_std**2 * (count - 1).clamp(min=1)
+        return group_advantages(reward).masked_fill(alike, 0.0)
 
 
 class DifficultyAware(Advantage):

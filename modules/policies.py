@@ -4,21 +4,25 @@
 among the frames not yet drawn; Gumbel top-K draws all K at once from the same distribution (Kool et al. 2019).
 Its joint log-probability is the sum of the per-draw ones and sums to one over all ordered subsets.
 `IndependentDraws` draws alike but reports the log-probability that TSPO's official code uses.
+`Autoregressive` asks a decoder before every draw, so that what was drawn can change what is looked for next (ReFoCUS).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from modules.records import Selection
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 _MASKED = -1e30  # finite: a logsumexp over nothing but -inf has no gradient
+_LOGITS_AT_ONCE = 2**26  # of a teacher-forced pass; more are computed piece by piece, and again in the backward pass
 
 
 class FramePolicy(ABC):
@@ -147,3 +151,111 @@ class IndependentDraws(PlackettLuce):
         drawn = candidate_index >= 0
         log_p = self.logits.log_softmax(-1)[:, None].expand(-1, candidate_index.shape[1], -1)
         return log_p.gather(-1, candidate_index.clamp(min=0)).masked_fill(~drawn, 0.0)
+
+
+class PointerDecoder(Protocol):
+    """What looks for the next frame of B questions, given those drawn so far; vectors are of the keys' width d."""
+
+    def start(self, num_rollouts: int) -> tuple[Tensor, Any]:
+        """Without graph: what each of G rollouts looks for first, (B, G, d), and a state to go on from."""
+
+    def step(self, candidate_index: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Without graph: what is looked for after a draw (B, G), and the state after it."""
+
+    def queries(self, candidate_index: Tensor) -> Tensor:
+        """With graph, in one pass: what is looked for at each draw of (B, G, K) given those before it, (B, G, K, d)."""
+
+
+class Autoregressive(FramePolicy):
+    """Draws frames one after another, each from a softmax over <query_k, key_t> of the frames not yet drawn.
+
+    The decoder makes query_k from the draws before k (ReFoCUS, sec. 3). Two passes: a rollout step by step without
+    graph, then all log-probabilities in one teacher-forced pass with graph. # official code: draws with replacement by
+    default, without at evaluation; here: always without, as the shared contract has it.
+
+    Args:
+        keys: (B, T, d) of the candidates; shared by all rollouts.
+        mask: bool (B, T), True at real candidates; padding is never drawn.
+        decoder: of these B questions; scale and temperature are in its queries.
+    """
+
+    def __init__(self, keys: Tensor, mask: Tensor, decoder: PointerDecoder) -> None:
+        if keys.shape[:2] != mask.shape or keys.ndim != 3:
+            raise ValueError(f"keys {tuple(keys.shape)} must be (B, T, d) and mask {tuple(mask.shape)} (B, T)")
+        if not mask.any(dim=1).all():
+            raise ValueError("a question without any candidate frame has no policy")
+        self.keys, self.mask, self.decoder = keys.float(), mask, decoder
+
+    @torch.no_grad()
+    def sample(self, num_frames: int, num_rollouts: int, generator: Generators = None) -> Selection:
+        # one uniform number a draw picks from the cumulative distribution: padding, which is last, cannot shift it
+        shape, device = (num_rollouts, num_frames), self.keys.device
+        uniform = torch.stack([
+            torch.rand(shape, generator=own, device=device, dtype=torch.float64)
+            for own in _per_question(generator, len(self.keys))
+        ])  # fmt: skip
+
+        def draw(k: int, log_p: Tensor) -> Tensor:
+            cumulative = log_p.double().exp().cumsum(-1)
+            threshold = uniform[:, :, k, None] * cumulative[..., -1:] * (1 - 1e-12)
+            return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
+
+        return self._roll_out(num_frames, num_rollouts, draw)
+
+    @torch.no_grad()
+    def mode(self, num_frames: int) -> Selection:
+        """Greedy: the most probable frame at each draw, in the order drawn; (B, 1, K)."""
+        return self._roll_out(num_frames, 1, lambda k, log_p: log_p.argmax(-1))
+
+    def _roll_out(self, num_frames: int, num_rollouts: int, draw: Callable[[int, Tensor], Tensor]) -> Selection:
+        num_questions, num_candidates = self.mask.shape
+        index = torch.full((num_questions, num_rollouts, num_frames), -1, device=self.keys.device)
+        log_probs = torch.zeros(index.shape, device=self.keys.device)
+        left = self.mask[:, None].repeat(1, num_rollouts, 1)
+        query, state = self.decoder.start(num_rollouts)
+        for k in range(min(num_frames, num_candidates)):
+            log_p = self._logits(query).masked_fill(~left, _MASKED).log_softmax(-1)
+            any_left = left.any(-1)
+            pick = draw(k, log_p).masked_fill(~any_left, 0)[..., None]
+            index[..., k] = pick[..., 0].masked_fill(~any_left, -1)
+            log_probs[..., k] = log_p.gather(-1, pick)[..., 0].masked_fill(~any_left, 0.0)
+            left.scatter_(-1, pick, False)
+            if k + 1 < num_frames:
+                query, state = self.decoder.step(pick[..., 0], state)
+        return Selection(index, log_probs)
+
+    def log_prob(self, candidate_index: Tensor) -> Tensor:
+        return self.log_prob_and_entropy(candidate_index)[0]
+
+    def log_prob_and_entropy(self, candidate_index: Tensor) -> tuple[Tensor, Tensor]:
+        queries = self.decoder.queries(candidate_index)
+        num_questions, num_rollouts, num_draws = candidate_index.shape
+        size = max(1, _LOGITS_AT_ONCE // (num_questions * num_draws * self.mask.shape[1]))
+        if size >= num_rollouts:
+            return self._score(queries, candidate_index)
+        parts = [
+            checkpoint(self._score, q, i, use_reentrant=False)
+            for q, i in zip(queries.split(size, 1), candidate_index.split(size, 1), strict=True)
+        ]
+        log_probs, entropies = zip(*parts, strict=True)
+        return torch.cat(log_probs, 1), torch.cat(entropies, 1)
+
+    def entropy(self) -> Tensor:
+        first = torch.zeros(len(self.keys), 1, 1, dtype=torch.int64, device=self.keys.device)
+        return self._score(self.decoder.queries(first), first)[1][:, 0, 0]
+
+    def _score(self, queries: Tensor, candidate_index: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy of each draw, (B, G, K) both, given what is looked for at each."""
+        drawn, index = candidate_index >= 0, candidate_index.clamp(min=0)[..., None]
+        logits = self._logits(queries)
+        picked = torch.zeros_like(logits, dtype=torch.int8).scatter_(-1, index, drawn[..., None].to(torch.int8))
+        earlier = picked.cumsum(2, dtype=torch.int8) > picked
+        log_p = logits.masked_fill(earlier | ~self.mask[:, None, None], _MASKED).log_softmax(-1)
+        entropy = -(log_p.exp() * log_p).sum(-1)
+        return log_p.gather(-1, index)[..., 0].masked_fill(~drawn, 0.0), entropy.masked_fill(~drawn, 0.0)
+
+    def _logits(self, queries: Tensor) -> Tensor:
+        """(B, G, d) or (B, G, K, d) -> over candidates, float32 (..., T), padding not yet masked."""
+        with torch.autocast(queries.device.type, enabled=False):
+            flat = queries.float().flatten(1, -2)
+            return torch.matmul(flat, self.keys.transpose(1, 2)).unflatten(1, queries.shape[1:-1])
