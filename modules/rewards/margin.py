@@ -14,7 +14,6 @@ from torch import Tensor
 from modules.records import Rollouts
 from modules.rewards.base import Reward
 
-
 MarginOf = Literal["logits", "probabilities"]
 
 

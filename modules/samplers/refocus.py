@@ -34,7 +34,6 @@ from modules.samplers.base import FrameSampler, ParameterGroup
 from modules.samplers.refocus_prompt import QuestionPrompt
 
 _VIDEOS_KEPT = 64
-_HEAD_GAIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,8 @@ class ReFoCUSSampler(FrameSampler):
         dim: feature width D.
         backbone: reads frames, question and draws.
         temperature: of the draws (paper: 1).
+        head_gain: of the heads' orthogonal start (official code: 0.1, at width 2048). Logits grow with the width and
+            with the square of this, so that a narrow one takes more to start as near to uniform.
         prompt: the question as tokens; None takes the encoder's text vectors.
         remind, aligned: see above; None is yes for text vectors and no for tokens.
         backbone_lr_share, scale_lr_share: the backbone and the scale learn at these multiples of the heads' learning
@@ -108,6 +109,7 @@ class ReFoCUSSampler(FrameSampler):
         dim: PositiveInt = 768,
         backbone: SequenceBackbone,
         temperature: PositiveFloat = 1.0,
+        head_gain: PositiveFloat = 0.1,
         prompt: QuestionPrompt | None = None,
         remind: bool | None = None,
         aligned: bool | None = None,
@@ -128,7 +130,7 @@ class ReFoCUSSampler(FrameSampler):
         self.raw_scale = nn.Parameter(torch.full((1,), math.log(math.e - 1)))  # softplus of it is 1
         nn.init.orthogonal_(self.frame_in.weight)
         for head in (self.key, self.query, self.value):
-            nn.init.orthogonal_(head.weight, _HEAD_GAIN)
+            nn.init.orthogonal_(head.weight, float(head_gain))
         for linear in (self.frame_in, self.value):
             nn.init.zeros_(linear.bias)
         with torch.no_grad():

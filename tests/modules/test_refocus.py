@@ -1,4 +1,4 @@
-"""ReFoCUS: the autoregressive policy is a distribution whose two passes agree, over every backbone; its margin reward."""
+"""ReFoCUS: the autoregressive policy is a distribution, and its two passes agree, over every backbone."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_no_duplicates_no_padding_and_few_candidates_shrink_the_selection(backbo
     policy.keys[:, -1] = 100.0  # tempting padding of the second question, a real frame of the first
     for selection in (policy.sample(4, 40, torch.Generator().manual_seed(0)), policy.mode(4)):
         first, second = selection.candidate_index
-        assert all(len(set(row)) == 4 and 0 <= min(row) for row in first.tolist())
+        assert all(len(set(row)) == 4 and min(row) >= 0 for row in first.tolist())
         assert all(sorted(row[:2]) == [0, 1] and row[2:] == [-1, -1] for row in second.tolist())
         assert (selection.log_probs[1, :, 2:] == 0).all()
         log_probs, entropies = policy.log_prob_and_entropy(selection.candidate_index)
