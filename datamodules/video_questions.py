@@ -129,8 +129,8 @@ class VideoQuestionData(L.LightningDataModule):
     """Base of every data set of `VideoQuestion`; a subclass says which questions there are.
 
     Args:
-        encoder: of frames and questions; None where no sampler looks at features (uniform, precomputed): then no frame
-            is decoded that is not shown.
+        encoder: of frames and questions, or of frames alone where a sampler reads questions itself; None where no
+            sampler looks at features (uniform, precomputed): then no frame is decoded that is not shown.
         feature_dir: where the feature store lies.
         batch_size: questions a step and rank.
         eval_batch_size: questions a batch of validation and test.
@@ -153,7 +153,7 @@ class VideoQuestionData(L.LightningDataModule):
     def __init__(
         self,
         *,
-        encoder: ImageTextEncoder | None = None,
+        encoder: FrameEncoder | None = None,
         feature_dir: str = "data/features",
         batch_size: PositiveInt = 16,
         eval_batch_size: PositiveInt = 32,
@@ -228,7 +228,10 @@ class VideoQuestionData(L.LightningDataModule):
         grid = f"frames of {self.selections}" if self.selections else self.store.grid
         if self.encoder is None:
             return {"grid": grid, "encoder": None}
-        return {"grid": grid, "encoder": self.encoder.key, "questions cut by the encoder": self.encoder.num_truncated}
+        told: dict[str, Any] = {"grid": grid, "encoder": self.encoder.key}
+        if isinstance(self.encoder, ImageTextEncoder):
+            told["questions cut by the encoder"] = self.encoder.num_truncated
+        return told
 
     # ---- features ----
 
@@ -301,8 +304,8 @@ class VideoQuestionData(L.LightningDataModule):
 
     def embed_texts(self, texts: list[str]) -> Tensor:
         """N texts -> float32 (N, D) of the encoder."""
-        if self.encoder is None:
-            raise ValueError("written queries are compared with frames: data.encoder has to be one")
+        if not isinstance(self.encoder, ImageTextEncoder):
+            raise ValueError("written queries are compared with frames: data.encoder has to be one of images and texts")
         return torch.cat([self.encoder.encode_texts(texts[n : n + 256]) for n in range(0, len(texts), 256)]).cpu()
 
     def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor:
@@ -343,11 +346,10 @@ class VideoQuestionData(L.LightningDataModule):
                 raise ValueError(
                     f"no question of split {split!r} is left: {len(self.bad_videos)} videos cannot be read"
                 )
-            if self.encoder is None:
-                queries, entry = torch.zeros(len(questions), 1, 1), self._from_times
-            else:
+            queries = torch.zeros(len(questions), 1, 1)
+            if isinstance(self.encoder, ImageTextEncoder):
                 queries = self.embed_texts([q.question for q in questions])[:, None]
-                entry = _Stored(self.store, self.encoder.key)
+            entry = self._from_times if self.encoder is None else _Stored(self.store, self.encoder.key)
             self._items[split] = _Items(questions, entry, queries, self.needles if split == "train" else None)
 
     @property

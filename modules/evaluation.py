@@ -14,6 +14,7 @@ import torch
 from jsonargparse.typing import PositiveInt
 
 from modules.answering import Answering, FrameSource
+from modules.decoding import Decoding
 from modules.evidence import oracle_selection
 from modules.mllms.base import MLLM
 from modules.records import Answer, QuestionBatch, Rollouts, Selection
@@ -26,6 +27,7 @@ class EvaluationModule(L.LightningModule):
     mllm: what answers.
     samplers: arms by name; the one called ``sampler`` takes the weights of the recipe's ``checkpoint``.
         Null leaves out an arm, in an overlay.
+    decodings: more arms: other ways to take frames from the one called ``sampler``, whose own are the most probable.
     num_frames: K.
     score_options: take option log-probabilities, one forward.
     generate: take an answer in text.
@@ -40,6 +42,7 @@ class EvaluationModule(L.LightningModule):
         *,
         mllm: MLLM,
         samplers: dict[str, FrameSampler | None],
+        decodings: dict[str, Decoding] | None = None,
         num_frames: PositiveInt = 64,
         score_options: bool = True,
         generate: bool = False,
@@ -56,8 +59,10 @@ class EvaluationModule(L.LightningModule):
             raise ValueError("samplers: name at least one arm")
         if not (score_options or generate):
             raise ValueError("nothing to evaluate: score_options or generate has to be true")
+        if decodings and ("sampler" not in arms or arms.keys() & decodings.keys()):
+            raise ValueError(f"decodings {sorted(decodings)} need names of their own and an arm 'sampler' to decode")
         self.mllm = mllm.requires_grad_(False)
-        self.arms = torch.nn.ModuleDict(arms)
+        self.arms, self.decodings = torch.nn.ModuleDict(arms), torch.nn.ModuleDict(decodings or {})
         self.num_frames, self.score_options, self.generate = num_frames, score_options, generate
         self.blind, self.oracle = blind, oracle
         self.strict_loading = False
@@ -91,12 +96,15 @@ class EvaluationModule(L.LightningModule):
         """For the evaluation card."""
         return {
             "num_frames": self.num_frames, **self.mllm.describe(),
-            "samplers": {name: self._hash(name) for name in self.arms},
+            "samplers": {name: self._hash(name) for name in (*self.arms, *self.decodings)},
         }  # fmt: skip
 
     def _hash(self, arm: str) -> str:
         """Class, plain settings and weights of an arm's sampler, as a short hash with the class's name."""
         if arm in self._hashes:
+            return self._hashes[arm]
+        if arm in self.decodings:
+            self._hashes[arm] = f"{self._hash('sampler')}, {type(self.decodings[arm]).__name__}"
             return self._hashes[arm]
         sampler = self.arms[arm]
         plain = {k: v for k, v in vars(sampler).items() if isinstance(v, (int, float, str, bool)) and k[0] != "_"}
@@ -110,9 +118,15 @@ class EvaluationModule(L.LightningModule):
     def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[tuple[Answer, SelectionRow | None]]:
         """An answer and a selection for each question and arm."""
         out: list[tuple[Answer, SelectionRow | None]] = []
-        for name, sampler in self.arms.items():
-            selection = sampler.policies(batch).mode(self.num_frames)  # type: ignore[operator]
-            scores = sampler.scores(batch.features, batch.mask, batch.timestamps_s, batch.queries)  # type: ignore[operator]
+        for name in (*self.arms, *self.decodings):
+            sampler: Any = self.arms["sampler" if name in self.decodings else name]
+            policy = sampler.policies(batch)
+            if name in self.decodings:
+                decoding: Any = self.decodings[name]
+                selection = decoding.choose(policy, self._source, batch, self.answering, self.num_frames)
+            else:
+                selection = policy.mode(self.num_frames)
+            scores = sampler.scores(batch.features, batch.mask, batch.timestamps_s, batch.queries)
             rollouts = self._ask(batch, selection)
             for b in range(len(batch)):
                 row = self._selection_row(batch, b, name, selection, scores)

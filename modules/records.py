@@ -119,7 +119,7 @@ class QuestionBatch:
     questions: list[VideoQuestion]
     candidates: list[Candidates]
     features: Tensor
-    """float32 (B, T, D), frozen encoder features, zero at padding."""
+    """float32 (B, T, D), frozen encoder features, zero at padding; (B, T, P, D) where a frame has several tokens."""
     mask: Tensor
     """bool (B, T), True at real candidates."""
     timestamps_s: Tensor

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import Mamba2Config, Mamba2Model
 
 from modules.backbones.base import SequenceBackbone, State
+from modules.paths import ModelPath
 
 
 class _Carried:
@@ -70,12 +71,12 @@ class Mamba2Backbone(SequenceBackbone):
         head_dim: PositiveInt = 32,
         chunk_size: PositiveInt = 64,
         vocab_size: PositiveInt = 1,
-        path: str | None = None,
+        path: ModelPath | None = None,
         reinit_layers: int = 0,
     ) -> None:
         super().__init__()
         if path is not None:
-            self.model = Mamba2Model.from_pretrained(path, dtype=torch.float32)
+            self.model = Mamba2Model.from_pretrained(str(ModelPath(path)), dtype=torch.float32)
         else:
             if 2 * width % head_dim:
                 raise ValueError(f"head_dim={head_dim} must divide 2 * width={2 * width}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class FrameEncoder(ABC, nn.Module):
-    """Turns frames into one vector each. Frozen; its preprocessing and its key live with it."""
+    """Turns frames into one vector each, or several. Frozen; its preprocessing and its key live with it."""
 
     @property
     @abstractmethod

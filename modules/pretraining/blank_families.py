@@ -239,3 +239,18 @@ def write_blank_hf_clip(folder: Path, *, width: int = 32, projection: int = 32, 
     image_processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size)
     tf.CLIPModel(config).save_pretrained(folder)
     tf.CLIPProcessor(image_processor, tokenizer).save_pretrained(folder)
+
+
+def write_blank_refocus(folder: Path, *, width: int = 32, seed: int = 0) -> None:
+    """Writes what ReFoCUS starts from below a folder: a vision tower, ``siglip``, and a sequence model, ``mamba2``."""
+    torch.manual_seed(seed)
+    tokenizer = byte_tokenizer({})
+    tower = {**_TOWER, "image_size": 56, "patch_size": 14}
+    tf.SiglipVisionModel(tf.SiglipVisionConfig(**tower)).save_pretrained(folder / "siglip")
+    config = tf.Mamba2Config(
+        hidden_size=width, num_hidden_layers=2, state_size=8, head_dim=16, num_heads=2 * width // 16, n_groups=1,
+        chunk_size=32, vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    tf.Mamba2ForCausalLM(config).save_pretrained(folder / "mamba2")
+    tokenizer.save_pretrained(folder / "mamba2")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.backbones.base import SequenceBackbone
+from modules.paths import ModelPath
 from modules.records import VideoQuestion
 
 _LETTERS = "ABCDEFGHIJ"
@@ -23,14 +24,15 @@ class QuestionPrompt(nn.Module):
     def __init__(
         self,
         *,
-        tokenizer: str = "EleutherAI/gpt-neox-20b",
+        tokenizer: ModelPath,
         head: str = "<|system|>You are a helpful AI assistant.<|endoftext|><|user|>",
         tail: str = "<|endoftext|>",
     ) -> None:
         super().__init__()
         from transformers import AutoTokenizer
 
-        self.tokenizer, self.head, self.tail = AutoTokenizer.from_pretrained(tokenizer), head, tail
+        self.tokenizer = AutoTokenizer.from_pretrained(str(ModelPath(tokenizer)))
+        self.head, self.tail = head, tail
 
     def text(self, question: VideoQuestion) -> str:
         """What comes after the frames."""

@@ -17,7 +17,12 @@ from datamodules.haystack.questions import ask
 from datamodules.haystack.world import World
 from datamodules.haystack.write import write_video
 from modules.mllms.prompt import LETTERS
-from modules.pretraining.blank_families import FAMILIES, write_blank_family, write_blank_hf_clip
+from modules.pretraining.blank_families import (
+    FAMILIES,
+    write_blank_family,
+    write_blank_hf_clip,
+    write_blank_refocus,
+)
 from modules.records import VideoQuestion
 from recipes.jobs.base import Job
 from recipes.jobs.write import tspo_record, write_lines
@@ -39,6 +44,7 @@ class WriteTryOut(Job):
         for family in FAMILIES:
             write_blank_family(family, self.folder / "models" / family, self.seed)
         write_blank_hf_clip(self.folder / "models" / "clip", seed=self.seed)
+        write_blank_refocus(self.folder / "models" / "refocus", seed=self.seed)
         write_annotations(self.folder, self._questions())
         Console().print(f"written     {self.folder}", highlight=False)
         Console().print(
