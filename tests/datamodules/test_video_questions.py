@@ -67,6 +67,22 @@ def test_a_run_goes_on_behind_what_it_used_with_batches_of_another_size(caplog: 
         assert ("begins after 8 questions" in caplog.text) == (batch_size != 4)
 
 
+def test_training_on_named_questions_only(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text('{"id": "q7", "margin_variance": 0.3}\n{"id": "q2"}\n{"id": "of another set"}\n')
+    data = Numbers(train_ids=str(kept))
+    assert [q.sample_id for q in data.questions("train")] == ["q2", "q7"]
+    assert len(data.questions("val")) == 20
+    with pytest.raises(ValueError, match=r"recipes/data/margin_variance\.yaml"):
+        Numbers(train_ids=str(tmp_path / "no.jsonl")).questions("train")
+    kept.write_text('{"name": "q7"}\n')
+    with pytest.raises(ValueError, match="line 1: expected an id"):
+        Numbers(train_ids=str(kept)).questions("train")
+    kept.write_text('{"id": "elsewhere"}\n')
+    with pytest.raises(ValueError, match="none of the 1 ids"):
+        Numbers(train_ids=str(kept)).questions("train")
+
+
 def test_pass_rates_label_questions_and_choose_those_to_train_on(tmp_path: Path) -> None:
     rates = tmp_path / "rates.jsonl"
     rates.write_text("".join(f'{{"id": "q{n}", "pass_rate": {n / 20}}}\n' for n in range(19)))

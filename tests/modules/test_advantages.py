@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from modules.advantages import DifficultyAware
+from modules.advantages import DifficultyAware, GroupNorm
+from modules.grpo import group_advantages
 from modules.records import VideoQuestion
 
 
@@ -41,3 +42,13 @@ def test_a_missing_rate_is_named_with_what_to_do() -> None:
         DifficultyAware()(rollouts(0.5, None), torch.zeros(2, 2))
     with pytest.raises(ValueError, match="0 < low <= high < 1"):
         DifficultyAware(low=0.0)
+
+
+def test_groups_that_hardly_differ_teach_nothing() -> None:
+    reward = torch.tensor([[0.5, 0.5004, 0.4996], [0.5, 0.6, 0.4], [0.2, torch.nan, 0.8], [0.3, torch.nan, torch.nan]])
+    found = GroupNorm(min_std=1e-3)(rollouts(None, None, None, None), reward)
+    torch.testing.assert_close(found[:3], group_advantages(reward)[:3] * torch.tensor([[0.0], [1.0], [1.0]]))
+    assert found[3].tolist() == [0.0, 0.0, 0.0]
+    assert GroupNorm(min_std=0.0)(rollouts(None), reward[:1]).abs().max() > 0.5
+    with pytest.raises(ValueError, match="min_std"):
+        GroupNorm(min_std=-1.0)

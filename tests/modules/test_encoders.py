@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.encoders.resize import resize
+from modules.encoders.siglip_patches import SiglipPatches
 from modules.encoders.transformers_clip import TransformersCLIP
 from modules.pretraining.blank_families import write_blank_hf_clip
 from modules.samplers.tspo import TSPOSampler
@@ -111,3 +112,23 @@ def test_resizing_in_integers_is_resizing_in_floats_rounded() -> None:
     real = torch.nn.functional.interpolate(frames.float(), (32, 56), mode="bicubic", antialias=True).clamp(0, 255)
     assert (resize(frames, (32, 56)).float() - real).abs().max() <= 1.0
     assert resize(frames, (90, 160)) is frames
+
+
+@pytest.mark.parametrize(("pool_by", "num_tokens"), [("bilinear", 9), ("average", 4), ("max", 4)])
+def test_patch_tokens(tmp_path: Path, pool_by: str, num_tokens: int) -> None:
+    config = transformers.SiglipVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=70, patch_size=14
+    )
+    transformers.SiglipVisionModel(config).save_pretrained(tmp_path)
+    encoder = SiglipPatches(path=str(tmp_path), pool_by=pool_by, frames_per_forward=2)
+    frames = torch.randint(0, 256, (3, 3, 48, 90), dtype=torch.uint8)
+    tokens = encoder.encode_frames(frames)
+    assert tokens.shape == (3, num_tokens, 16)  # 5 x 5 patches in squares of 2
+    torch.testing.assert_close(encoder.encode_frames(frames[1:2])[0], tokens[1], atol=1e-5, rtol=1e-5)
+    assert SiglipPatches(path=str(tmp_path), pool_by=pool_by, pool=3).key != encoder.key
+    with torch.no_grad():  # the last layer is not there
+        encoder.model.encoder.layers[-1].mlp.fc1.weight.add_(1.0)
+    torch.testing.assert_close(encoder.encode_frames(frames), tokens)
+    with torch.no_grad():
+        encoder.model.encoder.layers[-2].mlp.fc1.weight.add_(1.0)
+    assert (encoder.encode_frames(frames) - tokens).abs().max() > 1e-3

@@ -11,6 +11,7 @@ import torch
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection, VideoQuestion
 from modules.rewards.accuracy import Accuracy, parse_option
 from modules.rewards.format import Format
+from modules.rewards.margin import Margin, margin_of
 from modules.rewards.probability import Probability
 from modules.rewards.query_information import QueryInformation
 from modules.rewards.temporal import TemporalLocating
@@ -31,14 +32,27 @@ def rollouts(options=("red", "green", "blue"), answer: int | None = 2, evidence=
 def test_values() -> None:
     assert Accuracy()(rollouts()).tolist() == [[1.0, 0.0]]
     torch.testing.assert_close(Probability()(rollouts()), torch.tensor([[0.5, 0.1]]))
+    # ln(0.5 / 0.3) and ln(0.1 / 0.7) are the differences of the logits: tanh(ln(a / b) / 2) = (a - b) / (a + b)
+    torch.testing.assert_close(Margin()(rollouts()), torch.tensor([[0.2 / 0.8, -0.6 / 0.8]]))
+    torch.testing.assert_close(Margin(of="probabilities")(rollouts()), torch.tensor([[0.2, -0.6]]))
     torch.testing.assert_close(TemporalLocating()(rollouts()), torch.tensor([[2 / 3, 0.5]]))
     assert Accuracy(by="text")(rollouts()).tolist() == [[1.0, 0.0]]
     assert Format(pattern="blue|red")(rollouts()).tolist() == [[1.0, 0.0]]
 
 
+def test_margins_are_of_the_options_that_are_there() -> None:
+    absent = -torch.inf
+    scores = torch.tensor([[0.2, 0.3, absent], [absent, 0.0, absent], [absent, absent, absent], [0.0, absent, absent]])
+    answers = torch.tensor([1, 0, 0, 0])
+    expected = torch.tensor([math.tanh(0.05), -1.0, -1.0, 1.0])
+    torch.testing.assert_close(margin_of(scores, answers), expected)
+    shifted = margin_of(scores + 5.0, answers)  # logits or their log-softmax: only differences count
+    torch.testing.assert_close(shifted, expected)
+
+
 def test_nan_where_a_term_does_not_apply() -> None:
     unknown = rollouts(answer=None, evidence=())
-    for reward in (Accuracy(), Probability(), TemporalLocating()):
+    for reward in (Accuracy(), Probability(), TemporalLocating(), Margin()):
         assert reward(unknown).isnan().all(), reward.name
 
 
