@@ -23,6 +23,7 @@ bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/step.py
 	$(BIN)/python tests/benchmarks/sampler.py
 	$(BIN)/python tests/benchmarks/joint_step.py
+	$(BIN)/python tests/benchmarks/refocus.py
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

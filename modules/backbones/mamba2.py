@@ -87,6 +87,7 @@ class Mamba2Backbone(SequenceBackbone):
                     pad_token_id=None, bos_token_id=None, eos_token_id=None,
                 )
             )  # fmt: skip
+            self.model.embeddings.requires_grad_(vocab_size > 1)
         self.width = self.model.config.hidden_size
         for layer in list(self.model.layers)[len(self.model.layers) - reinit_layers :]:
             layer.apply(self.model._init_weights)

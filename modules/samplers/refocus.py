@@ -74,8 +74,8 @@ class _Decoder:
     def queries(self, candidate_index: Tensor) -> Tensor:
         num_rollouts, num_draws = candidate_index.shape[1:]
         first = self.first[:, None, None].expand(-1, num_rollouts, -1, -1)
-        if num_draws == 1:
-            return first
+        if num_draws == 1:  # DDP wants a gradient, if only of zero, for every parameter
+            return first + 0.0 * self.values.sum()
         earlier = candidate_index[..., :-1].clamp(min=0)
         fed_back = self._values(earlier.flatten(1)).unflatten(1, earlier.shape[1:]) + self.reminder[:, None, None]
         state = self.sampler.backbone.branch(self.state, num_rollouts)

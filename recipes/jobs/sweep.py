@@ -13,13 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
-from modules.statistics import cluster_bootstrap
 from recipes.jobs.base import Job
+from recipes.jobs.sweep_report import Runs, accuracies, accuracy_table, by_kind, draw_curves, kind_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +42,7 @@ class Sweep(Job):
     variants: by name, in the order they run; a later one may start from an earlier one's checkpoint.
     shown: rows of the table: name of the row, and ``[variant, arm]`` of it; by default each variant with its own arm.
     reference: the row that others are compared with.
+    curves: metrics of the runs' ``curve.csv`` that are drawn side by side.
     seeds: of every variant.
     out: folder of the runs.
     """
@@ -57,6 +55,7 @@ class Sweep(Job):
         reference: str,
         seeds: list[int],
         out: str,
+        curves: list[str] | None = None,
     ) -> None:
         self.variants, self.seeds, self.out = variants, seeds, Path(out)
         self.shown = shown or {name: (name, v.arm) for name, v in variants.items()}
@@ -64,15 +63,31 @@ class Sweep(Job):
         if unknown or reference not in self.shown:
             raise ValueError(f"shown names {sorted(unknown) or [reference]}; there are {sorted(variants)}")
         self.reference = reference
+        self.curves = curves or ["reward/accuracy", "policy/entropy_nats", "val/accuracy"]
 
     def run(self, run_dir: Path) -> None:
         for seed in self.seeds:
             for name in self.variants:
                 self._run(name, seed)
-        table = self.table()
         run_dir.mkdir(parents=True, exist_ok=True)
+        runs = {row: self.runs(variant, arm) for row, (variant, arm) in self.shown.items()}
+        table, kinds = accuracies(runs, self.reference), by_kind(runs)
         table.to_json(run_dir / "sweep.json", orient="records", indent=2)
-        self._print(table, run_dir)
+        kinds.to_json(run_dir / "sweep_kinds.json", orient="records", indent=2)
+        trained = {name: self.runs(name, variant.arm) for name, variant in self.variants.items()}
+        draw_curves(trained, self.curves, run_dir / "sweep_curves.png")
+        console = Console(width=max(140, Console().width))
+        console.print(accuracy_table(table, self.reference, self.seeds))
+        console.print(kind_table(kinds, "accuracy", "Right answers by kind of question"))
+        console.print(kind_table(kinds, "evidence_repeated", "Frames in evidence that repeat what another one shows"))
+        console.print(
+            f"runs        {self.out}\nnumbers     {run_dir / 'sweep.json'}, {run_dir / 'sweep_kinds.json'}\n"
+            f"curves      {run_dir / 'sweep_curves.png'}", highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+    def runs(self, variant: str, arm: str) -> Runs:
+        """One arm of a variant, in all seeds."""
+        return Runs({seed: self.folder(variant, seed) for seed in self.seeds}, arm)
 
     def folder(self, variant: str, seed: int) -> Path:
         """Of one run."""
@@ -97,54 +112,3 @@ class Sweep(Job):
             raise ValueError(
                 f"{name} with seed {seed} ended with status {ended.returncode}; {folder / 'log.txt'} ends with\n{tail}"
             )
-
-    def rows(self, shown: str) -> pd.DataFrame:
-        """Every question of every seed of one row: seed, sample_id, video, correct."""
-        variant, arm = self.shown[shown]
-        parts = []
-        for seed in self.seeds:
-            rows = pd.read_csv(self.folder(variant, seed) / "test_rows.csv")
-            if arm not in set(rows["arm"]):
-                raise ValueError(f"{variant} has no arm {arm!r}; it has {sorted(set(rows['arm']))}")
-            parts.append(rows[rows["arm"] == arm].assign(seed=seed))
-        return pd.concat(parts)[["seed", "sample_id", "video", "correct"]]
-
-    def table(self) -> pd.DataFrame:
-        """Accuracy with interval, that of each seed, and the paired difference to the reference.
-
-        Intervals are of videos drawn with replacement (95 %); a video's questions and seeds stay together.
-        """
-        base = self.rows(self.reference).set_index(["seed", "sample_id"])
-        records = []
-        for name in self.shown:
-            rows = self.rows(name).set_index(["seed", "sample_id"]).loc[base.index]
-            correct, videos = rows["correct"].to_numpy(), rows["video"].to_numpy()
-            difference = correct - base["correct"].to_numpy()
-            low, high = _interval(correct, videos)
-            below, above = _interval(difference, videos)
-            records.append({
-                "row": name, "accuracy": float(correct.mean()), "low": low, "high": high,
-                "seeds": [float(np.mean(part)) for _, part in rows["correct"].groupby(level="seed")],
-                "difference": float(difference.mean()), "difference_low": below, "difference_high": above,
-            })  # fmt: skip
-        return pd.DataFrame(records)
-
-    def _print(self, table: pd.DataFrame, run_dir: Path) -> None:
-        shown = Table(title=f"Right answers, seeds {self.seeds}")
-        for name in ("row", "right [95 %]", "each seed", f"against {self.reference}"):
-            shown.add_column(name, justify="left" if name == "row" else "right")
-        for r in table.to_dict("records"):
-            shown.add_row(
-                str(r["row"]), f"{r['accuracy']:.3f} [{r['low']:.3f}, {r['high']:.3f}]",
-                " ".join(f"{s:.3f}" for s in r["seeds"]),
-                "" if r["row"] == self.reference
-                else f"{r['difference']:+.3f} [{r['difference_low']:+.3f}, {r['difference_high']:+.3f}]",
-            )  # fmt: skip
-        console = Console(width=max(120, Console().width))
-        console.print(shown)
-        console.print(f"runs        {self.out}\nnumbers     {run_dir / 'sweep.json'}", highlight=False)
-
-
-def _interval(values: np.ndarray, videos: np.ndarray) -> tuple[float, float]:
-    """Of the mean, 95 %."""
-    return cluster_bootstrap(lambda i: float(values[i].mean()), videos)

@@ -1,4 +1,4 @@
-"""Ways to take frames from a policy: the mode, a draw, the best of several, and evenly where there is little to choose."""
+"""Ways to take frames from a policy: its mode, a draw, the best of several, evenly where there is little to choose."""
 
 from __future__ import annotations
 

@@ -127,8 +127,8 @@ def test_patch_tokens(tmp_path: Path, pool_by: str, num_tokens: int) -> None:
     torch.testing.assert_close(encoder.encode_frames(frames[1:2])[0], tokens[1], atol=1e-5, rtol=1e-5)
     assert SiglipPatches(path=str(tmp_path), pool_by=pool_by, pool=3).key != encoder.key
     with torch.no_grad():  # the last layer is not there
-        encoder.model.encoder.layers[-1].mlp.fc1.weight.add_(1.0)
+        encoder.model.encoder.layers[-1].mlp.fc2.bias.add_(torch.arange(16.0))
     torch.testing.assert_close(encoder.encode_frames(frames), tokens)
     with torch.no_grad():
-        encoder.model.encoder.layers[-2].mlp.fc1.weight.add_(1.0)
+        encoder.model.encoder.layers[-2].mlp.fc2.bias.add_(torch.arange(16.0))
     assert (encoder.encode_frames(frames) - tokens).abs().max() > 1e-3

@@ -278,6 +278,13 @@ def test_patch_tokens_and_a_tokenised_question(tmp_path: Path) -> None:
         ReFoCUSSampler(dim=DIM, backbone=GRUBackbone(width=DIM), prompt=prompt).policies(batch)
 
 
+def test_a_single_draw_leaves_no_parameter_without_gradient(backbone: SequenceBackbone) -> None:
+    sampler = sharp(backbone)
+    sampler(*inputs([5, 4])).log_prob(torch.tensor([[[2]], [[1]]])).sum().backward()
+    assert all(p.grad is not None for p in sampler.parameters() if p.requires_grad)
+    assert sampler.value.weight.grad.abs().sum() == 0
+
+
 def test_learning_rates_of_parts() -> None:
     sampler = ReFoCUSSampler(dim=DIM, backbone=GRUBackbone(width=DIM), backbone_lr_share=0.1, scale_lr_share=50.0)
     groups = sampler.parameter_groups()

@@ -319,3 +319,26 @@ def test_memory_needs_no_weights(capsys: pytest.CaptureFixture) -> None:
         monkeypatched_main(
             ["check", str(RECIPES / "paper/tspo_qwen2_5_vl_7b.yaml"), "--memory", "--mllm", "some/model"]
         )
+
+
+@pytest.mark.slow
+def test_refocus_s_filter_and_paper_recipe_take_two_steps(run, workplace: Path) -> None:
+    """Margins of parts of videos, the questions they leave, Mamba-2 over patch tokens trained on those."""
+    run_dir, _ = run(
+        "data/margin_variance.yaml", "--annotations", "build/try_out/tspo_10k/TSPO_10k.jsonl",
+        "--videos", "build/try_out/videos", "--mllm", "build/try_out/models/internvl", "--out", "mine/kept.jsonl",
+        "--min_variance", "0.0", "--job.num_frames", "2", "--job.mllm.loading.dtype", "float32",
+        "--job.short_side_px", "56",
+    )  # fmt: skip
+    counts = json.loads((run_dir / "counts.json").read_text())
+    kept = [json.loads(line)["id"] for line in Path("mine/kept.jsonl").read_text().splitlines()]
+    assert counts["kept"] == len(kept) > 4
+    run_dir, _ = run("paper/refocus_1_3b.yaml", *overlay("refocus_1_3b"), "--data.train_ids", "mine/kept.jsonl")
+    saved = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    for name in ("sof", "raw_scale", "backbone.model.embeddings.weight"):
+        assert f"sampler.{name}" in saved["state_dict"]
+    groups = saved["optimizer_states"][0]["param_groups"]
+    assert [g["name"] for g in groups] == ["sampler", "sampler_backbone"]
+    assert groups[1]["initial_lr"] == pytest.approx(0.1 * groups[0]["initial_lr"])
+    frames = [float(row.split(",")[2]) for row in (run_dir / "curve.csv").read_text().splitlines() if "entropy" in row]
+    assert len(frames) == 2

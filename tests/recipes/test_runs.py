@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from modules.selections import read_selections
 from recipes.guard import ROOT
 
 pytestmark = pytest.mark.slow
@@ -123,6 +125,38 @@ def test_msjoe_in_both_stages_and_consolidated(workplace: Path) -> None:
     assert "trained parameters" in said
     run(workplace, "run", str(ROOT / "recipes/msjoe.yaml"), *SMOKE, *MSJOE, "--model.init_from",
         "build/msjoe/sampler.safetensors", "--model.mllm.path", "build/msjoe/mllm", "--stage", "test")  # fmt: skip
+
+
+def test_refocus_with_a_curriculum_and_every_way_to_take_frames(workplace: Path) -> None:
+    curriculum = ["--overlay", str(ROOT / "recipes/overlays/curriculum.yaml")]
+    run(workplace, "run", str(ROOT / "recipes/refocus.yaml"), *curriculum, *SMOKE, *WEIGHTS)
+    (run_dir,) = (workplace / "outputs/refocus").iterdir()
+    with sqlite3.connect(workplace / "outputs/mlflow.db") as db:
+        run_id = (run_dir / "mlflow_run_id").read_text().strip()
+        asked = "select key, value from metrics where run_uuid = ? order by step"
+        logged = list(db.execute(asked, (run_id,)))
+    assert [value for key, value in logged if key == "policy/num_frames"] == [4, 8]
+    assert {"reward/margin", "reward/accuracy", "sampler_scale/grad_norm"} <= {key for key, _ in logged}
+
+    small = ["--data.world.duration_s", "100", "--data.world.event_duration_s", "[2.0, 2.5]",
+             "--data.num_test_videos", "2"]  # fmt: skip
+    ways_dir = ["--run_dir", "outputs/ways"]
+    said = run(workplace, "run", str(ROOT / "recipes/eval/haystack.yaml"), *small, *WEIGHTS, *ways_dir)
+    assert "best of 8" in said
+    ways = {name: read_selections(workplace / "outputs/ways/selections.parquet", name)
+            for name in ("sampler", "sampled", "best of 8", "official")}  # fmt: skip
+    assert all(len(row.frame_ids) == 8 for rows in ways.values() for row in rows)
+    assert ways["sampled"] != ways["sampler"] != ways["best of 8"]
+    # a video of 100 candidates gets evenly spaced frames from the official rule
+    assert [row.frame_ids for row in ways["official"]] != [row.frame_ids for row in ways["sampled"]]
+    assert len({tuple(b - a for a, b in itertools.pairwise(row.frame_ids)) for row in ways["official"]}) == 1
+
+
+def test_refocus_on_mamba_evolves_jointly(workplace: Path) -> None:
+    run(workplace, "run", str(ROOT / "recipes/refocus.yaml"), *SMOKE, *WEIGHTS, "--model.evolve", "joint",
+        "--model.sampler.backbone.class_path", "modules.backbones.mamba2.Mamba2Backbone",
+        "--run_dir", "outputs/refocus_mamba")  # fmt: skip
+    assert (workplace / "outputs/refocus_mamba/checkpoints/last.ckpt").is_file()
 
 
 def test_ask(workplace: Path) -> None:
@@ -274,4 +308,11 @@ def test_a_sweep_chains_its_variants_and_runs_nothing_twice(workplace: Path) -> 
     assert rows["second"]["accuracy"] == rows["first"]["accuracy"]
     assert rows["second"]["difference"] == 0
     assert rows["floor"]["accuracy"] != rows["first"]["accuracy"]
+    assert (rows["floor"]["gap_closed"], rows["first"]["gap_closed"]) == (0, pytest.approx(
+        next(r["gap_closed"] for r in summary(workplace / "outputs/sweep/first_s0")
+             if (r["kind"], r["arm"]) == ("all", "after"))
+    ))  # fmt: skip
+    kinds = json.loads((workplace / "outputs/table/sweep_kinds.json").read_text())
+    assert {k["row"] for k in kinds} == {"first", "second", "floor"}
+    assert (workplace / "outputs/table/sweep_curves.png").stat().st_size > 10_000
     assert "running" not in run(workplace, "run", str(recipe), "--run_dir", "outputs/table")
