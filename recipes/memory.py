@@ -57,12 +57,15 @@ def memory_report(merged: DictConfig, source: str) -> str:
     bytes_each = {"float32": 4}.get((settings.get("loading") or {}).get("dtype", "float32"), 2)
     activations = rows * length * (6 * text.hidden_size + 3 * text.intermediate_size) * bytes_each
     logits = rows * text.vocab_size * 4
-    sampler = sum(p.numel() for p in _sampler(arguments))
+    parts = _sampler(arguments)
+    sampler = sum(p.numel() for p in parts or [])
     frozen = total * bytes_each
     lines = [
         "",
         f"mllm        {settings['path']}: {total:,} parameters ({language:,} language, {total - language:,} vision)",
-        f"sampler     {sampler:,} parameters",
+        f"sampler     {sampler:,} parameters"
+        if parts is not None
+        else "sampler     not counted below: it has a model of its own, whose memory comes on top",
         f"a row       {num_frames} frames x {tokens:g} tokens + {_PROMPT_TOKENS} = {length:,} tokens; "
         f"{rows} rows a forward",
         "",
@@ -123,10 +126,13 @@ def _layer_sizes(model: torch.nn.Module) -> list[int]:
     return sizes + [m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding)]
 
 
-def _sampler(arguments: dict[str, Any]) -> list[torch.nn.Parameter]:
+def _sampler(arguments: dict[str, Any]) -> list[torch.nn.Parameter] | None:
+    """Its parameters, on no device; None where it is built of parts, as one with a sequence model is."""
     node = arguments.get("sampler")
     if not isinstance(node, dict):
         return []
+    if any(isinstance(value, dict) for value in (node.get("init_args") or {}).values()):
+        return None
     plain = {
         k: v for k, v in (node.get("init_args") or {}).items()
         if isinstance(v, (int, float)) and not isinstance(v, bool)

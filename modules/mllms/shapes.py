@@ -61,15 +61,28 @@ def _llava_7b() -> tf.LlavaOnevisionConfig:
     )  # fmt: skip
 
 
+_QWEN2_1_5B = {
+    "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
+    "num_key_value_heads": 2, "vocab_size": 151674, "max_position_embeddings": 32768, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
 def _internvl3_8b() -> tf.InternVLConfig:
+    return _internvl3({**_QWEN2_7B, "vocab_size": 151674})
+
+
+def _internvl3_2b() -> tf.InternVLConfig:
+    return _internvl3(_QWEN2_1_5B)
+
+
+def _internvl3(text: dict[str, Any]) -> tf.InternVLConfig:
     vision = {
         "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
         "image_size": [448, 448], "patch_size": [14, 14],
     }  # fmt: skip
     return tf.InternVLConfig(
-        vision_config=vision, text_config={"model_type": "qwen2", **_QWEN2_7B, "vocab_size": 151674},
-        tie_word_embeddings=False,
-    )  # fmt: skip
+        vision_config=vision, text_config={"model_type": "qwen2", **text}, tie_word_embeddings=False
+    )
 
 
 _KNOWN = {
@@ -79,6 +92,7 @@ _KNOWN = {
     "llava-hf/llava-onevision-qwen2-7b-ov-hf": _llava_7b,
     "lmms-lab/LLaVA-Video-7B-Qwen2": _llava_7b,
     "OpenGVLab/InternVL3-8B-hf": _internvl3_8b,
+    "OpenGVLab/InternVL3-2B-hf": _internvl3_2b,
 }
 
 

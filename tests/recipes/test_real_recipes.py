@@ -315,6 +315,10 @@ def test_memory_needs_no_weights(capsys: pytest.CaptureFixture) -> None:
         ]
     )
     assert "16 frames x 210 tokens" in capsys.readouterr().out
+    main(["check", str(RECIPES / "paper/refocus_1_3b.yaml"), "--memory"])
+    printed = capsys.readouterr().out
+    assert "2,088,883,712 parameters" in printed
+    assert "sampler     not counted below" in printed
     with pytest.raises(SystemExit, match="is not known"):
         monkeypatched_main(
             ["check", str(RECIPES / "paper/tspo_qwen2_5_vl_7b.yaml"), "--memory", "--mllm", "some/model"]
