@@ -67,7 +67,7 @@ class EvaluationReport(L.Callback):
         scores = {s.name: score_arms(answers, s.name, self.macro_over) for s in self.scorers}
         (self.run_dir / "scores.json").write_text(json.dumps(scores, indent=2, default=lambda line: vars(line)) + "\n")
         self._log(trainer, scores)
-        console = Console(width=max(100, Console().width))
+        console = console_for(answers)
         console.print(card_table(card))
         for name, arms in scores.items():
             console.print(score_table(arms, name))
@@ -124,6 +124,12 @@ def card_table(card: dict[str, Any]) -> Table:
             value = ", ".join(map(str, value))
         table.add_row(key, str(value))
     return table
+
+
+def console_for(answers: Sequence[Answer]) -> Console:
+    """A console on which the table of all their arms keeps its words whole, whatever the terminal says it is."""
+    num_arms = len({answer.arm for answer in answers})
+    return Console(width=max(100, 30 + 21 * num_arms, Console().width))
 
 
 def score_table(arms: dict[str, list[Line]], title: str) -> Table:

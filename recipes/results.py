@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from callbacks.evaluation import score_arms, score_table
+from callbacks.evaluation import console_for, score_arms, score_table
 from datamodules.exports import export as export_selections
 from modules.records import Answer
 from modules.scoring.answers import read_answers
@@ -18,7 +18,8 @@ from modules.selections import read_selections
 
 def score(run: str, scorers: list[str], macro_over: str | None) -> None:
     """Scores the raw answers of a run anew."""
-    answers, console = read_answers(run), Console(width=max(100, Console().width))
+    answers = read_answers(run)
+    console = console_for(answers)
     for name in scorers:
         full = scorer(name).name
         if scorer(name).reads_text and all(a.text is None for a in answers):
