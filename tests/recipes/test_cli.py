@@ -18,6 +18,7 @@ RECIPES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "recipes").rglob("*.y
 RUNNABLE = [r for r in RECIPES if "overlays" not in r]
 OVERLAYS = [r for r in RECIPES if "overlays" in r and "try_out" not in r]  # those are run in test_real_recipes
 BASES = {
+    "curriculum": ("recipes/refocus.yaml", []),
     "question_only": ("recipes/msjoe_pretrain.yaml", []),
     "precomputed": ("recipes/eval/videomme.yaml", ["--selections", "selections.parquet"]),
     "served": ("recipes/paper/tspo_qwen2_5_vl_7b.yaml", []),
@@ -26,6 +27,7 @@ BASES = {
 FILL_IN = {
     "ask": ["--video", "v.mp4", "--question", "What?", "--checkpoint", "null"],
     "answerer": ["--model.mllm.path", "recipes/haystack/weights/vlm"],
+    "haystack": ["--checkpoint", "null"],
 }
 
 
@@ -87,7 +89,7 @@ def test_every_mistake_at_once() -> None:
         (["--model.num_frames", "0"], "num_frames: 0"),
         (["--model.learning_rate", "-1"], "learning_rate: -1"),
         (["--model.evolve", "both"], "evolve: 'both'"),
-        (["--data.encoder.class_path", "modules.samplers.tspo.TSPOSampler"], "is not a ImageTextEncoder"),
+        (["--data.encoder.class_path", "modules.samplers.tspo.TSPOSampler"], "is not a FrameEncoder"),
         (["--modle", "x"], "modle: no such key; did you mean 'model'?"),
         (["--checkpoint", "nowhere.ckpt"], "no such file: nowhere.ckpt"),
         (["--model.mllm.path", "recipes/haystack/weights/nothing"], "path"),
