@@ -35,10 +35,9 @@ class GroupNorm(Advantage):
         self.min_std = min_std
 
     def __call__(self, rollouts: Rollouts, reward: Tensor) -> Tensor:
-        spread = (reward - reward.nanmean(dim=1, keepdim=True)).square().nansum(1, keepdim=True)
-        count = (~reward.isnan()).sum(1, keepdim=True)
-        alike = spread < self.min_std**2 * (count - 1).clamp(min=1)
-        return group_advantages(reward).masked_fill(alike, 0.0)
+        from trl.trainer.utils import nanstd
+
+        return group_advantages(reward).masked_fill(nanstd(reward, dim=1)[:, None] < self.min_std, 0.0)
 
 
 class DifficultyAware(Advantage):

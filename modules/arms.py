@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from modules.answering import Answering, FrameSource
-from modules.evidence import evidence_found, oracle_selection
+from modules.evidence import evidence_coverage, oracle_selection
 from modules.query_writing import QueryWriter, QueryWriting
 from modules.records import QuestionBatch, Selection
 from modules.rewards.accuracy import parse_option
@@ -107,7 +107,7 @@ def judge(
         assert rollouts.option_log_probs is not None
         chosen = rollouts.chosen_option[:, 0]
         probability = rollouts.option_log_probs[:, 0].gather(1, answer.clamp(min=0)[:, None])[:, 0].exp()
-    found, repeated = evidence_found(batch, selection.candidate_index[:, 0])
+    found, repeated = evidence_coverage(batch, selection.candidate_index[:, 0])
     return {
         "correct": ((chosen == answer) & (answer >= 0)).float(),
         "probability": probability,

@@ -118,19 +118,17 @@ class EvaluationModule(L.LightningModule):
     def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[tuple[Answer, SelectionRow | None]]:
         """An answer and a selection for each question and arm."""
         out: list[tuple[Answer, SelectionRow | None]] = []
-        for name in (*self.arms, *self.decodings):
-            sampler: Any = self.arms["sampler" if name in self.decodings else name]
-            policy = sampler.policies(batch)
-            if name in self.decodings:
-                decoding: Any = self.decodings[name]
-                selection = decoding.choose(policy, self._source, batch, self.answering, self.num_frames)
-            else:
-                selection = policy.mode(self.num_frames)
-            scores = sampler.scores(batch.features, batch.mask, batch.timestamps_s, batch.queries)
-            rollouts = self._ask(batch, selection)
-            for b in range(len(batch)):
-                row = self._selection_row(batch, b, name, selection, scores)
-                out.append((self._answer(rollouts, b, name, row.timestamps_s), row))
+        for arm, sampler in self.arms.items():
+            policy = sampler.policies(batch)  # type: ignore[operator]
+            scores = sampler.scores(batch.features, batch.mask, batch.timestamps_s, batch.queries)  # type: ignore[operator]
+            chosen = {arm: policy.mode(self.num_frames)}
+            for name, decoding in self.decodings.items() if arm == "sampler" else ():
+                chosen[name] = decoding.choose(policy, self._source, batch, self.answering, self.num_frames)  # type: ignore[operator]
+            for name, selection in chosen.items():
+                rollouts = self._ask(batch, selection)
+                for b in range(len(batch)):
+                    row = self._selection_row(batch, b, name, selection, scores)
+                    out.append((self._answer(rollouts, b, name, row.timestamps_s), row))
         for name, index in self._yardsticks(batch).items():
             rollouts = self._ask(batch, Selection(index, torch.zeros(index.shape, device=self.device)))
             out += [(self._answer(rollouts, b, name, ()), None) for b in range(len(batch))]

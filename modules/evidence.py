@@ -40,7 +40,7 @@ def oracle_selection(batch: QuestionBatch, num_frames: int) -> Tensor:
     return selections
 
 
-def evidence_found(batch: QuestionBatch, candidate_index: Tensor) -> tuple[Tensor, Tensor]:
+def evidence_coverage(batch: QuestionBatch, candidate_index: Tensor) -> tuple[Tensor, Tensor]:
     """How well chosen frames (B, K) cover a question's evidence.
 
     Returns:

@@ -247,7 +247,10 @@ class EvolutionModule(L.LightningModule):
         """
         asked, drawn = trajectories.asked, trajectories.drawn
         policy = self.sampler.policies(asked) if fresh else trajectories.policy
-        log_probs, entropy = (x.flatten(0, 1) for x in policy.log_prob_and_entropy(drawn.candidate_index))
+        if self.grpo.entropy_coef:
+            log_probs, entropy = (x.flatten(0, 1) for x in policy.log_prob_and_entropy(drawn.candidate_index))
+        else:  # half the work for a policy that scores frames once
+            log_probs, entropy = policy.log_prob(drawn.candidate_index).flatten(0, 1), None
         mask = drawn.mask.flatten(0, 1).to(log_probs)
         reference = None
         if self.grpo.beta > 0:
@@ -262,6 +265,8 @@ class EvolutionModule(L.LightningModule):
             self.log("policy/kl_nats", result.kl_nats)
         self.log("policy/ratio_clipped_frac", result.clipped_frac)
         self.log("train/loss", result.loss.detach())
+        if entropy is None:
+            return result.loss
         return result.loss - self.grpo.entropy_coef * grpo.mean_of_sequences(entropy, mask, 0, mask.sum())
 
     def token_backward(

@@ -21,7 +21,7 @@ from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 
 from datamodules.video_questions import VideoQuestionData, collate
-from modules.evidence import evidence_found
+from modules.evidence import evidence_coverage
 from modules.policies import Autoregressive
 from modules.samplers.base import FrameSampler
 
@@ -60,7 +60,7 @@ def measure(run: Path, frames: list[int], kinds: list[str]) -> dict[tuple[str, i
         for way, index in ways.items():
             for num_frames in frames:
                 for picks in index[..., :num_frames].unbind(1):
-                    found, repeated = evidence_found(batch, picks)
+                    found, repeated = evidence_coverage(batch, picks)
                     for question, f, r in zip(batch.questions, found.tolist(), repeated.tolist(), strict=True):
                         out[str(question.groups["kind"]), num_frames, way].append((f, r))
     return out
