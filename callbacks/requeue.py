@@ -1,7 +1,8 @@
 """On a cluster's warning before the time is up: save, ask for the job to be queued again, stop.
 
 Lightning saves inside the signal's handler, in the middle of a step, where ranks that gather parameters wait for one
-another at different places. Here the handler only notes the signal; all ranks act together at the end of the batch.
+another at different places. Here the handler only notes the signal; all ranks act together at the end of the update, so
+that no batch of an unfinished one is used twice.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any
 
 import lightning as L
 
+from callbacks.after_update import AfterUpdate
+
 _log = logging.getLogger(__name__)
 
 
-class Requeue(L.Callback):
+class Requeue(AfterUpdate):
     """Args:
     run_dir: the checkpoint is ``checkpoints/last.ckpt`` below it.
     signal_name: what the cluster sends (``#SBATCH --signal=USR1@120``).
@@ -39,7 +42,7 @@ class Requeue(L.Callback):
     def _note(self, *_: Any) -> None:
         self._warned = True
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
         if not trainer.strategy.reduce_boolean_decision(self._warned, all=False):
             return
         trainer.save_checkpoint(self.checkpoint)
