@@ -96,6 +96,9 @@ class OpenAIChat(MLLM):
             "image_side_px": self.image_side_px, "openai": openai.__version__,
         }  # fmt: skip
 
+    def decoding(self, temperature: float) -> str:
+        return f"temperature {temperature:g}; penalties and cut-offs as the server sets them"
+
     def encode_frames(self, frames: Tensor) -> Tensor:
         """uint8 (N, 3, H, W), as they are: the server encodes them."""
         return frames
