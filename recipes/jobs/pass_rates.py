@@ -20,8 +20,8 @@ from rich.progress import track
 from datamodules.video import BadVideoError
 from datamodules.video_questions import VideoQuestionData
 from modules.mllms.base import MLLM
+from modules.mllms.parsing import parse_option
 from modules.records import VideoQuestion
-from modules.rewards.accuracy import parse_option
 from modules.seeds import seed_of
 from recipes.jobs.asking import Clips
 from recipes.jobs.base import Job
