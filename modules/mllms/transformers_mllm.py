@@ -241,12 +241,7 @@ class TransformersMLLM(MLLM):
     def score_rows(self, rows: list[Row]) -> Tensor:
         option_ids = [self.option_ids(row) for row in rows]
         if all(len(ids) == 1 for options in option_ids for ids in options):
-            logits = self.model(**self.inputs(rows), logits_to_keep=1, use_cache=False).logits[:, -1].float()
-            scores = torch.nn.utils.rnn.pad_sequence(
-                [logits[r, [ids[0] for ids in options]] for r, options in enumerate(option_ids)],
-                batch_first=True,
-                padding_value=-torch.inf,
-            )
+            scores = self._next_token_logits(rows, [[ids[0] for ids in options] for options in option_ids])
         else:  # options of several tokens: every (row, option) is a sequence, scored by its summed log-probability
             expanded = [row for row, options in zip(rows, option_ids, strict=True) for _ in options]
             answers = [torch.tensor(ids) for options in option_ids for ids in options]
@@ -255,6 +250,22 @@ class TransformersMLLM(MLLM):
                 sums.split([len(options) for options in option_ids]), batch_first=True, padding_value=-torch.inf
             )
         return scores.log_softmax(-1)
+
+    def _next_token_logits(self, rows: list[Row], token_ids: list[list[int]]) -> Tensor:
+        """Logits (R, O) of some tokens as the next one, -inf where a row has fewer.
+
+        They are float32 products of the last hidden state with those tokens' rows of the head. In bfloat16 logits lie
+        0.06 or 0.12 apart, and the best two options tie in about 3 % of questions; and the rest of the vocabulary is
+        not needed.
+        """
+        hidden = self.model.model(**self.inputs(rows), use_cache=False).last_hidden_state[:, -1]
+        most = max(map(len, token_ids))
+        padded = torch.tensor([ids + [-1] * (most - len(ids)) for ids in token_ids]).to(hidden.device)
+        head = self.model.get_output_embeddings()
+        logits = torch.einsum("rd,rod->ro", hidden.float(), head.weight[padded.clamp(min=0)].float())
+        if head.bias is not None:
+            logits = logits + head.bias[padded.clamp(min=0)].float()
+        return logits.masked_fill(padded < 0, -torch.inf)
 
     def language_parameters(self) -> list[torch.nn.Parameter]:
         adapters = [p for name, p in self.model.named_parameters() if "lora_" in name]

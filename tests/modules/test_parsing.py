@@ -15,15 +15,17 @@ from modules.records import VideoQuestion
 
 OPTIONS = ["red", "green", "blue"]
 TABLE = {
-    "A": ["A", "a", "(A)", "a.", "The answer is A", "The answer is A.", "the answer is a.", "A. a man", "A is correct",
-          "Answer: A", "A because it is red", "The answer is A because a man waves", "red", "The answer is red."],
+    "A": ["A", "a", "(A)", "a.", "The answer is A", "The answer is A.", "the answer is a.", "A. a man",
+          "A is correct", "Answer: A", "A because it is red", "The answer is A because a man waves", "red",
+          "The answer is red."],
     "B": ["B. The reason: option A is wrong", "B", " B ", "B)", "(B", "B:", "B, because of the hat", "Option B",
           "Best option: (B)", "The correct option is B.", "A man throws it, so the answer is B", "**B**",
           "**Answer:** B", "The answer is **(B)**", r"\boxed{B}", r"The answer is \boxed{\text{B}}.",
-          "Answer: B\nA man waves.", "Option A is wrong, so I choose B", "I think option B is right", "I would go with B.", "B - the green one",
-          "Not A: the answer is B", "(A) is wrong, the answer is (B)", "[B]", '"B"', "Answer = B", "answer is option B",
-          "<think>A or C?</think>B", "<answer> B </answer>", "<answer>A</answer> no, <answer>B</answer>", "GREEN.",
-          "The best answer is: green", "The answer is B, not A.", "B is what a man would say", "B. A dog runs (C)"],
+          "Answer: B\nA man waves.", "Option A is wrong, so I choose B", "I think option B is right",
+          "I would go with B.", "B - the green one", "Not A: the answer is B", "(A) is wrong, the answer is (B)",
+          "[B]", '"B"', "Answer = B", "answer is option B", "<think>A or C?</think>B", "<answer> B </answer>",
+          "<answer>A</answer> no, <answer>B</answer>", "GREEN.", "The best answer is: green",
+          "The answer is B, not A.", "B is what a man would say", "B. A dog runs (C)"],
     "C": ["C", "c", "C.", "C. a dog", "Based on the video, the answer is C. A dog runs", "blue", "Blue.",
           "A man throws it, so the answer is C", "<think>A or B? no.</think><answer>C</answer>"],
     "": ["", "The answer is a red ball.", "A man throws it", "a man", "A red ball", "Answer: A red ball", "no idea",
