@@ -214,7 +214,9 @@ class TransformersMLLM(MLLM):
 
     def inputs(self, rows: list[Row], answers: list[list[int]] | None = None) -> dict[str, Any]:
         """Left-padded model inputs of R rows, each prompt followed by its answer where one is given."""
-        clips = [self.clip(row) if len(row.index) else None for row in rows]
+        distinct = {id(row): row for row in rows}  # several answers to one row share what its frames become
+        made = {key: self.clip(row) if len(row.index) else None for key, row in distinct.items()}
+        clips = [made[id(row)] for row in rows]
         answers = answers or [[] for _ in rows]
         ids = [self.prompt_ids(r, c) + a for r, c, a in zip(rows, clips, answers, strict=True)]
         length = max(map(len, ids))
