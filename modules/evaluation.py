@@ -106,6 +106,7 @@ class EvaluationModule(L.LightningModule):
         """For the evaluation card."""
         return {
             "num_frames": self.num_frames, **self.mllm.describe(), "trained in the mllm": self._trained_mllm,
+            "decoding of texts": self.mllm.decoding(0.0) if self.generate else "none generated",
             "samplers": {name: self._hash(name) for name in (*self.arms, *self.decodings)},
         }  # fmt: skip
 

@@ -22,7 +22,6 @@ from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.loading import Loading, Lora
 from modules.mllms.openai import OpenAIChat
 from modules.mllms.prompt import Prompt
-from modules.mllms.transformers_mllm import GumbelNoise
 from modules.records import Rollouts, VideoQuestion
 from modules.rewards.accuracy import Accuracy
 from modules.rewards.base import Reward
@@ -157,16 +156,6 @@ def test_answers_are_drawn_reproducibly_and_each_row_for_itself(parts: Parts) ->
     order = [5, 0, 3]
     again = mllm.generate([asked[i] for i in order], 3, 1.0, [seeds[i] for i in order]).token_ids
     assert all(torch.equal(first[i], ids) for i, ids in zip(order, again, strict=True))
-
-
-def test_draws_follow_the_policy() -> None:
-    """Gumbel noise on the logits draws each token as often as its probability says."""
-    logits = torch.tensor([2.0, 1.0, 0.0, -torch.inf])
-    for temperature in (1.0, 0.5):
-        noise = GumbelNoise(temperature, list(range(4000)))
-        drawn = noise(torch.zeros(4000, 1), logits.expand(4000, 4)).argmax(-1)
-        share = torch.bincount(drawn, minlength=4) / 4000
-        torch.testing.assert_close(share, (logits / temperature).softmax(-1), atol=0.025, rtol=0)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
