@@ -69,6 +69,7 @@ def register() -> None:
     torch.ops.load_library(build())
     torch._register_device_module(NAME, _device_module())
     torch.utils.generate_methods_for_privateuse1_backend()
+    torch.__future__.set_swap_module_params_on_conversion(True)  # as on a GPU: what is tied stays tied when it moves
     AcceleratorRegistry.register(NAME, PhantomAccelerator, description="host memory that is another device")
 
 

@@ -94,6 +94,12 @@ def test_sizes_and_views_are_the_devices_too(device) -> None:
 def test_modules_are_copied_saved_and_cast(device) -> None:
     layer = nn.Linear(3, 3).to(device)
     assert torch.equal(copy.deepcopy(layer).weight, layer.weight)
+    tied = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
+    tied[1].weight = tied[0].weight
+    known = tied[0].weight
+    tied.to(device)
+    assert tied[1].weight is tied[0].weight is known
+    assert known.device.type == device.type
     file = io.BytesIO()
     torch.save(layer.state_dict(), file)
     for place in (None, "cpu"):
