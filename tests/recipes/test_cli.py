@@ -28,6 +28,7 @@ FILL_IN = {
     "ask": ["--video", "v.mp4", "--question", "What?", "--checkpoint", "null"],
     "answerer": ["--model.mllm.path", "recipes/haystack/weights/vlm"],
     "haystack": ["--checkpoint", "null"],
+    "msjoe_qwen2_5_vl_7b": ["--model.init_from", "null"],
 }
 
 
@@ -94,6 +95,10 @@ def test_every_mistake_at_once() -> None:
         (["--checkpoint", "nowhere.ckpt"], "no such file: nowhere.ckpt"),
         (["--model.mllm.path", "recipes/haystack/weights/nothing"], "path"),
         (["--data.seed", "${no_such_key}"], "no_such_key"),
+        (["--model.init_from", "last:nothing"], "init_from: no run of 'nothing' has a checkpoint"),
+        (["--model.init_from", "nowhere/sampler.safetensors"], "init_from: no such file"),
+        (["--model.sampler.weights", "./nowhere"], "weights: './nowhere'"),
+        (["--model.learning_rate", "'1e-5'"], "learning_rate: '1e-5' is text where a number is wanted"),
     ],
 )
 def test_one_mistake(overrides: list[str], message: str) -> None:
@@ -104,6 +109,22 @@ def test_overrides_reach_through_interpolations_and_leave_init_args_out() -> Non
     merged = check("recipes/tspo.yaml", [], ["--seed_everything", "5", "--model.num_frames=3"])
     assert merged.model.init_args.seed == merged.data.init_args.seed == 5
     assert merged.model.init_args.num_frames == 3
+
+
+@pytest.mark.parametrize("number", ["1e-5", "1E-5", "+1e-5", ".1e-4", "0.00001"])
+def test_a_number_is_a_number_on_the_command_line_and_in_a_file(number: str, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(f"model: {{init_args: {{joint: {{learning_rate: {number}}}}}}}\n")
+    for overlays, words in (([str(overlay)], []), ([], ["--model.joint.learning_rate", number])):
+        merged = check("recipes/msjoe.yaml", overlays, words)
+        assert merged.model.init_args.joint.learning_rate == 1e-5
+
+
+def test_a_recipe_and_its_files_are_found_from_any_working_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    merged = check("recipes/msjoe.yaml", ["recipes/overlays/smoke.yaml"], [])
+    assert merged.model.init_args.mllm.init_args.path == str(ROOT / "recipes/haystack/weights/msjoe/vlm")
+    assert merged.data.init_args.encoder.init_args.model == f"local-dir:{ROOT}/recipes/haystack/weights/msjoe/clip"
 
 
 def test_missing_values_of_ask_are_named() -> None:
