@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError
 from recipes.cli import _reason, check
 from recipes.guard import ROOT, shadowed
 from recipes.recipe import RecipeError, header
+from recipes.submit import seconds_of
 
 RECIPES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "recipes").rglob("*.yaml"))
 RUNNABLE = [r for r in RECIPES if "overlays" not in r]
@@ -186,7 +187,7 @@ def test_submit_prints_the_command_and_needs_no_slurm() -> None:
                      "--model.num_frames", "16")  # fmt: skip
     assert said.returncode == 0, said.stderr
     for word in ("sbatch", "--nodes=4", "--ntasks-per-node=8", "--gpus-per-node=8", "--time=12:00:00", "train.sbatch",
-                 "--model.num_frames 16"):  # fmt: skip
+                 "--model.num_frames 16", "--signal=B:USR1@600"):  # fmt: skip
         assert word in said.stdout
     array = lightning("submit", "recipes/data/extract.yaml", "--array", "16", "--dry-run").stdout
     assert "--array=0-15" in array
@@ -199,6 +200,8 @@ def test_submit_prints_the_command_and_needs_no_slurm() -> None:
         (["--nodes", "0"], "--nodes 0: at least 1"),
         (["--gpus", "8", "--ranks", "4"], "one rank a GPU"),
         (["--time", "soon"], "HH:MM:SS"),
+        (["--time", "00:10:00"], "--warn-before 600: --time 00:10:00 is 600 s"),
+        (["--warn-before", "0"], "--warn-before 0: between 1 and 65535"),
         (["--array", "4", "--nodes", "2"], "--nodes stays 1"),
         (["--model.num_frame", "4"], "did you mean 'num_frames'"),
     ],
@@ -208,6 +211,14 @@ def test_submit_refuses_before_anything_waits_in_a_queue(words: list[str], messa
     assert refused.returncode == 1
     assert message in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"),
+    [("30", 1800), ("30:15", 1815), ("2:30:15", 9015), ("1-0", 86400), ("1-2:30", 95400), ("1-02:30:15", 95415)],
+)
+def test_time_limits_are_read_as_slurm_reads_them(limit: str, seconds: int) -> None:
+    assert seconds_of(limit) == seconds
 
 
 def test_lightnings_own_deepspeed_is_refused_with_ours_named() -> None:
