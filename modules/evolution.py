@@ -14,7 +14,6 @@ answer is drawn for every selection, and the GRPO loss of all that the MLLM said
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -31,8 +30,10 @@ from modules import grpo
 from modules.advantages import Advantage
 from modules.answering import Answering, FrameSource
 from modules.arms import arms_of, fixed_selections, judge
+from modules.checkpoint_files import plain_files
 from modules.joint import JointTraining, Spoken, TokenTraining
 from modules.mllms.base import MLLM
+from modules.precision import settle_precision
 from modules.query_writing import QueryWriter, QueryWriting
 from modules.ranks import gather_lists
 from modules.records import QuestionBatch, Rollouts
@@ -228,7 +229,7 @@ class EvolutionModule(L.LightningModule):
     def update(self, trajectories: Trajectories, credit: Tensor, sampler_credit: Tensor, last_batch: bool) -> None:
         """``num_iterations`` gradient steps on one set of rollouts; the first reuses the policy that drew them."""
         for iteration in range(self.grpo.num_iterations):
-            fresh = iteration > 0 or self.updates.shards
+            fresh = iteration > 0
             policy_loss = partial(self.policy_loss, trajectories, sampler_credit, fresh)
             if trajectories.spoken:
                 loss = self.token_backward(trajectories.spoken, credit, policy_loss, last_batch)
@@ -237,7 +238,7 @@ class EvolutionModule(L.LightningModule):
                 self.updates.backward(self, loss / self.accumulate, last_batch)
             if last_batch:
                 norms = self.updates.step(self, loss)
-                names = {"sampler": "policy", "mllm": "tokens", "all": "train"}
+                names = {"sampler": "policy", "mllm": "tokens"}
                 self.log_dict({f"{names.get(group, group)}/grad_norm": norm for group, norm in norms.items()})
 
     def policy_loss(self, trajectories: Trajectories, advantages: Tensor, fresh: bool) -> Tensor:
@@ -274,21 +275,19 @@ class EvolutionModule(L.LightningModule):
     ) -> Tensor:
         """Backward passes of what the MLLM said, part by part, and with them the sampler's loss; the sum of all.
 
-        The sampler's joins the last part; under DeepSpeed, which wants every parameter in every backward, each part has
-        its share of it.
+        The sampler's joins the last part.
         """
         assert self.tokens is not None
         rows, weight = self.answering.rows_per_forward, self.tokens.settings.loss_weight
         num_rows = len(spoken[0].rows)
-        num_parts = math.ceil(num_rows / rows)
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
         for start, part in zip(
             range(0, num_rows, rows), self.tokens.loss_parts(spoken, advantages.flatten(), rows), strict=True
         ):
             last = start + rows >= num_rows
             loss = weight * part.loss
-            if last or self.updates.shards:
-                sampler = policy_loss() / (num_parts if self.updates.shards else 1)
+            if last:
+                sampler = policy_loss()
                 loss = loss + sampler
                 sums["with_sampler"] += sampler.detach()
             self.updates.backward(self, loss / self.accumulate, last and last_batch)
@@ -400,6 +399,8 @@ class EvolutionModule(L.LightningModule):
                     self._store_frame_tokens()
                 self.trainer.strategy.barrier()
         self.updates = updates_for(self.trainer.strategy, self.max_grad_norm, self.max_nonfinite_steps)
+        settle_precision(self.trainer.strategy, self.mllm, None if self.tokens is None else self.tokens.initial)
+        self.trainer.strategy.checkpoint_io = plain_files(self.trainer.strategy.checkpoint_io)
         device = self.trainer.strategy.root_device
         for arm in self.arms.values():  # copies are no part of what Lightning moves, saves and synchronises
             arm.sampler.to(device)
