@@ -14,7 +14,6 @@ answer is drawn for every selection, and the GRPO loss of all that the MLLM said
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -33,8 +32,10 @@ from modules import grpo
 from modules.advantages import Advantage
 from modules.answering import Answering, FrameSource
 from modules.arms import arms_of, fixed_selections, judge
+from modules.checkpoint_files import plain_files
 from modules.joint import JointTraining, Spoken, TokenTraining
 from modules.mllms.base import MLLM
+from modules.precision import settle_precision
 from modules.query_writing import QueryWriter, QueryWriting
 from modules.ranks import gather_lists
 from modules.records import QuestionBatch, Rollouts
@@ -257,7 +258,7 @@ class EvolutionModule(L.LightningModule):
         num_picks = self._mean_over_ranks(sum(w.trajectories.drawn.mask.sum() for w in window))
         num_tokens = self._mean_over_ranks(sum(spoken.num_tokens for w in window for spoken in w.trajectories.spoken))
         for iteration in range(self.grpo.num_iterations):
-            fresh = iteration > 0 or self.updates.shards
+            fresh = iteration > 0
             losses = []
             for number, batch in enumerate(window, 1):
                 last = number == len(window)
@@ -269,7 +270,7 @@ class EvolutionModule(L.LightningModule):
                     losses.append(policy_loss())
                     self.updates.backward(self, losses[-1], last)
             norms = self.updates.step(self, torch.stack([loss.detach() for loss in losses]).sum())
-            names = {"sampler": "policy", "mllm": "tokens", "all": "train"}
+            names = {"sampler": "policy", "mllm": "tokens"}
             self.metrics.add({f"{names.get(group, group)}/grad_norm": norm for group, norm in norms.items()})
 
     def _mean_over_ranks(self, count: Tensor | int) -> Tensor:
@@ -323,14 +324,12 @@ class EvolutionModule(L.LightningModule):
     ) -> Tensor:
         """Backward passes of what the MLLM said, part by part, and with them the sampler's loss; the sum of all.
 
-        The sampler's joins the last part; under DeepSpeed, which wants every parameter in every backward, each part has
-        its share of it.
+        The sampler's joins the last part.
         """
         assert self.tokens is not None
         rows, settings = self.answering.rows_per_forward, self.tokens.settings
         weight = settings.loss_weight * self.tokens.grpo.share_of_update(1 / self.accumulate)
         num_rows = len(spoken[0].rows)
-        num_parts = math.ceil(num_rows / rows)
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
         for start, part in zip(
             range(0, num_rows, rows),
@@ -339,8 +338,8 @@ class EvolutionModule(L.LightningModule):
         ):
             last = start + rows >= num_rows
             loss = weight * part.loss
-            if last or self.updates.shards:
-                loss = loss + policy_loss() / (num_parts if self.updates.shards else 1)
+            if last:
+                loss = loss + policy_loss()
             self.updates.backward(self, loss, last and last_batch)
             sums["with_sampler"] += loss.detach()
             share = min(rows, num_rows - start) / num_rows
@@ -463,6 +462,8 @@ class EvolutionModule(L.LightningModule):
                     self._store_frame_tokens()
                 self.trainer.strategy.barrier()
         self.updates = updates_for(self.trainer.strategy, self.max_grad_norm, self.max_nonfinite_steps)
+        settle_precision(self.trainer.strategy, self.mllm, None if self.tokens is None else self.tokens.initial)
+        self.trainer.strategy.checkpoint_io = plain_files(self.trainer.strategy.checkpoint_io)
         device = self.trainer.strategy.root_device
         for arm in self.arms.values():  # copies are no part of what Lightning moves, saves and synchronises
             arm.sampler.to(device)
