@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -118,24 +118,31 @@ class Finished:
 
 
 def stream_many(
-    requests: list[ReadRequest], num_workers: int, timeout_s: float = 60.0, pieces_ahead: int = 4
+    requests: Iterable[ReadRequest], num_workers: int, timeout_s: float = 60.0, pieces_ahead: int = 4
 ) -> Iterator[Piece | Finished]:
     """Decodes many files side by side, each once, and hands over pieces as they come.
 
     Pieces of one file come in order, those of several mixed. At most ``num_workers * pieces_ahead`` pieces wait, so a
     nine-hour video takes no more memory than a short one.
 
+    Args:
+        requests: taken as workers become free, in their threads, by one at a time; what it raises is raised here.
+        num_workers: processes; each starts with its first request.
+        timeout_s: a file that gives no sign of life for so long is bad.
+        pieces_ahead: for each worker.
+
     Raises:
         DecoderError: a process could not start, or was killed; that is no file's fault, and the rest is not decoded.
     """
-    todo: queue.SimpleQueue[ReadRequest] = queue.SimpleQueue()
-    for request in requests:
-        todo.put(request)
-    num_workers = min(num_workers, len(requests))
-    ready: queue.Queue[Piece | Finished | BaseException] = queue.Queue(num_workers * pieces_ahead)
+    todo, taking = iter(requests), threading.Lock()
+    ready: queue.Queue[Piece | Finished | BaseException | None] = queue.Queue(num_workers * pieces_ahead)
     stopped = threading.Event()
 
-    def put(message: Piece | Finished | BaseException) -> None:
+    def take() -> ReadRequest | None:
+        with taking:
+            return None if stopped.is_set() else next(todo, None)
+
+    def put(message: Piece | Finished | BaseException | None) -> None:
         while not stopped.is_set():
             with contextlib.suppress(queue.Full):
                 ready.put(message, timeout=0.2)
@@ -143,28 +150,27 @@ def stream_many(
 
     def serve(worker: DecodeWorker) -> None:
         try:
-            while not stopped.is_set():
-                put(_decode(worker, todo.get_nowait(), put))
-        except queue.Empty:
-            pass
+            while (request := take()) is not None:
+                put(_decode(worker, request, put))
+            put(None)
         except BaseException as error:  # whoever waits has to hear
             put(error)
         worker.stop()
 
     workers = [DecodeWorker(timeout_s) for _ in range(num_workers)]
-    for worker in workers:
-        worker.start()  # all at once, since each takes a while
     threads = [threading.Thread(target=serve, args=(worker,), daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
     try:
-        left = len(requests)
-        while left:
+        num_serving = num_workers
+        while num_serving:
             message = ready.get()
             if isinstance(message, BaseException):
                 raise message
-            left -= isinstance(message, Finished)
-            yield message
+            if message is None:
+                num_serving -= 1
+            else:
+                yield message
     finally:
         stopped.set()
         for worker in workers:
