@@ -17,7 +17,8 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -31,6 +32,8 @@ from modules import grpo
 from modules.advantages import Advantage
 from modules.answering import Answering, FrameSource
 from modules.arms import arms_of, fixed_selections, judge
+from modules.encoders.base import FrameEncoder
+from modules.frame_demand import FrameDemand
 from modules.joint import JointTraining, Spoken, TokenTraining
 from modules.mllms.base import MLLM
 from modules.query_writing import QueryWriter, QueryWriting
@@ -46,7 +49,7 @@ from modules.weights import load_weights
 SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 
-class EvolutionModule(L.LightningModule):
+class EvolutionModule(L.LightningModule, FrameDemand):
     """Trains a frame sampler from an MLLM's own answers.
 
     Args:
@@ -133,7 +136,6 @@ class EvolutionModule(L.LightningModule):
         if grpo.num_iterations > 1 and accumulate > 1:
             raise ValueError("num_iterations above 1 re-uses a batch after its update, so accumulate has to be 1")
         self.automatic_optimization = False
-        self.prepare_data_per_node = False  # as of the data module: features lie where every node reads them
         self.strict_loading = False  # a checkpoint holds what is trained; the frozen parts come from their own files
         self.sampler, self.mllm = sampler, mllm.requires_grad_(False)
         self.rewards, self.advantage = {r.name: r for r in rewards}, advantage
@@ -389,27 +391,27 @@ class EvolutionModule(L.LightningModule):
     def _source(self) -> FrameSource:
         return self.trainer.datamodule
 
-    def prepare_data(self) -> None:
-        if not self.updates.shards:
-            self._store_frame_tokens()
+    @contextmanager
+    def stored_encoders(self) -> Iterator[list[FrameEncoder]]:
+        if not self.answering.store_frame_tokens:
+            yield []
+            return
+        with self.updates.gathered(self):  # an MLLM that was trained sharded lies scattered over all ranks
+            yield [self.mllm]
+
+    @property
+    def frames_per_question(self) -> int:
+        if self.answering.store_frame_tokens:
+            return 0
+        return self.num_frames * (self.grpo.num_generations if self.trainer.training else 1)
 
     def setup(self, stage: str) -> None:
-        if self.updates.shards:  # an MLLM that was trained sharded lies scattered over all ranks
-            with self.updates.gathered(self):
-                if self.trainer.is_global_zero:
-                    self._store_frame_tokens()
-                self.trainer.strategy.barrier()
         self.updates = updates_for(self.trainer.strategy, self.max_grad_norm, self.max_nonfinite_steps)
         device = self.trainer.strategy.root_device
         for arm in self.arms.values():  # copies are no part of what Lightning moves, saves and synchronises
             arm.sampler.to(device)
             if arm.answering is not self.answering:
                 arm.answering.mllm.to(device)
-
-    def _store_frame_tokens(self) -> None:
-        if self.answering.store_frame_tokens:
-            splits = self._source.splits(self.trainer.state.fn.value)
-            self._source.extract([self.trainer.datamodule.encoder, self.mllm], splits)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
