@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from jsonargparse.typing import PositiveInt
 
-from modules.records import QuestionBatch, Rollouts
+from callbacks.after_update import AfterUpdate
+from modules.records import Rollouts
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -78,7 +79,7 @@ def draw_timeline(
     plt.close(figure)
 
 
-class TimelineImages(L.Callback):
+class TimelineImages(AfterUpdate):
     """Draws the first question of a batch every ``every_n_steps`` updates, and logs the picture.
 
     Args:
@@ -89,9 +90,7 @@ class TimelineImages(L.Callback):
     def __init__(self, *, run_dir: str, every_n_steps: PositiveInt = 50) -> None:
         self.folder, self.every_n_steps = Path(run_dir) / "images", every_n_steps
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: QuestionBatch, batch_idx: int
-    ) -> None:
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
         if not trainer.is_global_zero or trainer.global_step % self.every_n_steps not in (0, 1):
             return
         if trainer.global_step % self.every_n_steps == 1 and trainer.global_step != 1:

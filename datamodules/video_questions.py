@@ -365,7 +365,8 @@ class VideoQuestionData(L.LightningDataModule):
 
     def _eval_dataloader(self, split: str) -> DataLoader:
         items, (rank, num_ranks) = self._items[split], self._rank
-        mine = range(rank, len(items), num_ranks)  # each question on one rank, none twice
+        # each question on one rank; a rank that would have none answers another's too, since all have to take part
+        mine = range(rank, len(items), num_ranks) or [rank % len(items)]
         return DataLoader(items, batch_size=self.eval_batch_size, sampler=mine, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:

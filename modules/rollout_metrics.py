@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from modules.grpo import zero_std
-from modules.rewards.accuracy import parse_option
+from modules.mllms.parsing import parse_option
 from modules.trajectories import Trajectories
 
 

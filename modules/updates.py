@@ -72,7 +72,8 @@ class Updates:
         Raises:
             RuntimeError: too many of them in a row.
         """
-        module.log("train/nonfinite_step", 0.0 if finite else 1.0)
+        metrics: Any = module.metrics
+        metrics.add({"train/nonfinite_step": 0.0 if finite else 1.0})
         self._nonfinite_in_a_row = 0 if finite else self._nonfinite_in_a_row + 1
         if self._nonfinite_in_a_row >= self.max_nonfinite_steps:
             raise RuntimeError(

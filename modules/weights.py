@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -38,6 +40,27 @@ def read_weights(path: str) -> dict[str, Tensor]:
         EOFError,
     ) as error:
         raise ValueError(f"weights {path}: this is no checkpoint of plain data, so it is refused") from error
+
+
+def refuse_unknown(saved: Mapping[str, Any], module: nn.Module) -> None:
+    """Trained parameters that a module has no place for would be lost without a word.
+
+    Args:
+        saved: by name.
+        module: that is to take them.
+
+    Raises:
+        ValueError: names one of them, and what to do.
+    """
+    unknown = sorted(saved.keys() - module.state_dict().keys())
+    if not unknown:
+        return
+    advice = "it was trained with another model.mllm than this recipe has"
+    if "lora_" in unknown[0]:
+        advice = "its run trained LoRA layers: give model.mllm.loading.lora as its recipe.yaml has it"
+    elif unknown[0].startswith("sampler."):
+        advice = "it was trained with another sampler than this recipe has"
+    raise ValueError(f"this checkpoint has {len(unknown)} parameters without a place here, e.g. {unknown[0]}: {advice}")
 
 
 def load_weights(module: nn.Module, path: str) -> None:

@@ -1,8 +1,9 @@
-"""Where runs lie: ``outputs/NAME/TIME``, with ``checkpoints/last.ckpt`` inside."""
+"""Where runs lie: ``outputs/NAME/TIME``, or ``outputs/slurm/NAME-JOB``, with ``checkpoints/last.ckpt`` inside."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -19,15 +20,29 @@ def new_run_dir(name: str) -> Path:
 
 
 def newest_run(name: str) -> Path:
-    """The run of a recipe whose checkpoint is newest.
+    """The run of a recipe whose checkpoint is newest, wherever it ran.
 
     Raises:
         ValueError: there is none.
     """
-    known = sorted(Path("outputs").glob(f"{name}/*/{_LAST}"), key=os.path.getmtime)
+    jobs = (p for p in Path("outputs").glob(f"slurm/*/{_LAST}") if _is_job_of(p.parent.parent, name))
+    known = sorted([*Path("outputs").glob(f"{name}/*/{_LAST}"), *jobs], key=os.path.getmtime)
     if not known:
-        raise ValueError(f"no run of {name!r} has a checkpoint below outputs/{name}; run recipes/{name}.yaml first")
+        raise ValueError(
+            f"no run of {name!r} has a checkpoint below {Path('outputs').absolute()}, neither in {name}/ nor in "
+            f"slurm/{name}-*; run the recipe of that name first"
+        )
     return known[-1].parent.parent
+
+
+def _is_job_of(run_dir: Path, name: str) -> bool:
+    """Whether a job's folder is a run of that name: the job's, or the recipe's where the job was called otherwise."""
+    if re.fullmatch(rf"{re.escape(name)}-[\d_]+", run_dir.name):
+        return True
+    recipe = run_dir / "recipe.yaml"
+    return (
+        recipe.is_file() and re.search(rf"^name: ['\"]?{re.escape(name)}['\"]?$", recipe.read_text(), re.M) is not None
+    )
 
 
 def find_run(name: str, resume: str) -> Path:

@@ -117,7 +117,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "datamodules.exports",
         "callbacks.evaluation",
     ),
-    "recipes.consolidate": ("modules.weights", "modules.mllms", "recipes.runs"),
+    "recipes.consolidate": ("modules.weights", "modules.mllms", "recipes.reading", "recipes.runs"),
     "recipes.lmms_eval": ("modules", "datamodules", "recipes.recipe"),
     "recipes.memory": ("modules.mllms", "recipes"),
 }

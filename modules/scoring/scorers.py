@@ -11,9 +11,9 @@ import re
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from modules.mllms.parsing import parse_option
 from modules.mllms.prompt import LETTERS
 from modules.records import Answer
-from modules.rewards.accuracy import parse_option
 
 
 class Scorer(ABC):
@@ -45,9 +45,9 @@ class OptionLogprob(Scorer):
 
 
 class StrictLetter(Scorer):
-    """The rules of `modules.rewards.accuracy.parse_option`: marked letters and letters alone, no article "A"."""
+    """The rules of `modules.mllms.parsing`, which rewards and pass rates follow as well."""
 
-    name = "strict-letter@1"
+    name = "strict-letter@2"
 
     def choose(self, answer: Answer) -> int | None:
         return parse_option(answer.text or "", answer.options)

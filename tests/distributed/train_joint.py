@@ -33,7 +33,8 @@ WEIGHTS, PROMPTS = ROOT / "recipes/haystack/weights/msjoe", ROOT / "recipes/hays
 DEFAULTS: dict[str, Any] = {
     "ranks": 1, "strategy": "auto", "batch_size": 4, "accumulate": 1, "max_steps": 1, "evolve": "joint", "resume": None,
     "every_n_train_steps": 1,
-    "dtype": "float32", "lopsided": False, "stall": False, "test": False,
+    "dtype": "float32", "lopsided": False, "stall": False, "test": False, "loss_type": "grpo",
+    "num_train_videos": 2, "questions_per_video": None, "validate": False,
 }  # fmt: skip
 
 
@@ -88,7 +89,9 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     joint = settings["evolve"] == "joint"
     data = HaystackData(
         world=World(seed=7, duration_s=100.0, event_duration_s=(2.0, 2.5)), root=str(folder.parent / "videos"),
-        feature_dir=str(folder.parent / "features"), num_workers=1, num_train_videos=2, num_val_videos=1,
+        feature_dir=str(folder.parent / "features"), num_workers=1, num_val_videos=1,
+        num_train_videos=settings["num_train_videos"], questions_per_video=settings["questions_per_video"],
+        eval_batch_size=1 if settings["validate"] else 32,
         num_test_videos=1, batch_size=settings["batch_size"],
         encoder=OpenCLIPEncoder(model=f"local-dir:{WEIGHTS}/clip"),
     )  # fmt: skip
@@ -96,7 +99,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         sampler=UNetSampler(channels=(8, 16), similarity_init=1.0),
         mllm=LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=prompt, loading=Loading(dtype=settings["dtype"])),
         rewards=[Probability(), Accuracy(by="text"), Format()], evolve=settings["evolve"],
-        joint=JointTraining(learning_rate=1e-4, loss_type="grpo"),
+        joint=JointTraining(learning_rate=1e-4, loss_type=settings["loss_type"]),
         query_writing=QueryWriting(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12),
         grpo=GRPO(num_generations=4, loss_type="grpo"), num_frames=4, learning_rate=1e-3, store_frame_tokens=True,
         lr_scheduler_type="constant", max_new_tokens=8, judge_by="text", accumulate=settings["accumulate"],
@@ -114,14 +117,16 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         callbacks += [Stall(), Watchdog(run_dir=str(folder), timeout_s=15.0)]
     trainer = L.Trainer(
         accelerator="cpu", devices=settings["ranks"], strategy=strategy_of(settings["strategy"]), callbacks=callbacks,
-        max_steps=settings["max_steps"], max_epochs=-1, logger=False, num_sanity_val_steps=0, limit_val_batches=0,
+        max_steps=settings["max_steps"], max_epochs=-1, logger=False, num_sanity_val_steps=0,
+        limit_val_batches=1.0 if settings["validate"] else 0, val_check_interval=1, check_val_every_n_epoch=None,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
     )  # fmt: skip
     trainer.fit(module, datamodule=data, ckpt_path=settings["resume"], weights_only=True)
     if settings["test"]:
         trainer.test(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
-        (folder / "done.json").write_text(json.dumps({"step": trainer.global_step, "joint": joint}))
+        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        (folder / "done.json").write_text(json.dumps({"step": trainer.global_step, "joint": joint, **found}))
 
 
 if __name__ == "__main__":
