@@ -119,10 +119,10 @@ def decode_frames(
             for packet in _and_end(fed):
                 for frame in decoder.decode(packet):
                     alive()
+                    if frame.is_corrupt and table.can_skip and frame.pts in packets.rank_of:
+                        raise TableMismatchError(f"the picture with time {frame.pts} is damaged")
                     frame_id = None if frame.pts is None else wanted.pop(frame.pts, None)
                     if frame_id is not None:
-                        if frame.is_corrupt and stretch.first:
-                            raise TableMismatchError(f"frame {frame_id} is damaged when decoded from its key frame")
                         yield frame_id, frame
                 if not wanted:
                     return

@@ -202,7 +202,7 @@ def worker_of(body: str, folder: Path, monkeypatch: pytest.MonkeyPatch, timeout_
         import os, signal, time
         from multiprocessing.connection import Connection
         from datamodules.decode_worker import Alive, Done, FramesFollow
-        def serve(descriptor):
+        def serve(descriptor, alive_s, memory_gib):
             connection = Connection(descriptor)
             connection.send(Done())
             connection.recv()
