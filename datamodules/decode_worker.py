@@ -106,6 +106,8 @@ def _answer(connection: Connection, request: ReadRequest, alive_s: float) -> Non
         connection.send(error)
     except MemoryError:
         connection.send(BadVideoError(request.path, "decoding it takes more memory than a decoding process may use"))
+    except (ValueError, ArithmeticError) as error:  # absurd values in the file
+        connection.send(BadVideoError(request.path, repr(error)))
     except Exception:  # a mistake of ours, or a broken installation: said, and not blamed on the file
         connection.send(Failed(traceback.format_exc(limit=-3)))
 

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from datamodules.packet_table import PacketTable
+from datamodules.packet_table import PacketTable, open_file
 
 if TYPE_CHECKING:
     from datamodules.video import VideoInfo
@@ -108,7 +108,7 @@ def decode_frames(
     left_out = np.empty(len(table), dtype=bool)
     left_out[table.decode_rank] = table.non_reference
     left_out[table.decode_rank[frame_ids]] = False
-    with av.open(info.path) as container:
+    with open_file(info.path) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, av.VideoStream)
         decoder = stream.codec_context

@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from datamodules.frame_reading import TableMismatchError, read_pyav
-from datamodules.packet_table import PacketTable, read_table, shown_order
+from datamodules.packet_table import PacketTable, open_file, read_table, shown_order
 from datamodules.torchcodec_reading import read_torchcodec
 
 _SLACK_S = 1e-6
@@ -91,7 +91,7 @@ def probe(path: str, alive: Callable[[], None] = lambda: None) -> VideoInfo:
     if not Path(path).is_file():
         raise BadVideoError(path, "no such file")
     try:
-        with av.open(path) as container:
+        with open_file(path) as container:
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
                 raise BadVideoError(path, "it has no video stream")
@@ -100,7 +100,7 @@ def probe(path: str, alive: Callable[[], None] = lambda: None) -> VideoInfo:
             table, index, header = read_table(container, stream, alive), stream.index, stream.frames
         if table is None:
             raise BadVideoError(path, "it has no frames")
-        with av.open(path) as container:
+        with open_file(path) as container:
             stream = container.streams[index]
             assert isinstance(stream, av.VideoStream)
             frames = container.decode(stream)
