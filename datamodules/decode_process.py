@@ -24,9 +24,9 @@ _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal
 """Signals by which a process ends itself; others are sent by somebody, as the out-of-memory killer does."""
 _PROGRAM = """
 import json, sys
-sys.path[:] = json.loads(sys.argv[2])
+arguments, sys.path[:] = json.loads(sys.argv[1])
 from {module} import serve
-serve(int(sys.argv[1]))
+serve(*arguments)
 """
 
 
@@ -38,13 +38,17 @@ class DecodeWorker:
     """A process that decodes; killed and replaced when a file keeps it ``timeout_s`` without a sign of life.
 
     Not for several threads at once.
+
+    Args:
+        timeout_s: a file that gives no sign of life for so long is bad.
+        memory_gib: a file that takes more is bad.
     """
 
     module = "datamodules.decode_worker"
     """Whose ``serve`` is the process's program."""
 
-    def __init__(self, timeout_s: float = 60.0) -> None:
-        self.timeout_s = timeout_s
+    def __init__(self, timeout_s: float = 60.0, memory_gib: float = 4.0) -> None:
+        self.timeout_s, self.memory_gib = timeout_s, memory_gib
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
         self._started = self._interrupted = False
@@ -58,8 +62,8 @@ class DecodeWorker:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # also within a message
             seconds, rest = divmod(self.timeout_s, 1.0)
             ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(rest * 1e6)))
-        arguments = [str(theirs.fileno()), json.dumps(sys.path)]
-        command = [sys.executable, "-c", _PROGRAM.format(module=self.module), *arguments]
+        arguments = theirs.fileno(), min(1.0, self.timeout_s / 5), self.memory_gib
+        command = [sys.executable, "-c", _PROGRAM.format(module=self.module), json.dumps([arguments, sys.path])]
         with theirs:
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         self._connection = Connection(ours.detach())

@@ -30,12 +30,13 @@ class DecodePool:
     Args:
         num_workers: processes. They start with the first requests.
         timeout_s: a file that gives no sign of life for so long is bad.
+        memory_gib: a file that takes one process more is bad.
     """
 
-    def __init__(self, num_workers: int, timeout_s: float = 60.0) -> None:
+    def __init__(self, num_workers: int, timeout_s: float = 60.0, memory_gib: float = 4.0) -> None:
         if num_workers < 1:
             raise ValueError(f"{num_workers} decoding workers; at least one is needed")
-        self.num_workers, self.timeout_s = num_workers, timeout_s
+        self.num_workers, self.timeout_s, self.memory_gib = num_workers, timeout_s, memory_gib
         self._waiting: queue.SimpleQueue[tuple[ReadRequest, Future[Frames]] | None] = queue.SimpleQueue()
         self._workers: dict[DecodeWorker, threading.Thread] = {}
         self._num_open = 0
@@ -51,7 +52,7 @@ class DecodePool:
             self._num_open += 1
             future.add_done_callback(self._close)
             if len(self._workers) < min(self.num_workers, self._num_open):
-                worker = DecodeWorker(self.timeout_s)
+                worker = DecodeWorker(self.timeout_s, self.memory_gib)
                 worker.start()
                 self._workers[worker] = threading.Thread(target=self._serve, args=(worker,), daemon=True)
                 self._workers[worker].start()

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from datamodules.packet_table import PacketTable
+from datamodules.packet_table import PacketTable, open_file
 
 if TYPE_CHECKING:
     from datamodules.video import VideoInfo
@@ -108,7 +108,7 @@ def decode_frames(
     left_out = np.empty(len(table), dtype=bool)
     left_out[table.decode_rank] = table.non_reference
     left_out[table.decode_rank[frame_ids]] = False
-    with av.open(info.path) as container:
+    with open_file(info.path) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, av.VideoStream)
         decoder = stream.codec_context
@@ -119,10 +119,10 @@ def decode_frames(
             for packet in _and_end(fed):
                 for frame in decoder.decode(packet):
                     alive()
+                    if frame.is_corrupt and table.can_skip and frame.pts in packets.rank_of:
+                        raise TableMismatchError(f"the picture with time {frame.pts} is damaged")
                     frame_id = None if frame.pts is None else wanted.pop(frame.pts, None)
                     if frame_id is not None:
-                        if frame.is_corrupt and stretch.first:
-                            raise TableMismatchError(f"frame {frame_id} is damaged when decoded from its key frame")
                         yield frame_id, frame
                 if not wanted:
                     return

@@ -59,6 +59,11 @@ class PacketTable:
         )
 
 
+def open_file(path: str) -> av.container.InputContainer:
+    """The file, whose titles may be in any encoding."""
+    return av.open(path, metadata_errors="replace")
+
+
 @dataclass
 class _Packets:
     """Columns of the packets that have frames, in the order they are stored."""
@@ -152,5 +157,6 @@ def shown_order(table: PacketTable, pts_as_shown: Iterable[int | None]) -> Packe
     """
     place = {int(p): n for n, p in enumerate(table.pts)}
     order = np.array([place.pop(p) for p in pts_as_shown if p in place], dtype=np.int64)
-    columns = {name: getattr(table, name)[order] for name in ("pts", "key", "decode_rank", "dts")}
-    return dataclasses.replace(table, seconds=table.seconds[: len(order)], **columns).sequential()
+    columns = {name: getattr(table, name)[order] for name in ("pts", "key", "dts")}
+    rank = np.argsort(np.argsort(table.decode_rank[order]))  # some may never have come out
+    return dataclasses.replace(table, seconds=table.seconds[: len(order)], decode_rank=rank, **columns).sequential()

@@ -19,7 +19,8 @@ import av
 import numpy as np
 
 from datamodules.frame_reading import TableMismatchError, read_pyav
-from datamodules.packet_table import PacketTable, read_table, shown_order
+from datamodules.packet_table import PacketTable, open_file, read_table, shown_order
+from datamodules.torchcodec_reading import read_torchcodec
 
 _SLACK_S = 1e-6
 """A grid time this much before a frame's still shows it: times are rounded to ticks."""
@@ -90,14 +91,16 @@ def probe(path: str, alive: Callable[[], None] = lambda: None) -> VideoInfo:
     if not Path(path).is_file():
         raise BadVideoError(path, "no such file")
     try:
-        with av.open(path) as container:
+        with open_file(path) as container:
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
                 raise BadVideoError(path, "it has no video stream")
+            if stream.codec_context is None:
+                raise BadVideoError(path, "there is no decoder for its video stream")
             table, index, header = read_table(container, stream, alive), stream.index, stream.frames
         if table is None:
             raise BadVideoError(path, "it has no frames")
-        with av.open(path) as container:
+        with open_file(path) as container:
             stream = container.streams[index]
             assert isinstance(stream, av.VideoStream)
             frames = container.decode(stream)
@@ -171,7 +174,7 @@ def read_frames(info: VideoInfo, frame_ids: np.ndarray, short_side_px: int | Non
         short_side_px: shrink while converting so that the short side has this length; None keeps the size.
 
     Yields:
-        uint8 (n, H, W, 3) pieces, upright, in order.
+        uint8 (n, H, W, 3) pieces, upright, in order; bounded in number and bytes.
 
     Raises:
         BadVideoError: some frame cannot be decoded.
@@ -183,30 +186,33 @@ def open_frames(
     info: VideoInfo,
     frame_ids: np.ndarray,
     short_side_px: int | None = None,
+    decoder: str = "auto",
     alive: Callable[[], None] = lambda: None,
 ) -> tuple[str, Iterator[np.ndarray]]:
-    """As `read_frames`, and the name of the decoder that serves this file."""
-    if len(frame_ids) and frame_ids[-1] >= info.num_frames:
+    """As `read_frames`, and the name of the library that serves this file."""
+    if not len(frame_ids):
+        return "", iter(())
+    if frame_ids[-1] >= info.num_frames:
         raise BadVideoError(info.path, f"frame {frame_ids[-1]} was asked for, and it has {info.num_frames}")
     width, height = info.width, info.height
     if short_side_px is not None and min(width, height) > short_side_px:
         ratio = short_side_px / min(width, height)
-        width, height = round(width * ratio), round(height * ratio)
-    return "pyav", _pieces(info, frame_ids, width, height, alive)
+        width, height = max(1, round(width * ratio)), max(1, round(height * ratio))
+    name, read = "pyav", read_pyav
+    if decoder == "torchcodec" and not info.rotation_deg:
+        name, read = "torchcodec", read_torchcodec
+    return name, _pieces(info, frame_ids, width, height, read(info, frame_ids, width, height, alive))
 
 
 def _pieces(
-    info: VideoInfo, frame_ids: np.ndarray, width: int, height: int, alive: Callable[[], None]
+    info: VideoInfo, frame_ids: np.ndarray, width: int, height: int, frames: Iterator[np.ndarray]
 ) -> Iterator[np.ndarray]:
     """Frames put together to messages bounded in number and bytes."""
-    most = max(1, min(_MESSAGE_FRAMES, _MESSAGE_BYTES // (width * height * 3)))
-    frames, found = read_pyav(info, frame_ids, width, height, alive), 0
+    most, found = max(1, min(_MESSAGE_FRAMES, _MESSAGE_BYTES // (width * height * 3))), 0
     try:
         while piece := list(itertools.islice(frames, most)):
             found += len(piece)
             yield np.stack(piece)
     except (TableMismatchError, av.error.FFmpegError) as error:
-        at = f"the next, at {info.timestamps_s[frame_ids[found]]:.3f} s, cannot"
-        raise BadVideoError(
-            info.path, f"only {found} of {len(frame_ids)} frames could be decoded; {at}: {error}"
-        ) from error
+        reason = f"of {len(frame_ids)} frames, {found} were read and the rest cannot be: {error}"
+        raise BadVideoError(info.path, reason) from error

@@ -15,11 +15,8 @@ answer is drawn for every selection, and the GRPO loss of all that the MLLM said
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import lightning as L
@@ -35,8 +32,9 @@ from modules.arms import arms_of, fixed_selections, judge
 from modules.checkpoint_files import plain_files
 from modules.encoders.base import FrameEncoder
 from modules.frame_demand import FrameDemand
-from modules.joint import JointTraining, Spoken, TokenTraining
+from modules.joint import JointTraining, TokenTraining
 from modules.mllms.base import MLLM
+from modules.policy_update import CreditedBatch, PolicyUpdate
 from modules.precision import settle_precision
 from modules.query_writing import QueryWriter, QueryWriting
 from modules.ranks import gather_lists
@@ -50,17 +48,6 @@ from modules.updates import Updates, share_of_rate, updates_for
 from modules.weights import load_weights, refuse_unknown
 
 SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
-
-
-@dataclass(frozen=True)
-class CreditedBatch:
-    """A batch of an update, rolled out and rewarded."""
-
-    trajectories: Trajectories
-    credit: Tensor
-    """float32 (B, G), advantages of what the MLLM said."""
-    sampler_credit: Tensor
-    """float32 (B, G), advantages of the draws."""
 
 
 class EvolutionModule(L.LightningModule, FrameDemand):
@@ -175,6 +162,9 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         )  # fmt: skip
         self.updates = Updates(self.max_grad_norm, max_nonfinite_steps)
         self.metrics = UpdateMetrics()
+        self.policy_update = PolicyUpdate(
+            sampler, self.arms["before"].sampler, self.tokens, grpo, accumulate, rows_per_forward, self.metrics
+        )
         self._window: list[CreditedBatch] = []
         self._gathered_for_evaluation = ExitStack()
 
@@ -194,7 +184,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         complete = len(self._window) == self.accumulate
         if complete:
             with self.answering.timed("update"):
-                self.update(self._window)
+                self.policy_update.run(self, self.updates, self._window)
             for _ in self._window:  # a checkpoint in the middle of a window begins it again
                 self._source.count_batch()
             self._window = []
@@ -256,105 +246,6 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         if self.advantage is not None:
             return self.advantage(rollouts, reward)
         return grpo.group_advantages(reward, self.grpo.scale_rewards)
-
-    def update(self, window: list[CreditedBatch]) -> None:
-        """``num_iterations`` gradient steps on rolled out batches; the first reuses the policies that drew them."""
-        num_picks = self._mean_over_ranks(sum(w.trajectories.drawn.mask.sum() for w in window))
-        num_tokens = self._mean_over_ranks(sum(spoken.num_tokens for w in window for spoken in w.trajectories.spoken))
-        for iteration in range(self.grpo.num_iterations):
-            fresh = iteration > 0
-            losses = []
-            for number, batch in enumerate(window, 1):
-                last = number == len(window)
-                policy_loss = partial(self.policy_loss, batch.trajectories, batch.sampler_credit, num_picks, fresh)
-                if batch.trajectories.spoken:
-                    spoken = batch.trajectories.spoken
-                    losses.append(self.token_backward(spoken, batch.credit, num_tokens, policy_loss, last))
-                else:
-                    losses.append(policy_loss())
-                    self.updates.backward(self, losses[-1], last)
-            norms = self.updates.step(self, torch.stack([loss.detach() for loss in losses]).sum())
-            names = {"sampler": "policy", "mllm": "tokens"}
-            self.metrics.add({f"{names.get(group, group)}/grad_norm": norm for group, norm in norms.items()})
-
-    def _mean_over_ranks(self, count: Tensor | int) -> Tensor:
-        """The number of positions of an update as `grpo.mean_of_window` wants it, scalar."""
-        return self.trainer.strategy.reduce(torch.as_tensor(count, device=self.device).float(), reduce_op="mean")  # type: ignore[return-value]
-
-    def policy_loss(self, trajectories: Trajectories, advantages: Tensor, num_picks: Tensor, fresh: bool) -> Tensor:
-        """GRPO loss of the draws, less the entropy bonus; the reference of ``beta`` is the untrained sampler.
-
-        Args:
-            trajectories: of one batch.
-            advantages: (B, G).
-            num_picks: of the whole update, see `grpo.mean_of_window`.
-            fresh: ask the sampler again.
-
-        Returns:
-            Scalar with graph: this batch's part of the update's loss.
-        """
-        asked, drawn = trajectories.asked, trajectories.drawn
-        policy = self.sampler.policies(asked) if fresh else trajectories.policy
-        if self.grpo.entropy_coef:
-            log_probs, entropy = (x.flatten(0, 1) for x in policy.log_prob_and_entropy(drawn.candidate_index))
-        else:  # half the work for a policy that scores frames once
-            log_probs, entropy = policy.log_prob(drawn.candidate_index).flatten(0, 1), None
-        mask = drawn.mask.flatten(0, 1).to(log_probs)
-        reference = None
-        if self.grpo.beta > 0:
-            with torch.no_grad():
-                untrained = self.arms["before"].sampler.policies(asked)
-                reference = untrained.log_prob(drawn.candidate_index).flatten(0, 1)
-        result = grpo.grpo_loss(
-            self.grpo, log_probs, drawn.log_probs.flatten(0, 1), advantages.flatten(), mask,
-            ref_log_probs=reference, num_items=num_picks,
-        )  # fmt: skip
-        self.metrics.add({"policy/ratio_clipped_frac": result.clipped_frac, "train/loss": result.loss.detach()})
-        if result.kl_nats is not None:
-            self.metrics.add({"policy/kl_nats": result.kl_nats})
-        loss = result.loss * self.grpo.share_of_update(1 / self.accumulate)
-        if entropy is None:
-            return loss
-        bonus = grpo.mean_of_sequences(entropy, mask, 0, num_picks)
-        return loss - self.grpo.entropy_coef * bonus / self.accumulate
-
-    def token_backward(
-        self,
-        spoken: list[Spoken],
-        advantages: Tensor,
-        num_tokens: Tensor,
-        policy_loss: Callable[[], Tensor],
-        last_batch: bool,
-    ) -> Tensor:
-        """Backward passes of what the MLLM said, part by part, and with them the sampler's loss; the sum of all.
-
-        The sampler's joins the last part.
-        """
-        assert self.tokens is not None
-        rows, settings = self.answering.rows_per_forward, self.tokens.settings
-        weight = settings.loss_weight * self.tokens.grpo.share_of_update(1 / self.accumulate)
-        num_rows = len(spoken[0].rows)
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        for start, part in zip(
-            range(0, num_rows, rows),
-            self.tokens.loss_parts(spoken, advantages.flatten(), rows, num_tokens),
-            strict=True,
-        ):
-            last = start + rows >= num_rows
-            loss = weight * part.loss
-            if last:
-                loss = loss + policy_loss()
-            self.updates.backward(self, loss, last and last_batch)
-            sums["with_sampler"] += loss.detach()
-            share = min(rows, num_rows - start) / num_rows
-            sums["loss"] += part.loss.detach()
-            sums["ratio_clipped_frac"] += share * part.clipped_frac
-            if part.kl_nats is not None:
-                sums["kl_nats"] += share * part.kl_nats
-        total = sums.pop("with_sampler")
-        self.metrics.add({f"tokens/{name}": value for name, value in sums.items()})
-        self.metrics.add({"tokens/length": sum(turn.num_tokens for turn in spoken) / num_rows})
-        return total
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Named groups of the one optimizer."""

@@ -19,6 +19,7 @@ from modules.evolution import EvolutionModule
 from modules.grpo import GRPO
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.prompt import Prompt
+from modules.policy_update import PolicyUpdate
 from modules.records import Rollouts
 from modules.rewards.base import Reward
 from modules.rewards.probability import Probability
@@ -277,8 +278,8 @@ def test_an_infinite_reward_is_named(parts: Parts) -> None:
 
 
 def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = EvolutionModule.policy_loss
-    monkeypatch.setattr(EvolutionModule, "policy_loss", lambda *a: real(*a) * torch.inf)
+    real = PolicyUpdate.policy_loss
+    monkeypatch.setattr(PolicyUpdate, "policy_loss", lambda *a: real(*a) * torch.inf)
     skipped = train(parts, max_nonfinite_steps=3)
     assert torch.equal(weights(skipped), weights(parts.module()))
     assert skipped.trainer.callback_metrics["train/nonfinite_step"] == 1.0

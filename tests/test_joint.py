@@ -17,7 +17,7 @@ from modules.evaluation import EvaluationModule
 from modules.evolution import EvolutionModule
 from modules.grpo import GRPO
 from modules.joint import JointTraining, Spoken, TokenTraining
-from modules.mllms.base import FrameTokens, Row
+from modules.mllms.base import FrameTokens, Generation, Row
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.loading import Loading, Lora
 from modules.mllms.openai import OpenAIChat
@@ -200,7 +200,7 @@ def test_token_loss_and_gradient_equal_trls_on_a_vlm(parts: Parts, loss_type: st
 
 @pytest.mark.parametrize("loss_type", ["dapo", "cispo", "grpo", "bnpo"])
 def test_an_update_of_two_batches_is_that_of_both_together(parts: Parts, monkeypatch, loss_type: str) -> None:
-    """Answers have 1 to 6 tokens, so the batches are of unlike lengths; bnpo is a mean of each, as in TRL."""
+    """Answers are cut to 1 to 6 tokens, so the batches are of unlike lengths; bnpo is a mean of each, as in TRL."""
     gradients: list[dict[str, Tensor]] = []
     real = Updates.step
 
@@ -208,7 +208,18 @@ def test_an_update_of_two_batches_is_that_of_both_together(parts: Parts, monkeyp
         gradients.append({n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None})
         return real(self, module, loss)
 
+    whole_answers = LlavaOnevision.generate
+
+    def generate(self: LlavaOnevision, rows: list[Row], max_new_tokens: int, temperature: float, seeds: Any) -> Any:
+        answers = whole_answers(self, rows, max_new_tokens, temperature, seeds)
+        cut = [1 + seed % max_new_tokens for seed in seeds]
+        return Generation(
+            answers.texts,
+            *([x[:n] for x, n in zip(part, cut, strict=True)] for part in (answers.token_ids, answers.log_probs)),
+        )
+
     monkeypatch.setattr(Updates, "step", step)
+    monkeypatch.setattr(LlavaOnevision, "generate", generate)
     settings: dict[str, Any] = {
         "grpo": GRPO(num_generations=4, loss_type=loss_type), "max_new_tokens": 6,
         "joint": JointTraining(loss_type=loss_type), "rows_per_forward": 3,

@@ -40,7 +40,11 @@ class GRUBackbone(SequenceBackbone):
             before = None if state is None else state[number][None].contiguous()
             out, _ = layer(norm(x), before)
             # a GRU's state is what it puts out, and padding comes behind all that is real
-            last = out[:, -1] if lengths is None else out.gather(1, (lengths - 1)[:, None, None].expand_as(out[:, :1]))[:, 0]
+            last = (
+                out[:, -1]
+                if lengths is None
+                else out.gather(1, (lengths - 1)[:, None, None].expand_as(out[:, :1]))[:, 0]
+            )
             x = x + out
             after.append(last)
         return self.final_norm(x), tuple(after)

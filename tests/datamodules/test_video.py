@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import av
 import numpy as np
 import pytest
 
-from datamodules.decoding import DecodeWorker, Finished, Piece, ReadRequest, stream_many
 from datamodules.video import BadVideoError, candidate_grid, grid_of, probe, read_frames
 
 
@@ -160,67 +157,3 @@ def test_mp4_without_its_index_is_refused(tmp_path: Path) -> None:
     cut.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(BadVideoError):
         probe(str(cut))
-
-
-# ---- workers ----
-
-
-def test_many_files_are_decoded_once_each_and_bad_ones_named(tmp_path: Path) -> None:
-    good = [write(tmp_path / f"good{n}.mp4", [40 * k for k in range(150 + n)]) for n in range(3)]
-    bad = tmp_path / "bad.mp4"
-    bad.write_bytes(b"x" * 100)
-    requests = [ReadRequest(str(p), fps=25.0) for p in (good[0], bad, *good[1:])]
-    pieces: dict[str, list[Piece]] = {}
-    finished: dict[str, BadVideoError | None] = {}
-    for message in stream_many(requests, num_workers=2, pieces_ahead=1):
-        if isinstance(message, Finished):
-            assert message.request.path not in finished
-            finished[message.request.path] = message.error
-        else:
-            pieces.setdefault(message.request.path, []).append(message)
-    assert isinstance(finished[str(bad)], BadVideoError)
-    for n, path in enumerate(map(str, good)):
-        assert finished[path] is None
-        assert sum(len(p.frames) for p in pieces[path]) == len(pieces[path][0].frame_ids) == 150 + n
-        assert pieces[path][0].info.decoder == "pyav"
-
-
-def test_a_stream_can_be_left_half_way(tmp_path: Path) -> None:
-    requests = [
-        ReadRequest(str(write(tmp_path / f"{n}.mp4", [40 * k for k in range(200)])), fps=25.0) for n in range(3)
-    ]
-    stream = stream_many(requests, num_workers=2, pieces_ahead=1)
-    assert isinstance(next(stream), Piece)
-    stream.close()
-    assert threading.active_count() < 10
-
-
-def worker_of(body: str, folder: Path, monkeypatch: pytest.MonkeyPatch, timeout_s: float = 30.0) -> DecodeWorker:
-    """A worker whose program is ``body`` where it would answer its first request."""
-    name = f"misbehaving_{abs(hash(body))}"
-    program = f"""
-        import os, signal, time
-        from multiprocessing.connection import Connection
-        from datamodules.decode_worker import Alive, Done, FramesFollow
-        def serve(descriptor):
-            connection = Connection(descriptor)
-            connection.send(Done())
-            connection.recv()
-            {body}
-    """
-    (folder / f"{name}.py").write_text(textwrap.dedent(program))
-    monkeypatch.syspath_prepend(str(folder))
-    worker = DecodeWorker(timeout_s)
-    worker.module = name
-    return worker
-
-
-def test_worker_that_hangs_is_given_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    good = write(tmp_path / "good.mp4", [0, 40])
-    worker = worker_of("time.sleep(600)", tmp_path, monkeypatch, timeout_s=1.0)
-    with pytest.raises(BadVideoError, match="no sign of life for 1 s"):
-        worker.read(ReadRequest(str(good)))
-    worker.module, worker.timeout_s = DecodeWorker.module, 30.0
-    assert worker.read(ReadRequest(str(good)))[0].num_frames == 2
-    assert worker.probe(str(good)).num_frames == 2
-    worker.stop()
