@@ -25,7 +25,7 @@ class FrameTokens:
     tokens: Tensor
     """(N, ...) whatever `MLLM.encode_frames` returned for N frames."""
     timestamps_s: Tensor
-    """(N,) seconds."""
+    """(N,) seconds, on the host: they become text."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Row:
     question: VideoQuestion
     frames: FrameTokens
     index: Tensor
-    """int64 (K,), positions among the N frames, in order of time."""
+    """int64 (K,), positions among the N frames, in order of time; on the host, where texts and grids are made."""
     prompt: Prompt | None = None
     """How the question is put, where not in the model's usual way."""
 
@@ -159,7 +159,7 @@ class MLLM(FrameEncoder):
         """
         rows: list[Row] = []
         source: list[Tensor] = []
-        for question, shown, picks in zip(questions, frames, index, strict=True):
+        for question, shown, picks in zip(questions, frames, index.cpu(), strict=True):
             unique, inverse = torch.unique(picks, dim=0, return_inverse=True)
             source.append(inverse + len(rows))
             rows += [Row(question, shown, pick[pick >= 0]) for pick in unique]

@@ -9,14 +9,13 @@ Facts (transformers 5.23):
   are not representable; ``prompt.timestamps`` says them in text. Qwen3-VL writes "<12.5 seconds>" before each grid.
 - Without metadata v5 assumes 24 fps, and ``fps=`` at the call, which v4 read, has no effect; so times are always given.
 - v5 lets the text after a Qwen2.5-VL video start right behind its height or width, v4 behind its last temporal
-  position: ``positions: v4`` gives the latter, with which published numbers were made.
+  position: ``positions: v4`` gives the latter, with which published numbers were made (`modules.mllms.mrope`).
 - v5 keeps Qwen3-VL's outer vision start and end around the video (since 5.10), v4 replaced them: two tokens more.
 - Qwen3-VL divides its pixel budget by the number of frames; ``frame_pixels`` is for one frame in both families.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -26,6 +25,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 
 from modules.mllms.base import Row
 from modules.mllms.loading import Loading
+from modules.mllms.mrope import rope_positions
 from modules.mllms.prompt import Prompt
 from modules.mllms.transformers_mllm import Clip, TransformersMLLM
 from modules.paths import ModelPath
@@ -38,7 +38,7 @@ class Qwen25VL(TransformersMLLM):
     path, prompt, loading, frames_per_forward: see `TransformersMLLM`.
     frames_per_grid: 2, as the family was trained, or 1.
     frame_pixels: at least and at most so many pixels a frame; None keeps the processor's.
-    positions: of the text after the video, as transformers ``v5`` or ``v4`` has them.
+    positions: of the text after the video, as transformers ``v5`` or ``v4`` has them; ``v4`` for published numbers.
     """
 
     model_class: ClassVar[type[Any]] = transformers.Qwen2_5_VLForConditionalGeneration
@@ -59,8 +59,6 @@ class Qwen25VL(TransformersMLLM):
         self.frames_per_grid, self.frame_pixels, self.positions = frames_per_grid, frame_pixels, positions
         if frame_pixels is not None and not 0 < frame_pixels[0] <= frame_pixels[1]:
             raise ValueError(f"frame_pixels {frame_pixels}: at least 1, and the first no more than the second")
-        if positions == "v4":
-            self.model.model.get_rope_index = text_after_the_last_frame(self.model.model.get_rope_index)
 
     @property
     def injects(self) -> bool:
@@ -136,8 +134,17 @@ class Qwen25VL(TransformersMLLM):
         return {"second_per_grid_ts": torch.tensor([seconds])}
 
     def prepare(self, inputs: dict[str, Any]) -> None:
-        self.model.model.rope_deltas = None
-        inputs["mm_token_type_ids"] = (inputs["input_ids"] == self.video_token_id).int() * _VIDEO_TYPE
+        is_video = inputs["input_ids"] == self.video_token_id
+        inputs["mm_token_type_ids"] = is_video.int() * _VIDEO_TYPE
+        grids, steps = self._runs(inputs)
+        inputs["position_ids"] = rope_positions(is_video, inputs["attention_mask"], grids, steps, self.positions)
+
+    def _runs(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Grids (V, 3) in tokens of each run of placeholders, and its positions a grid."""
+        if "video_grid_thw" not in inputs:
+            return torch.empty(0, 3, dtype=torch.int64), torch.empty(0)
+        grids = inputs["video_grid_thw"] // torch.tensor([1, self.merge, self.merge])
+        return grids, self.model.config.vision_config.tokens_per_second * inputs["second_per_grid_ts"]
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "positions": self.positions}
@@ -184,25 +191,11 @@ class Qwen3VL(Qwen25VL):
     def _times(self, row: Row, grid: Tensor) -> dict[str, Tensor]:
         return {}
 
-
-def text_after_the_last_frame(original: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
-    """transformers v4's positions of Qwen2.5-VL: text goes on behind the largest position of the video.
-
-    Args:
-        original: v5's ``get_rope_index`` of the model: position ids (3, R, L) and deltas (R, 1).
-    """
-
-    def get_rope_index(input_ids: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        positions, deltas = original(input_ids, *args, **kwargs)
-        types = kwargs["mm_token_type_ids"]
-        for r in range(len(input_ids)):
-            video = torch.nonzero(types[r] == _VIDEO_TYPE).flatten()
-            if len(video) == 0:
-                continue
-            after = int(video[-1]) + 1
-            shift = positions[:, r, video].max() + 1 - positions[0, r, after]
-            positions[:, r, after:] += shift
-            deltas[r] += shift
-        return positions, deltas
-
-    return get_rope_index
+    def _runs(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Each grid is a run of its own: its time stands before it in text."""
+        if "video_grid_thw" not in inputs:
+            return torch.empty(0, 3, dtype=torch.int64), torch.empty(0)
+        grids = inputs["video_grid_thw"] // torch.tensor([1, self.merge, self.merge])
+        grids = grids.repeat_interleave(grids[:, 0], 0).clone()
+        grids[:, 0] = 1
+        return grids, torch.ones(len(grids))

@@ -8,7 +8,7 @@ Facts (transformers 5.23) that this file rests on:
 - ``processor.replace_video_token`` writes the text that stands for a video (with the times, where the family has them)
   from nothing but the number of frames, the grid and the metadata; so our prompts are the family's own of that version.
 - Times are given as metadata at 1000 "frames" a second, one tick a millisecond, which any timestamps fit.
-- ``rope_deltas`` stay on a Qwen model from call to call and are taken up by a later prompt without video; reset here.
+- A Qwen model would take up ``rope_deltas`` of an earlier call; here every call brings its positions.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Clip:
     features: Tensor
     """(tokens, D), one a placeholder, in order."""
     extra: dict[str, Tensor] = field(default_factory=dict)
-    """More arguments of the model's forward; first dimension: videos."""
+    """More arguments of the model's forward, on the host; first dimension: videos."""
 
 
 class TransformersMLLM(MLLM):
@@ -173,8 +173,9 @@ class TransformersMLLM(MLLM):
 
     def metadata(self, row: Row, repeat: int = 1) -> VideoMetadata:
         """True times of the row's frames, each given ``repeat`` times."""
-        ticks = [round(TICKS_PER_S * float(t)) for t in row.timestamps_s for _ in range(repeat)]
-        length_s = max(row.question.duration_s, float(row.timestamps_s[-1]) + 1 / TICKS_PER_S)
+        times_s = row.timestamps_s.tolist()
+        ticks = [round(TICKS_PER_S * t) for t in times_s for _ in range(repeat)]
+        length_s = max(row.question.duration_s, times_s[-1] + 1 / TICKS_PER_S)
         return VideoMetadata(
             total_num_frames=round(TICKS_PER_S * length_s), fps=TICKS_PER_S, duration=length_s, frames_indices=ticks
         )
@@ -226,20 +227,18 @@ class TransformersMLLM(MLLM):
             input_ids[r, length - len(row_ids) :] = torch.tensor(row_ids)
         lengths = torch.tensor([len(row_ids) for row_ids in ids])
         attention_mask = (torch.arange(length)[None] >= length - lengths[:, None]).long()
-        inputs: dict[str, Any] = {
-            "input_ids": input_ids.to(self.device),
-            "attention_mask": attention_mask.to(self.device),
-        }
+        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         shown = [c for c in clips if c is not None]
+        for name in shown[0].extra if shown else ():
+            inputs[name] = torch.cat([c.extra[name] for c in shown])
+        self.prepare(inputs)
+        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         if shown:
             inputs["mm_encoder_outputs"] = {self.modality: self.features(shown)}
-            for name in shown[0].extra:
-                inputs[name] = torch.cat([c.extra[name] for c in shown]).to(self.device)
-        self.prepare(inputs)
         return inputs
 
     def prepare(self, inputs: dict[str, Any]) -> None:
-        """Adds what a family's forward needs beyond ids, mask and features."""
+        """Adds what a family's forward needs beyond ids, mask and features; all still on the host."""
 
     def score_rows(self, rows: list[Row]) -> Tensor:
         option_ids = [self.option_ids(row) for row in rows]

@@ -44,9 +44,10 @@ class VideoLlama3(TransformersMLLM):
         raise NotImplementedError("a frame's tokens depend on the frames beside it")
 
     def clip(self, row: Row) -> Clip:
-        video = self.processed([row.tokens]).to(self.device)
-        pixels = video["pixel_values_videos"].to(self.dtype)
-        output = self.model.model.get_video_features(pixels, video["video_grid_thw"], video["video_merge_sizes"])
-        kept = torch.cat(list(output.pooler_output))[video["video_compression_mask"]]
+        video = self.processed([row.tokens])  # grids and mask stay on the host as well, where the text is made of them
+        placed = {name: tensor.to(self.device) for name, tensor in video.items()}
+        pixels = placed["pixel_values_videos"].to(self.dtype)
+        output = self.model.model.get_video_features(pixels, placed["video_grid_thw"], placed["video_merge_sizes"])
+        kept = torch.nonzero(video["video_compression_mask"]).flatten().to(self.device)
         text = self.processor.replace_video_token({**video, "video_metadata": [self.metadata(row)]}, 0)
-        return Clip(text, kept)
+        return Clip(text, torch.cat(list(output.pooler_output))[kept])

@@ -97,6 +97,8 @@ def test_prompt_and_logits_equal_the_processors(mllm, frames) -> None:
         torch.testing.assert_close(own, ours["second_per_grid_ts"], rtol=1e-3, atol=1e-3)
         inputs["second_per_grid_ts"] = ours["second_per_grid_ts"]
     allowed = {k: v for k, v in inputs.items() if k not in ("video_metadata", "rows", "cols")}
+    if getattr(mllm, "positions", "v5") == "v4":  # which this transformers does not have
+        allowed["position_ids"] = ours["position_ids"]
     torch.testing.assert_close(mllm.model(**ours).logits, mllm.model(**allowed).logits, atol=2e-4, rtol=2e-4)
 
 
@@ -351,30 +353,6 @@ def test_loading_keys_reach_the_model(folder, frames) -> None:
     assert mllm.score_rows([row(mllm, frames, [0, 1])]).dtype == torch.float32
     with pytest.raises(ValueError, match="no such linear layers"):
         Qwen25VL(path=str(folder("qwen2_5_vl")), loading=Loading(lora=Lora(target_modules=["nothing"])))
-
-
-def test_v4_positions_put_the_text_behind_the_last_frame(folder, frames) -> None:
-    """16 frames of 1 second a grid: v5 lets the question start at once, v4 after the last temporal position."""
-    many = torch.cat([frames, frames, frames, frames])
-    times = torch.arange(32.0)
-    starts = {}
-    for positions in ("v5", "v4"):
-        mllm = Qwen25VL(path=str(folder("qwen2_5_vl")), positions=positions)
-        question = VideoQuestion("d", "s", "q", "v", 32.0, "What?", ("a", "b"), 0)
-        r = Row(question, FrameTokens(many, times), torch.arange(32))
-        inputs = mllm.inputs([r])
-        arguments = {k: inputs[k] for k in ("video_grid_thw", "second_per_grid_ts", "mm_token_type_ids")}
-        ids, deltas = mllm.model.model.get_rope_index(
-            inputs["input_ids"], attention_mask=inputs["attention_mask"], **arguments
-        )
-        last = int(torch.nonzero(inputs["mm_token_type_ids"][0] == 2)[-1])
-        starts[positions] = int(ids[0, 0, last + 1])
-        assert int(deltas[0]) == int(ids[0, 0, -1]) + 1 - ids.shape[-1]
-        largest = int(ids[:, 0, : last + 1].max())
-        first = int(ids[0, 0, int(torch.nonzero(inputs["mm_token_type_ids"][0] == 2)[0])])
-    assert starts["v4"] == largest + 1
-    assert starts["v5"] < starts["v4"]
-    assert largest - first == 60  # 15 grids later, 2 s each, 2 positions a second
 
 
 def test_frame_pixels_bound_the_size_of_a_frame(folder, frames) -> None:
