@@ -73,7 +73,7 @@ class Comparison(L.Callback):
         self.rows += outputs
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.rows = gather_lists(self.rows)
+        self.rows = gather_lists(self.rows, key=lambda row: (row["sample_id"], row["arm"]))
         if not trainer.is_global_zero:
             return
         rows = pd.DataFrame(self.rows).sort_values(["sample_id", "arm"], ignore_index=True)

@@ -7,8 +7,10 @@ from typing import Any
 import lightning as L
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
 
+from callbacks.after_update import AfterUpdate
 
-class FrameCurriculum(L.Callback):
+
+class FrameCurriculum(AfterUpdate):
     """Sets how many frames a rollout of training draws; validation and test keep the model's ``num_frames``.
 
     A stage lasts a share of the updates (by default each the same), or with ``patience`` until the mean reward has not
@@ -53,10 +55,11 @@ class FrameCurriculum(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        super().on_train_batch_start(trainer)
         if self.patience is None:
             self.stage = self.stage_at(trainer.global_step / trainer.max_steps)
         pl_module.rollout_phase.num_frames = self.num_frames[self.stage]
-        pl_module.log("policy/num_frames", float(self.num_frames[self.stage]))
+        pl_module.metrics.add({"policy/num_frames": float(self.num_frames[self.stage])})
 
     def stage_at(self, progress: float) -> int:
         """Number of the stage after a share of all updates."""
@@ -67,9 +70,7 @@ class FrameCurriculum(L.Callback):
                 return number
         return len(self.shares) - 1
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
         if self.patience is None or self.stage == len(self.num_frames) - 1:
             return
         reward = trainer.strategy.reduce(outputs["reward"].nanmean())  # ranks have to change stages together

@@ -54,8 +54,10 @@ class EvaluationReport(L.Callback):
         self.selections += [row for _, row in outputs if row is not None]
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        answers = sorted(gather_lists(self.answers), key=lambda a: (a.sample_id, a.arm))
-        selections = sorted(gather_lists(self.selections), key=lambda s: (s.sample_id, s.sampler))
+        answers = gather_lists(self.answers, key=lambda a: (a.sample_id, a.arm))
+        answers.sort(key=lambda a: (a.sample_id, a.arm))
+        selections = gather_lists(self.selections, key=lambda s: (s.sample_id, s.sampler))
+        selections.sort(key=lambda s: (s.sample_id, s.sampler))
         if not trainer.is_global_zero:
             return
         self.run_dir.mkdir(parents=True, exist_ok=True)

@@ -10,13 +10,15 @@ import lightning as L
 import matplotlib
 import numpy as np
 
+from callbacks.after_update import AfterUpdate
+
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 _TRACKED = ("reward/total", "reward/accuracy", "reward/zero_std_frac", "policy/entropy_nats", "policy/effective_frames")
 
 
-class LearningCurve(L.Callback):
+class LearningCurve(AfterUpdate):
     """Collects a few metrics and writes ``curve.csv`` and ``learning_curve.png``.
 
     Args:
@@ -43,7 +45,7 @@ class LearningCurve(L.Callback):
             loop.val_loop.run()
             trainer.training = True
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
         for name in _TRACKED:
             if name in trainer.callback_metrics:
                 self.points.append((trainer.global_step, name, float(trainer.callback_metrics[name])))

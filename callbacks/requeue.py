@@ -1,7 +1,8 @@
-"""On a cluster's warning before the time is up: save, ask for the job to be queued again, stop.
+"""On a cluster's warning before the time is up: save, stop, and go on in another job.
 
 Lightning saves inside the signal's handler, in the middle of a step, where ranks that gather parameters wait for one
-another at different places. Here the handler only notes the signal; all ranks act together at the end of the batch.
+another at different places. Here the handler only notes the signal; all ranks act together at the end of the update, so
+that no batch of an unfinished one is used twice.
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ from typing import Any
 
 import lightning as L
 
+from callbacks.after_update import AfterUpdate
+
 _log = logging.getLogger(__name__)
 
 
-class Requeue(L.Callback):
+class Requeue(AfterUpdate):
     """Args:
     run_dir: the checkpoint is ``checkpoints/last.ckpt`` below it.
-    signal_name: what the cluster sends (``#SBATCH --signal=USR1@120``).
+    signal_name: what the cluster sends (``#SBATCH --signal=B:USR1@600``).
     """
 
     def __init__(self, *, run_dir: str, signal_name: str = "SIGUSR1") -> None:
         if not hasattr(signal, signal_name):
             raise ValueError(f"signal_name: {signal_name!r} is no signal")
         self.checkpoint, self.signal_name = Path(run_dir) / "checkpoints" / "last.ckpt", signal_name
+        self.successor = Path(run_dir) / "successor"
         self._warned = False
         self.stopped = False
         """Whether this job has ended early, and goes on in another."""
@@ -39,16 +43,28 @@ class Requeue(L.Callback):
     def _note(self, *_: Any) -> None:
         self._warned = True
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
         if not trainer.strategy.reduce_boolean_decision(self._warned, all=False):
             return
         trainer.save_checkpoint(self.checkpoint)
-        job = job_id()
-        if trainer.is_global_zero and job is not None:
-            asked = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
-            if asked.returncode:
-                _log.error("job %s was not queued again: %s", job, asked.stderr.strip())
+        if trainer.is_global_zero:
+            self._go_on_elsewhere()
         trainer.should_stop = self.stopped = True
+
+    def _go_on_elsewhere(self) -> None:
+        """Takes up the job that ``train.sbatch`` has handed in for the rest, else has this one queued again.
+
+        The latter only now: ``scontrol requeue`` ends the job that asks for it within seconds.
+        """
+        if self.successor.is_file():
+            self.successor.unlink()  # left lying, it says that the run came to its end and needs none
+            return
+        job = job_id()
+        if job is None:
+            return
+        asked = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+        if asked.returncode:
+            _log.error("job %s was not queued again: %s", job, asked.stderr.strip())
 
 
 def job_id() -> str | None:

@@ -9,7 +9,8 @@ from typing import Any
 import lightning as L
 from jsonargparse.typing import PositiveInt
 
-from modules.records import QuestionBatch, Rollouts
+from callbacks.after_update import AfterUpdate
+from modules.records import Rollouts
 
 
 def rollout_rows(rollouts: Rollouts, step: int, num_questions: int) -> list[dict[str, Any]]:
@@ -39,7 +40,7 @@ def rollout_rows(rollouts: Rollouts, step: int, num_questions: int) -> list[dict
     return rows
 
 
-class RolloutTable(L.Callback):
+class RolloutTable(AfterUpdate):
     """Appends rollouts to ``rollouts.jsonl`` every ``every_n_steps`` updates, and logs the file.
 
     Args:
@@ -55,9 +56,7 @@ class RolloutTable(L.Callback):
             num_questions,
         )
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: QuestionBatch, batch_idx: int
-    ) -> None:
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
         if not trainer.is_global_zero or trainer.global_step % self.every_n_steps:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)

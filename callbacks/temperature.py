@@ -27,4 +27,4 @@ class TemperatureSchedule(L.Callback):
     ) -> None:
         progress = min(trainer.global_step / trainer.max_steps, 1.0) if trainer.max_steps > 0 else 0.0
         pl_module.sampler.temperature = self.start - (self.start - self.end) * progress
-        pl_module.log("policy/temperature", pl_module.sampler.temperature)
+        pl_module.metrics.add({"policy/temperature": pl_module.sampler.temperature})

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from jsonargparse.typing import PositiveInt
 
-from modules.records import QuestionBatch, Rollouts
+from callbacks.after_update import AfterUpdate
+from modules.records import Rollouts
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -78,7 +79,7 @@ def draw_timeline(
     plt.close(figure)
 
 
-class TimelineImages(L.Callback):
+class TimelineImages(AfterUpdate):
     """Draws the first question of a batch every ``every_n_steps`` updates, and logs the picture.
 
     Args:
@@ -89,16 +90,14 @@ class TimelineImages(L.Callback):
     def __init__(self, *, run_dir: str, every_n_steps: PositiveInt = 50) -> None:
         self.folder, self.every_n_steps = Path(run_dir) / "images", every_n_steps
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: QuestionBatch, batch_idx: int
-    ) -> None:
+    def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
         if not trainer.is_global_zero or trainer.global_step % self.every_n_steps not in (0, 1):
             return
         if trainer.global_step % self.every_n_steps == 1 and trainer.global_step != 1:
             return
         path = self.folder / f"step_{trainer.global_step:06d}.png"
         self._draw(path, trainer, pl_module, outputs["rollouts"])
-        if isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
+        if path.is_file() and isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
             trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(path), "timeline")
 
     @torch.no_grad()
@@ -114,7 +113,9 @@ class TimelineImages(L.Callback):
         scores = pl_module.sampler.scores(*inputs)
         drawn = rollouts.selection.candidate_index[0].flatten()
         counts = torch.bincount(drawn[drawn >= 0].cpu(), minlength=len(candidates)).numpy()
-        pixels = trainer.datamodule.decode(candidates, best).permute(0, 2, 3, 1).numpy()
+        pixels = trainer.datamodule.decode(candidates, best)
+        if pixels is None:  # the data module has said why
+            return
         right = rollouts.rewards.get("accuracy", rollouts.rewards.get("probability"))
         mean = "" if right is None else f"   rollouts right: {float(right[0].nanmean()):.0%}"
         options = " / ".join(f"[{o}]" if i == question.answer_index else o for i, o in enumerate(question.options))
@@ -124,7 +125,7 @@ class TimelineImages(L.Callback):
             timestamps_s=candidates.timestamps_s.numpy(),
             scores=None if scores is None else scores[0, : len(candidates)].cpu().numpy(),
             chosen=best.numpy(),
-            thumbnails=pixels,
+            thumbnails=pixels.permute(0, 2, 3, 1).numpy(),
             evidence_s=question.evidence_s,
             drawn=counts,
         )

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from modules.answering import Answering, FrameSource
 from modules.evidence import evidence_coverage, oracle_selection
+from modules.parsing import parse_option
 from modules.query_writing import QueryWriter, QueryWriting
 from modules.records import QuestionBatch, Selection
-from modules.rewards.accuracy import parse_option
 from modules.samplers.base import FrameSampler
 
 

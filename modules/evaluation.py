@@ -7,6 +7,8 @@ Each question gets one `Answer` (raw text and option log-probabilities) and one 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -15,14 +17,19 @@ from jsonargparse.typing import PositiveInt
 
 from modules.answering import Answering, FrameSource
 from modules.decoding import Decoding
+from modules.encoders.base import FrameEncoder
 from modules.evidence import oracle_selection
+from modules.frame_demand import FrameDemand
 from modules.mllms.base import MLLM
 from modules.records import Answer, QuestionBatch, Rollouts, Selection
 from modules.samplers.base import FrameSampler
 from modules.selections import SelectionRow
+from modules.weights import refuse_unknown
+
+_ARM = "arms.sampler."
 
 
-class EvaluationModule(L.LightningModule):
+class EvaluationModule(L.LightningModule, FrameDemand):
     """Args:
     mllm: what answers.
     samplers: arms by name; the one called ``sampler`` takes the weights of the recipe's ``checkpoint``.
@@ -70,6 +77,7 @@ class EvaluationModule(L.LightningModule):
             mllm, store_frame_tokens=store_frame_tokens, rows_per_forward=rows_per_forward,
             max_new_tokens=max_new_tokens, canary=canary,
         )  # fmt: skip
+        self._trained_mllm = "none"
         self._hashes: dict[str, str] = {}
 
     @property
@@ -77,25 +85,35 @@ class EvaluationModule(L.LightningModule):
         return self.trainer.datamodule
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the sampler of a training checkpoint into the arm called ``sampler``."""
+        """Takes what a run has trained: its sampler, with its temperature, into the arm called ``sampler``, and its
+        MLLM, which answers for every arm then."""
         if "sampler" not in self.arms:
             raise ValueError("a checkpoint holds a trained sampler; name the arm that it belongs to 'sampler'")
-        prefix = "sampler."
-        trained = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-        missing = self.arms["sampler"].state_dict().keys() ^ trained.keys()
+        saved = {_in_arm(name): tensor for name, tensor in checkpoint["state_dict"].items()}
+        refuse_unknown(saved, self)
+        expected = {f"{_ARM}{n}" for n, p in self.arms["sampler"].named_parameters() if p.requires_grad}
+        missing = expected - saved.keys()
         if missing:
-            raise ValueError(f"this checkpoint is of another sampler: {sorted(missing)[:5]} do not match")
-        checkpoint["state_dict"] = {f"arms.sampler.{k}": v for k, v in trained.items()}
+            raise ValueError(f"this checkpoint is of another sampler: {sorted(missing)[:5]} are not in it")
+        if checkpoint.get("temperature") is not None:
+            self.arms["sampler"].temperature = checkpoint["temperature"]
+        trained = [tensor for name, tensor in saved.items() if name.startswith("mllm.")]
+        self._trained_mllm = f"{sum(t.numel() for t in trained):,} parameters of the checkpoint" if trained else "none"
+        checkpoint["state_dict"] = saved
 
-    def prepare_data(self) -> None:
-        if self.answering.store_frame_tokens:
-            encoders = [e for e in (self.trainer.datamodule.encoder, self.mllm) if e is not None]
-            self._source.extract(encoders, self._source.splits(self.trainer.state.fn.value))
+    @contextmanager
+    def stored_encoders(self) -> Iterator[list[FrameEncoder]]:
+        yield [self.mllm] if self.answering.store_frame_tokens else []
+
+    @property
+    def frames_per_question(self) -> int:
+        return 0 if self.answering.store_frame_tokens else self.num_frames
 
     def describe(self) -> dict[str, Any]:
         """For the evaluation card."""
         return {
-            "num_frames": self.num_frames, **self.mllm.describe(),
+            "num_frames": self.num_frames, **self.mllm.describe(), "trained in the mllm": self._trained_mllm,
+            "decoding of texts": self.mllm.decoding(0.0) if self.generate else "none generated",
             "samplers": {name: self._hash(name) for name in (*self.arms, *self.decodings)},
         }  # fmt: skip
 
@@ -171,3 +189,8 @@ class EvaluationModule(L.LightningModule):
             video_fps=candidates.video_fps, num_video_frames=candidates.num_video_frames,
             num_candidates=len(candidates), decoder=candidates.decoder, sampler_hash=self._hash(arm),
         )  # fmt: skip
+
+
+def _in_arm(name: str) -> str:
+    """Where a parameter of a training checkpoint belongs here."""
+    return f"{_ARM}{name.removeprefix('sampler.')}" if name.startswith("sampler.") else name

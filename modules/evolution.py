@@ -14,10 +14,11 @@ answer is drawn for every selection, and the GRPO loss of all that the MLLM said
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -31,8 +32,12 @@ from modules import grpo
 from modules.advantages import Advantage
 from modules.answering import Answering, FrameSource
 from modules.arms import arms_of, fixed_selections, judge
+from modules.checkpoint_files import plain_files
+from modules.encoders.base import FrameEncoder
+from modules.frame_demand import FrameDemand
 from modules.joint import JointTraining, Spoken, TokenTraining
 from modules.mllms.base import MLLM
+from modules.precision import settle_precision
 from modules.query_writing import QueryWriter, QueryWriting
 from modules.ranks import gather_lists
 from modules.records import QuestionBatch, Rollouts
@@ -40,13 +45,25 @@ from modules.rewards.base import Reward
 from modules.rollout_metrics import rollout_metrics
 from modules.samplers.base import FrameSampler
 from modules.trajectories import RolloutPhase, Trajectories
+from modules.update_metrics import UpdateMetrics
 from modules.updates import Updates, share_of_rate, updates_for
-from modules.weights import load_weights
+from modules.weights import load_weights, refuse_unknown
 
 SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 
-class EvolutionModule(L.LightningModule):
+@dataclass(frozen=True)
+class CreditedBatch:
+    """A batch of an update, rolled out and rewarded."""
+
+    trajectories: Trajectories
+    credit: Tensor
+    """float32 (B, G), advantages of what the MLLM said."""
+    sampler_credit: Tensor
+    """float32 (B, G), advantages of the draws."""
+
+
+class EvolutionModule(L.LightningModule, FrameDemand):
     """Trains a frame sampler from an MLLM's own answers.
 
     Args:
@@ -65,7 +82,8 @@ class EvolutionModule(L.LightningModule):
         num_frames: K.
         learning_rate, lr_scheduler_type, warmup_steps, weight_decay, max_grad_norm: of AdamW; the schedule spans
             ``trainer.max_steps`` updates.
-        accumulate: batches an update.
+        accumulate: batches an update. All of them are rolled out first, since ``dapo`` and ``cispo`` are means over the
+            positions of all of them, on all ranks.
         store_frame_tokens: keep the MLLM's tokens of *all* candidates in the feature store, so that no frame is decoded
             or encoded during training; else the union of the chosen frames is decoded and encoded at every step.
         rows_per_forward: rollouts in one forward of the MLLM, and in one backward where it is trained.
@@ -130,10 +148,7 @@ class EvolutionModule(L.LightningModule):
                     f"queries are drawn at query_writing.temperature={drawn} and trained at joint.temperature="
                     f"{trained}: both turns are one sequence of one policy, so these have to be the same"
                 )
-        if grpo.num_iterations > 1 and accumulate > 1:
-            raise ValueError("num_iterations above 1 re-uses a batch after its update, so accumulate has to be 1")
         self.automatic_optimization = False
-        self.prepare_data_per_node = False  # as of the data module: features lie where every node reads them
         self.strict_loading = False  # a checkpoint holds what is trained; the frozen parts come from their own files
         self.sampler, self.mllm = sampler, mllm.requires_grad_(False)
         self.rewards, self.advantage = {r.name: r for r in rewards}, advantage
@@ -159,7 +174,9 @@ class EvolutionModule(L.LightningModule):
             None if initial is None else Answering(initial, canary=False, **shown), query_writing, num_frames,
         )  # fmt: skip
         self.updates = Updates(self.max_grad_norm, max_nonfinite_steps)
-        self._batches_in_update = 0
+        self.metrics = UpdateMetrics()
+        self._window: list[CreditedBatch] = []
+        self._gathered_for_evaluation = ExitStack()
 
     # ---- training ----
 
@@ -173,15 +190,27 @@ class EvolutionModule(L.LightningModule):
             reward = sampler_reward
         credit = self.advantages(trajectories.rollouts, reward)
         sampler_credit = self.advantages(trajectories.rollouts, sampler_reward)
-        with self.answering.timed("update"):
-            self._batches_in_update = self._batches_in_update % self.accumulate + 1
-            self.update(trajectories, credit, sampler_credit, last_batch=self._batches_in_update == self.accumulate)
-        self._source.count_batch()
+        self._window.append(CreditedBatch(trajectories, credit, sampler_credit))
+        complete = len(self._window) == self.accumulate
+        if complete:
+            with self.answering.timed("update"):
+                self.update(self._window)
+            for _ in self._window:  # a checkpoint in the middle of a window begins it again
+                self._source.count_batch()
+            self._window = []
         self.answering.seconds["total"] = time.perf_counter() - started
-        metrics = rollout_metrics(trajectories, reward, self.answering.seconds)
-        self.log("reward/total", metrics.pop("reward/total"), batch_size=len(batch), prog_bar=True)
-        self.log_dict(metrics, batch_size=len(batch))
+        self.metrics.add(rollout_metrics(trajectories, reward, self.answering.seconds))
+        if complete:
+            self._log_means(self.metrics.reduced(), every_n_steps=self.trainer.log_every_n_steps)
         return {"rollouts": trajectories.rollouts, "reward": reward, "policy": trajectories.policy}
+
+    def _log_means(self, metrics: dict[str, float], every_n_steps: int = 1) -> None:
+        """Logs under the number of the update; Lightning's own number counts batches, and repeats what it has."""
+        for name, value in metrics.items():
+            self.log(name, value, batch_size=1, logger=False, prog_bar=name in ("reward/total", "val/accuracy"))
+        if self.global_step % every_n_steps == 0:
+            for logger in self.loggers:
+                logger.log_metrics(metrics, self.global_step)
 
     def roll_out(self, batch: QuestionBatch) -> Trajectories:
         """G answered selections of each question; drawn, with their tokens, where the MLLM is trained on them."""
@@ -213,7 +242,10 @@ class EvolutionModule(L.LightningModule):
                 raise ValueError(f"reward {name!r} returned {tuple(term.shape)}, expected (B, G) = {expected}")
             if term.isinf().any():
                 raise ValueError(f"reward {name!r} is infinite; NaN is how a term says that it does not apply")
-            rollouts.rewards[name] = term.to(self.device, torch.float32)
+            term = term.to(self.device, torch.float32)
+            for b in rollouts.undecoded:  # nobody saw these frames, so nothing is learnt from the answer
+                term[b] = torch.nan
+            rollouts.rewards[name] = term
         return (
             grpo.total_reward(rollouts.rewards, self.reward_weights),
             grpo.total_reward(rollouts.rewards, self.sampler_reward_weights),
@@ -225,25 +257,41 @@ class EvolutionModule(L.LightningModule):
             return self.advantage(rollouts, reward)
         return grpo.group_advantages(reward, self.grpo.scale_rewards)
 
-    def update(self, trajectories: Trajectories, credit: Tensor, sampler_credit: Tensor, last_batch: bool) -> None:
-        """``num_iterations`` gradient steps on one set of rollouts; the first reuses the policy that drew them."""
+    def update(self, window: list[CreditedBatch]) -> None:
+        """``num_iterations`` gradient steps on rolled out batches; the first reuses the policies that drew them."""
+        num_picks = self._mean_over_ranks(sum(w.trajectories.drawn.mask.sum() for w in window))
+        num_tokens = self._mean_over_ranks(sum(spoken.num_tokens for w in window for spoken in w.trajectories.spoken))
         for iteration in range(self.grpo.num_iterations):
-            fresh = iteration > 0 or self.updates.shards
-            policy_loss = partial(self.policy_loss, trajectories, sampler_credit, fresh)
-            if trajectories.spoken:
-                loss = self.token_backward(trajectories.spoken, credit, policy_loss, last_batch)
-            else:
-                loss = policy_loss()
-                self.updates.backward(self, loss / self.accumulate, last_batch)
-            if last_batch:
-                norms = self.updates.step(self, loss)
-                names = {"sampler": "policy", "mllm": "tokens", "all": "train"}
-                self.log_dict({f"{names.get(group, group)}/grad_norm": norm for group, norm in norms.items()})
+            fresh = iteration > 0
+            losses = []
+            for number, batch in enumerate(window, 1):
+                last = number == len(window)
+                policy_loss = partial(self.policy_loss, batch.trajectories, batch.sampler_credit, num_picks, fresh)
+                if batch.trajectories.spoken:
+                    spoken = batch.trajectories.spoken
+                    losses.append(self.token_backward(spoken, batch.credit, num_tokens, policy_loss, last))
+                else:
+                    losses.append(policy_loss())
+                    self.updates.backward(self, losses[-1], last)
+            norms = self.updates.step(self, torch.stack([loss.detach() for loss in losses]).sum())
+            names = {"sampler": "policy", "mllm": "tokens"}
+            self.metrics.add({f"{names.get(group, group)}/grad_norm": norm for group, norm in norms.items()})
 
-    def policy_loss(self, trajectories: Trajectories, advantages: Tensor, fresh: bool) -> Tensor:
+    def _mean_over_ranks(self, count: Tensor | int) -> Tensor:
+        """The number of positions of an update as `grpo.mean_of_window` wants it, scalar."""
+        return self.trainer.strategy.reduce(torch.as_tensor(count, device=self.device).float(), reduce_op="mean")  # type: ignore[return-value]
+
+    def policy_loss(self, trajectories: Trajectories, advantages: Tensor, num_picks: Tensor, fresh: bool) -> Tensor:
         """GRPO loss of the draws, less the entropy bonus; the reference of ``beta`` is the untrained sampler.
 
-        Scalar with graph; ``fresh`` asks the sampler again.
+        Args:
+            trajectories: of one batch.
+            advantages: (B, G).
+            num_picks: of the whole update, see `grpo.mean_of_window`.
+            fresh: ask the sampler again.
+
+        Returns:
+            Scalar with graph: this batch's part of the update's loss.
         """
         asked, drawn = trajectories.asked, trajectories.drawn
         policy = self.sampler.policies(asked) if fresh else trajectories.policy
@@ -259,48 +307,53 @@ class EvolutionModule(L.LightningModule):
                 reference = untrained.log_prob(drawn.candidate_index).flatten(0, 1)
         result = grpo.grpo_loss(
             self.grpo, log_probs, drawn.log_probs.flatten(0, 1), advantages.flatten(), mask,
-            ref_log_probs=reference, num_items=mask.sum(),
+            ref_log_probs=reference, num_items=num_picks,
         )  # fmt: skip
+        self.metrics.add({"policy/ratio_clipped_frac": result.clipped_frac, "train/loss": result.loss.detach()})
         if result.kl_nats is not None:
-            self.log("policy/kl_nats", result.kl_nats)
-        self.log("policy/ratio_clipped_frac", result.clipped_frac)
-        self.log("train/loss", result.loss.detach())
+            self.metrics.add({"policy/kl_nats": result.kl_nats})
+        loss = result.loss * self.grpo.share_of_update(1 / self.accumulate)
         if entropy is None:
-            return result.loss
-        return result.loss - self.grpo.entropy_coef * grpo.mean_of_sequences(entropy, mask, 0, mask.sum())
+            return loss
+        bonus = grpo.mean_of_sequences(entropy, mask, 0, num_picks)
+        return loss - self.grpo.entropy_coef * bonus / self.accumulate
 
     def token_backward(
-        self, spoken: list[Spoken], advantages: Tensor, policy_loss: Callable[[], Tensor], last_batch: bool
+        self,
+        spoken: list[Spoken],
+        advantages: Tensor,
+        num_tokens: Tensor,
+        policy_loss: Callable[[], Tensor],
+        last_batch: bool,
     ) -> Tensor:
         """Backward passes of what the MLLM said, part by part, and with them the sampler's loss; the sum of all.
 
-        The sampler's joins the last part; under DeepSpeed, which wants every parameter in every backward, each part has
-        its share of it.
+        The sampler's joins the last part.
         """
         assert self.tokens is not None
-        rows, weight = self.answering.rows_per_forward, self.tokens.settings.loss_weight
+        rows, settings = self.answering.rows_per_forward, self.tokens.settings
+        weight = settings.loss_weight * self.tokens.grpo.share_of_update(1 / self.accumulate)
         num_rows = len(spoken[0].rows)
-        num_parts = math.ceil(num_rows / rows)
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
         for start, part in zip(
-            range(0, num_rows, rows), self.tokens.loss_parts(spoken, advantages.flatten(), rows), strict=True
+            range(0, num_rows, rows),
+            self.tokens.loss_parts(spoken, advantages.flatten(), rows, num_tokens),
+            strict=True,
         ):
             last = start + rows >= num_rows
             loss = weight * part.loss
-            if last or self.updates.shards:
-                sampler = policy_loss() / (num_parts if self.updates.shards else 1)
-                loss = loss + sampler
-                sums["with_sampler"] += sampler.detach()
-            self.updates.backward(self, loss / self.accumulate, last and last_batch)
+            if last:
+                loss = loss + policy_loss()
+            self.updates.backward(self, loss, last and last_batch)
+            sums["with_sampler"] += loss.detach()
             share = min(rows, num_rows - start) / num_rows
             sums["loss"] += part.loss.detach()
             sums["ratio_clipped_frac"] += share * part.clipped_frac
             if part.kl_nats is not None:
                 sums["kl_nats"] += share * part.kl_nats
-        lengths = [len(ids) for turn in spoken for ids in turn.generation.token_ids]
-        self.log("tokens/length", len(spoken) * sum(lengths) / len(lengths))
-        total = sums.pop("with_sampler") + weight * sums["loss"]
-        self.log_dict({f"tokens/{name}": value for name, value in sums.items()})
+        total = sums.pop("with_sampler")
+        self.metrics.add({f"tokens/{name}": value for name, value in sums.items()})
+        self.metrics.add({"tokens/length": sum(turn.num_tokens for turn in spoken) / num_rows})
         return total
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -335,40 +388,53 @@ class EvolutionModule(L.LightningModule):
 
     # ---- evaluation ----
 
+    def _gather(self) -> None:
+        """Once for a whole evaluation: ranks may have different numbers of batches, and gathering takes all ranks."""
+        self._gathered_for_evaluation.enter_context(self.updates.gathered(self))
+
+    def _scatter(self) -> None:
+        self._gathered_for_evaluation.close()
+
+    on_test_epoch_start = on_predict_epoch_start = _gather
+    on_test_epoch_end = on_predict_epoch_end = _scatter
+
     def on_validation_epoch_start(self) -> None:
-        self._val_rows: list[tuple[str, float, float]] = []
+        self._gather()
+        self._val_rows: list[tuple[str, str, float, float]] = []
 
     @torch.no_grad()
     def validation_step(self, batch: QuestionBatch, batch_idx: int) -> None:
-        with self.updates.gathered(self):
-            selection = self.arms["after"].choose(self._source, batch, self.num_frames)
-            result = judge(self.answering, self._source, batch, selection, self.judge_by == "text")
-        kinds = [str(q.groups.get("kind", "")) for q in batch.questions]
-        self._val_rows += zip(kinds, result["correct"].tolist(), result["evidence_found"].tolist(), strict=True)
+        selection = self.arms["after"].choose(self._source, batch, self.num_frames)
+        result = judge(self.answering, self._source, batch, selection, self.judge_by == "text")
+        names, kinds = zip(*((q.sample_id, str(q.groups.get("kind", ""))) for q in batch.questions), strict=True)
+        found = result["evidence_found"].tolist()
+        self._val_rows += zip(names, kinds, result["correct"].tolist(), found, strict=True)
 
     def on_validation_epoch_end(self) -> None:
-        kind, correct, found = (np.array(column) for column in zip(*gather_lists(self._val_rows), strict=True))
-        self.log("val/accuracy", float(correct.mean()), prog_bar=True)
-        self.log("val/evidence_found", float(np.nanmean(found)) if np.isfinite(found).any() else float("nan"))
-        for name in sorted(set(kind) - {""}):
-            self.log(f"val/accuracy_{name}", float(correct[kind == name].mean()))
+        self._scatter()
+        rows = gather_lists(self._val_rows, key=lambda row: row[0])
+        _, kind, correct, found = (np.array(column) for column in zip(*rows, strict=True))
+        means = {"val/accuracy": float(correct.mean()), "val/evidence_found": float("nan")}
+        if np.isfinite(found).any():
+            means["val/evidence_found"] = float(np.nanmean(found))
+        means |= {f"val/accuracy_{name}": float(correct[kind == name].mean()) for name in sorted(set(kind) - {""})}
+        self._log_means(means)
 
     @torch.no_grad()
     def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[dict[str, Any]]:
         """One row for each question and arm."""
-        with self.updates.gathered(self):
-            fixed = fixed_selections(batch, self.num_frames)
-            asked = {name: (selection, self.answering) for name, selection in fixed.items()}
-            chosen: dict[tuple[int, int], Any] = {}  # arms that differ in who answers share their frames
-            for name, arm in self.arms.items():
-                key = (id(arm.sampler), id(arm.writer))
-                if key not in chosen:
-                    chosen[key] = arm.choose(self._source, batch, self.num_frames)
-                asked[name] = (chosen[key], arm.answering)
-            judged = {
-                name: judge(answering, self._source, batch, selection, self.judge_by == "text")
-                for name, (selection, answering) in asked.items()
-            }
+        fixed = fixed_selections(batch, self.num_frames)
+        asked = {name: (selection, self.answering) for name, selection in fixed.items()}
+        chosen: dict[tuple[int, int], Any] = {}  # arms that differ in who answers share their frames
+        for name, arm in self.arms.items():
+            key = (id(arm.sampler), id(arm.writer))
+            if key not in chosen:
+                chosen[key] = arm.choose(self._source, batch, self.num_frames)
+            asked[name] = (chosen[key], arm.answering)
+        judged = {
+            name: judge(answering, self._source, batch, selection, self.judge_by == "text")
+            for name, (selection, answering) in asked.items()
+        }
         return [
             {"sample_id": q.sample_id, "video": q.video, **q.groups, "arm": name,
              **{key: float(values[b]) for key, values in result.items()}}
@@ -389,27 +455,29 @@ class EvolutionModule(L.LightningModule):
     def _source(self) -> FrameSource:
         return self.trainer.datamodule
 
-    def prepare_data(self) -> None:
-        if not self.updates.shards:
-            self._store_frame_tokens()
+    @contextmanager
+    def stored_encoders(self) -> Iterator[list[FrameEncoder]]:
+        if not self.answering.store_frame_tokens:
+            yield []
+            return
+        with self.updates.gathered(self):  # an MLLM that was trained sharded lies scattered over all ranks
+            yield [self.mllm]
+
+    @property
+    def frames_per_question(self) -> int:
+        if self.answering.store_frame_tokens:
+            return 0
+        return self.num_frames * (self.grpo.num_generations if self.trainer.training else 1)
 
     def setup(self, stage: str) -> None:
-        if self.updates.shards:  # an MLLM that was trained sharded lies scattered over all ranks
-            with self.updates.gathered(self):
-                if self.trainer.is_global_zero:
-                    self._store_frame_tokens()
-                self.trainer.strategy.barrier()
         self.updates = updates_for(self.trainer.strategy, self.max_grad_norm, self.max_nonfinite_steps)
+        settle_precision(self.trainer.strategy, self.mllm, None if self.tokens is None else self.tokens.initial)
+        self.trainer.strategy.checkpoint_io = plain_files(self.trainer.strategy.checkpoint_io)
         device = self.trainer.strategy.root_device
         for arm in self.arms.values():  # copies are no part of what Lightning moves, saves and synchronises
             arm.sampler.to(device)
             if arm.answering is not self.answering:
                 arm.answering.mllm.to(device)
-
-    def _store_frame_tokens(self) -> None:
-        if self.answering.store_frame_tokens:
-            splits = self._source.splits(self.trainer.state.fn.value)
-            self._source.extract([self.trainer.datamodule.encoder, self.mllm], splits)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
@@ -420,6 +488,7 @@ class EvolutionModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "state_dict" in checkpoint:
             saved = checkpoint["state_dict"]
+            refuse_unknown(saved, self)
             other = {
                 n for n, p in self.named_parameters()
                 if p.requires_grad and (n not in saved or saved[n].shape != getattr(p, "ds_shape", p.shape))  # ZeRO-3's

@@ -226,6 +226,17 @@ class GRPO:
         if self.beta < 0:
             raise ValueError(f"beta={self.beta}: 0 or more")
 
+    def share_of_update(self, share: float) -> float:
+        """What a batch's loss counts in the whole update's.
+
+        Args:
+            share: of the batch in the update, if its loss is a mean over itself.
+
+        Returns:
+            ``share``; or 1 where the loss is a sum over the positions of the whole update already.
+        """
+        return 1.0 if _REDUCTIONS[self.loss_type] is mean_of_window else share
+
     @property
     def objective(self) -> Objective:
         if self.loss_type == "cispo":
@@ -269,7 +280,7 @@ def grpo_loss(
         mask: (N, L), 1 where a position counts.
         ref_log_probs: (N, L) under the reference policy; needed when ``beta`` is above 0.
         max_length: for dr_grpo; L by default.
-        num_items: for dapo and cispo; the active positions of this batch by default.
+        num_items: for dapo and cispo, see `mean_of_window`; the active positions of this batch by default.
 
     Returns:
         The loss and its diagnostics.

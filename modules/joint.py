@@ -64,6 +64,11 @@ class Spoken:
     rows: list[Row]
     generation: Generation
 
+    @property
+    def num_tokens(self) -> int:
+        """Of all texts together."""
+        return sum(map(len, self.generation.token_ids))
+
 
 class TokenTraining:
     """The MLLM as a policy over answers.
@@ -96,7 +101,9 @@ class TokenTraining:
         """What is trained."""
         return (p for p in self.mllm.parameters() if p.requires_grad)
 
-    def loss_parts(self, spoken: list[Spoken], advantages: Tensor, rows_per_forward: int) -> Iterator[GRPOLoss]:
+    def loss_parts(
+        self, spoken: list[Spoken], advantages: Tensor, rows_per_forward: int, num_tokens: Tensor | None = None
+    ) -> Iterator[GRPOLoss]:
         """GRPO loss of what was said, in parts that add up to it.
 
         Each part is a forward of its own, to be followed by its backward before the next is asked for, so that the
@@ -107,6 +114,8 @@ class TokenTraining:
             spoken: R texts a turn; the turns of a trajectory are one sequence.
             advantages: (R,).
             rows_per_forward: trajectories of a part.
+            num_tokens: for dapo and cispo, of the whole update (see `modules.grpo.mean_of_window`); those said here by
+                default.
         """
         lengths = torch.tensor([[len(ids) for ids in turn.generation.token_ids] for turn in spoken])  # (turns, R)
         longest, total = lengths.amax(1), int(lengths.sum())
@@ -124,16 +133,11 @@ class TokenTraining:
                 reference = torch.cat(said, 1)
             part = grpo_loss(
                 self.grpo, log_probs, old, advantages[rows].to(log_probs), mask, ref_log_probs=reference,
-                num_items=mask.new_tensor(total),
+                num_items=mask.new_tensor(total) if num_tokens is None else num_tokens.to(mask),
             )  # fmt: skip
-            share = self._share(len(mask) / lengths.shape[1], float(mask.sum()) / total)
+            of_rows, of_tokens = len(mask) / lengths.shape[1], int(lengths[:, rows].sum()) / total
+            share = self.grpo.share_of_update(of_tokens if self.grpo.loss_type == "bnpo" else of_rows)
             yield dataclasses.replace(part, loss=share * part.loss)
-
-    def _share(self, of_rows: float, of_tokens: float) -> float:
-        """What a part's loss counts in the whole, by what the loss is a mean over."""
-        if self.grpo.loss_type in ("dapo", "cispo"):  # a sum over the number of all tokens already
-            return 1.0
-        return of_tokens if self.grpo.loss_type == "bnpo" else of_rows
 
     def _turn(self, spoken: Spoken, rows: slice, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities now and when drawn, and mask, each (rows, width)."""

@@ -84,11 +84,13 @@ class PlackettLuce(FramePolicy):
     @torch.no_grad()
     def sample(self, num_frames: int, num_rollouts: int, generator: Generators = None) -> Selection:
         num_questions, num_candidates = self.logits.shape
-        noise = torch.ones(num_questions, num_rollouts, num_candidates, device=self.logits.device)
+        drawn = torch.ones(num_questions, num_rollouts, num_candidates, device=self.logits.device)
         own_generators = _per_question(generator, num_questions)
         for b, (own, real) in enumerate(zip(own_generators, self.mask.sum(1).tolist(), strict=True)):
             # drawn for the real candidates only, so that padding does not shift a question's stream
-            noise[b, :, self.mask[b]] = noise.new_empty(num_rollouts, real).exponential_(generator=own)
+            drawn[b, :, :real] = drawn.new_empty(num_rollouts, real).exponential_(generator=own)
+        real_first = self.mask.int().argsort(dim=1, descending=True, stable=True)[:, None].expand_as(drawn)
+        noise = torch.empty_like(drawn).scatter_(2, real_first, drawn)
         return self._top(self.logits[:, None] - noise.clamp_(min=1e-30).log_(), num_frames)
 
     @torch.no_grad()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,11 +20,11 @@ from torch import Tensor
 from modules.answering import Answering, FrameSource
 from modules.joint import Spoken
 from modules.mllms.base import FrameTokens, Row
+from modules.mllms.kept import KeptFrames
 from modules.records import QuestionBatch
 from modules.seeds import seed_of
 
 _FORM = re.compile(r"\s*<think>.*?</think>\s*<queries>(.*?)</queries>\s*", re.DOTALL)
-_KEPT_VIDEOS = 1024
 
 
 def parse_queries(text: str, max_queries: int) -> list[str]:
@@ -59,6 +58,8 @@ class QueryWriting:
         preview_tokens: of a preview frame, at most (paper: 32).
         max_new_tokens: of thought and queries together.
         temperature: queries are drawn at, in training; evaluation takes the most probable ones.
+        kept_previews_mib: host memory (a rank) for previews of videos that will be asked about again; 32 previews of 32
+            tokens take 14 MiB at a width of 3584.
     """
 
     template: str
@@ -67,8 +68,11 @@ class QueryWriting:
     preview_tokens: int = 32
     max_new_tokens: int = 256
     temperature: float = 1.0
+    kept_previews_mib: int = 2048
 
     def __post_init__(self) -> None:
+        if self.kept_previews_mib < 0:
+            raise ValueError(f"kept_previews_mib={self.kept_previews_mib}: 0 or more")
         if min(self.max_queries, self.preview_tokens, self.max_new_tokens) < 1 or self.temperature <= 0:
             raise ValueError("max_queries, preview_tokens and max_new_tokens are 1 or more, temperature above 0")
         if self.num_previews is not None and self.num_previews < 1:
@@ -112,7 +116,7 @@ class QueryWriter:
     def __init__(self, answering: Answering, settings: QueryWriting, num_frames: int) -> None:
         self.answering, self.settings = answering, settings
         self.num_previews = settings.num_previews or max(1, num_frames // 2)
-        self._previews: OrderedDict[str, FrameTokens] = OrderedDict()
+        self._previews = KeptFrames(settings.kept_previews_mib)
 
     @torch.no_grad()
     def write(self, source: FrameSource, batch: QuestionBatch, num_rollouts: int, seed: str | None = None) -> Written:
@@ -159,15 +163,15 @@ class QueryWriter:
     def _glance(self, source: FrameSource, batch: QuestionBatch, b: int) -> FrameTokens:
         """Evenly spaced previews of a question's video, encoded once while the video is remembered."""
         candidates = batch.candidates[b]
-        if candidates.video in self._previews and candidates.source_index is None:
-            self._previews.move_to_end(candidates.video)
-            return self._previews[candidates.video]
+        own_video = candidates.source_index is None  # a needle's video is another one in every batch
+        kept = self._previews.get(candidates.video) if own_video else None
+        if kept is not None:
+            return kept
         count = min(self.num_previews, len(candidates))
         index = ((torch.arange(count) + 0.5) * len(candidates) / count).long()
-        tokens = self.answering.mllm.encode_previews(source.decode(candidates, index), self.settings.preview_tokens)
+        pixels = source.decode(candidates, index)
+        if pixels is None:  # no answer will count; the queries are written blind
+            return FrameTokens(torch.empty(0), torch.empty(0))
+        tokens = self.answering.mllm.encode_previews(pixels, self.settings.preview_tokens)
         frames = FrameTokens(tokens, candidates.timestamps_s[index].float())
-        if candidates.source_index is None:  # a needle's video is another one in every batch
-            self._previews[candidates.video] = frames
-            if len(self._previews) > _KEPT_VIDEOS:
-                self._previews.popitem(last=False)
-        return frames
+        return self._previews.put(candidates.video, frames) if own_video else frames

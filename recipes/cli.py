@@ -137,7 +137,8 @@ def _submit(options: argparse.Namespace, overrides: list[str]) -> None:
     from recipes.submit import submit
 
     try:
-        check(options.recipe, options.overlay, overrides)
+        waits = any("dependency" in option for option in options.sbatch)  # perhaps for the run that it starts from
+        check(options.recipe, options.overlay, overrides, trained=not waits)
         print(submit(options, overrides))
     except ValueError as error:
         sys.exit(f"error: {error}")
@@ -186,13 +187,22 @@ def _finished(options: argparse.Namespace, rest: list[str]) -> None:
         sys.exit(f"error: {error}\n(KAIROS_DEBUG=1 shows where)")
 
 
-def check(recipe: str, overlays: list[str], overrides: list[str]) -> DictConfig:
-    """The merged recipe; raises `RecipeError` with every mistake in it."""
-    from recipes.recipe import RecipeError, expand_shortcuts, merge, problems, resolve
+def check(recipe: str, overlays: list[str], overrides: list[str], trained: bool = True) -> DictConfig:
+    """The merged recipe.
+
+    Args:
+        recipe, overlays, overrides: as on the command line.
+        trained: trained weights that it starts from have to be there.
+
+    Raises:
+        RecipeError: with every mistake in it.
+    """
+    from recipes.recipe import RecipeError, expand_shortcuts, merge, missing_weights, problems, resolve
 
     files = [recipe, *overlays]
     merged = merge(files, expand_shortcuts(files, overrides))
-    mistakes = problems(resolve(merged, recipe))
+    resolved = resolve(merged, recipe)
+    mistakes = problems(resolved) + (missing_weights(resolved) if trained else [])
     if mistakes:
         raise RecipeError(" + ".join(files), mistakes)
     return merged
@@ -247,15 +257,15 @@ def listing() -> str:
 
 def describe(recipe: str) -> str:
     """A recipe's opening comment, its shortcuts, and every key with its value."""
-    from omegaconf import OmegaConf
-
+    from recipes.reading import read_file, with_own_files
     from recipes.recipe import RecipeError, header
 
-    if not Path(recipe).is_file():
+    path = Path(with_own_files(recipe))
+    if not path.is_file():
         raise RecipeError(recipe, ["no such file; `lightning ls` lists the recipes"])
-    content = OmegaConf.to_container(OmegaConf.load(recipe))
+    content = read_file(path)
     assert isinstance(content, dict)
-    lines = [*header(recipe), ""]
+    lines = [*header(str(path)), ""]
     shortcuts = content.pop("shortcuts", None) or {}
     if shortcuts:
         lines += ["Short names:", *(f"  --{short:<18} {key}" for short, key in shortcuts.items()), ""]

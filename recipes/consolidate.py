@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from safetensors.torch import save_file
 
 from modules.weights import read_weights
+from recipes.reading import read_file
 from recipes.runs import resolve_checkpoint
 
 _MLLM = "mllm.model."
@@ -53,7 +53,7 @@ def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path) -> None:
     recipe = checkpoint.parent.parent / "recipe.yaml"
     if not recipe.is_file():
         raise ValueError(f"{checkpoint} has a trained MLLM, but there is no {recipe} to say which model it began as")
-    node = yaml.safe_load(recipe.read_text())["model"]["init_args"]["mllm"]
+    node = read_file(recipe)["model"]["init_args"]["mllm"]
     parser = jsonargparse.ArgumentParser()
     parser.add_subclass_arguments(TransformersMLLM, "mllm")
     mllm = parser.instantiate(parser.parse_object({"mllm": node})).mllm

@@ -22,6 +22,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from recipes.reading import read_file, read_value, with_own_files
 from recipes.runs import resolve_checkpoint
 
 TOP_LEVEL = (
@@ -53,7 +54,7 @@ def merge(files: list[str], overrides: list[str]) -> DictConfig:
             _clear_other_classes(merged, content)
             merged.merge_with(content)
     for key, value in pairs(overrides):
-        OmegaConf.update(merged, _as_init_args(merged, key), yaml.safe_load(value), force_add=True)
+        OmegaConf.update(merged, _as_init_args(merged, key), with_own_files(read_value(value)), force_add=True)
     return merged
 
 
@@ -83,16 +84,17 @@ def resolve(merged: DictConfig, source: str) -> dict[str, Any]:
 
 def _with_bases(file: str) -> list[dict[str, Any]]:
     """A recipe file after those it is based on: ``base: other.yaml``, beside it."""
-    if not Path(file).is_file():
+    path = Path(with_own_files(file))
+    if not path.is_file():
         raise RecipeError(file, [f"no such file{_suggest_file(file)}"])
     try:
-        content = yaml.safe_load(Path(file).read_text())
+        content = read_file(path)
     except yaml.YAMLError as error:
         raise RecipeError(file, [f"not YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(content, dict):
         raise RecipeError(file, ["a recipe is a mapping of keys to values"])
     base = content.pop("base", None)
-    return [*(_with_bases(str(Path(file).parent / base)) if base else []), content]
+    return [*(_with_bases(str(path.parent / base)) if base else []), with_own_files(content)]
 
 
 def _as_init_args(merged: Any, key: str) -> str:
@@ -151,11 +153,6 @@ def problems(recipe: dict[str, Any]) -> list[str]:
     for stage in stages if isinstance(stages, list) else [stages]:
         if stage not in STAGES:
             found.append(f"stage: {stage!r} is none of {', '.join(STAGES)}")
-    if recipe.get("checkpoint") is not None:
-        try:
-            resolve_checkpoint(str(recipe["checkpoint"]))
-        except ValueError as error:
-            found.append(f"checkpoint: {error}")
     if "job" in recipe:
         from recipes.jobs.base import Job
 
@@ -170,6 +167,22 @@ def problems(recipe: dict[str, Any]) -> list[str]:
     from lightning import Trainer
 
     found += _check_arguments("trainer", Trainer, recipe.get("trainer") or {})
+    return found
+
+
+def missing_weights(recipe: dict[str, Any]) -> list[str]:
+    """Where trained weights should come from and are not: files of other runs, as ``key: what is wrong``."""
+    arguments = (recipe.get("model") or {}).get("init_args") or {}
+    found = []
+    for key, value in (
+        ("checkpoint", recipe.get("checkpoint")),
+        ("model.init_args.init_from", arguments.get("init_from")),
+    ):
+        try:
+            if value not in (None, MISSING):
+                resolve_checkpoint(str(value))
+        except ValueError as error:
+            found.append(f"{key}: {error}")
     return found
 
 
@@ -299,6 +312,8 @@ def _check_type(key: str, value: Any, annotation: Any) -> list[str]:
 
     if annotation in (Any, inspect.Parameter.empty):
         return []
+    if isinstance(value, str) and isinstance(annotation, type) and issubclass(annotation, (int, float)):
+        return [f"{key}: {value!r} is text where a number is wanted; write it without quotes"]
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=annotation)
     try:

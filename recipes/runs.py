@@ -1,8 +1,9 @@
-"""Where runs lie: ``outputs/NAME/TIME``, with ``checkpoints/last.ckpt`` inside."""
+"""Where runs lie: ``outputs/NAME/TIME``, or ``outputs/slurm/NAME-JOB``, with ``checkpoints/last.ckpt`` inside."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -19,32 +20,51 @@ def new_run_dir(name: str) -> Path:
 
 
 def newest_run(name: str) -> Path:
-    """The run of a recipe whose checkpoint is newest.
+    """The run of a recipe whose checkpoint is newest, wherever it ran.
 
     Raises:
         ValueError: there is none.
     """
-    known = sorted(Path("outputs").glob(f"{name}/*/{_LAST}"), key=os.path.getmtime)
+    jobs = (p for p in Path("outputs").glob(f"slurm/*/{_LAST}") if _is_job_of(p.parent.parent, name))
+    known = sorted([*Path("outputs").glob(f"{name}/*/{_LAST}"), *jobs], key=os.path.getmtime)
     if not known:
-        raise ValueError(f"no run of {name!r} has a checkpoint below outputs/{name}; run recipes/{name}.yaml first")
+        raise ValueError(
+            f"no run of {name!r} has a checkpoint below {Path('outputs').absolute()}, neither in {name}/ nor in "
+            f"slurm/{name}-*; run the recipe of that name first"
+        )
     return known[-1].parent.parent
+
+
+def _is_job_of(run_dir: Path, name: str) -> bool:
+    """Whether a job's folder is a run of that name: the job's, or the recipe's where the job was called otherwise."""
+    if re.fullmatch(rf"{re.escape(name)}-[\d_]+", run_dir.name):
+        return True
+    recipe = run_dir / "recipe.yaml"
+    return (
+        recipe.is_file() and re.search(rf"^name: ['\"]?{re.escape(name)}['\"]?$", recipe.read_text(), re.M) is not None
+    )
 
 
 def find_run(name: str, resume: str) -> Path:
     """The run folder that ``--resume last`` or ``--resume DIR`` means; it has a checkpoint."""
     run_dir = newest_run(name) if resume == "last" else Path(resume)
-    if not (run_dir / _LAST).is_file():
+    if not last_checkpoint(run_dir).is_file():
         raise ValueError(f"--resume {resume}: there is no {run_dir / _LAST}")
     return run_dir
 
 
 def begun(run_dir: str) -> bool:
     """Whether a run folder has a checkpoint to go on from."""
-    return (Path(run_dir) / _LAST).is_file()
+    return last_checkpoint(Path(run_dir)).is_file()
 
 
 def last_checkpoint(run_dir: Path) -> Path:
-    return run_dir / _LAST
+    """``last.ckpt``; the newest other one, if a run was killed while it renewed that link."""
+    last = run_dir / _LAST
+    others = (
+        [] if last.is_file() else sorted((p for p in last.parent.glob("*.ckpt") if p.is_file()), key=os.path.getmtime)
+    )
+    return others[-1] if others else last
 
 
 def resolve_checkpoint(value: str) -> Path:

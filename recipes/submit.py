@@ -12,7 +12,10 @@ import sys
 from pathlib import Path
 
 from recipes.guard import ROOT
+from recipes.runs import RUN_DIR_VARIABLE
 
+WARN_BEFORE_S = 600  # a 7B checkpoint with Adam's moments is 91 GB: 3 minutes at 0.5 GB/s
+_MOST_WARNING_S = 65535  # SLURM's own bound
 _SCRIPTS = ROOT / "recipes" / "slurm"
 
 
@@ -25,6 +28,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--ranks", type=int, help="ranks a node, where they are no GPUs (1)")
     command.add_argument("--cpus", type=int, help="CPU cores a rank")
     command.add_argument("--time", metavar="HH:MM:SS", help="then it is saved, queued again and goes on (24:00:00)")
+    command.add_argument(
+        "--warn-before", type=int, default=WARN_BEFORE_S, metavar="SECONDS",
+        help=f"before the time is up it is told to save; more than a save and an update take ({WARN_BEFORE_S})",
+    )  # fmt: skip
     command.add_argument("--partition")
     command.add_argument("--account")
     command.add_argument("--name", help="of the job and its folder below outputs/slurm (name of the recipe's file)")
@@ -61,13 +68,43 @@ def sbatch_command(options: argparse.Namespace, overrides: list[str]) -> list[st
         if options.nodes > 1:
             raise ValueError("--array: its tasks are jobs of their own, so --nodes stays 1")
         words += [f"--array=0-{options.array - 1}", *[f"--gpus-per-node={options.gpus}"] * (options.gpus > 0)]
-        script = _SCRIPTS / "array.sbatch"
     else:
         words += [f"--nodes={options.nodes}", f"--ntasks-per-node={options.gpus or options.ranks or 1}"]
         words += [f"--gpus-per-node={options.gpus}"] * (options.gpus > 0)
-        script = _SCRIPTS / "train.sbatch"
+        words += [f"--signal=B:USR1@{_warning_s(options)}"]
     overlays = [word for file in options.overlay for word in ("--overlay", file)]
-    return ["sbatch", *words, *options.sbatch, str(script), options.recipe, *overlays, *overrides]
+    return ["sbatch", *words, *options.sbatch, str(_script(options)), options.recipe, *overlays, *overrides]
+
+
+def _script(options: argparse.Namespace) -> Path:
+    return _SCRIPTS / ("train.sbatch" if options.array is None else "array.sbatch")
+
+
+def _warning_s(options: argparse.Namespace) -> int:
+    """Seconds before the end at which a training is told.
+
+    Raises:
+        ValueError: SLURM knows no such number, or the whole job is shorter.
+    """
+    before = options.warn_before
+    if not 1 <= before <= _MOST_WARNING_S:
+        raise ValueError(f"--warn-before {before}: between 1 and {_MOST_WARNING_S} seconds")
+    if options.time and seconds_of(options.time) <= before:
+        raise ValueError(
+            f"--warn-before {before}: --time {options.time} is {seconds_of(options.time)} s, so the run would be told "
+            "to stop as it starts; ask for more time or for a later warning"
+        )
+    return before
+
+
+def seconds_of(limit: str) -> int:
+    """A time limit as SLURM reads it: ``M``, ``M:S``, ``H:M:S``, ``D-H``, ``D-H:M`` or ``D-H:M:S``."""
+    days, dash, rest = limit.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if not dash and len(parts) < 3:
+        parts = [0, *parts]
+    hours, minutes, seconds = [*parts, 0, 0][:3]
+    return ((24 * int(days or 0) + hours) * 60 + minutes) * 60 + seconds
 
 
 def submit(options: argparse.Namespace, overrides: list[str]) -> str:
@@ -86,7 +123,10 @@ def submit(options: argparse.Namespace, overrides: list[str]) -> str:
     Path("outputs/slurm").mkdir(parents=True, exist_ok=True)  # SLURM writes no log into a folder that is not there
     # nodes run this very `lightning`, whether it is on their PATH or not
     own = Path(sys.executable).with_name("lightning")
-    env = {"KAIROS": str(own), **os.environ} if own.is_file() else None
+    given = words[1 : words.index(str(_script(options)))]  # what the job that goes on after this one is handed in with
+    env = {"KAIROS": str(own)} if own.is_file() else {}
+    env |= {**os.environ, "KAIROS_SBATCH": shlex.join(given)}
+    env.pop(RUN_DIR_VARIABLE, None)  # a run that hands in another is not its folder
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         raise ValueError(f"sbatch refused the job: {done.stderr.strip()}\n{shlex.join(words)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # two workers of one thread each; of two threads each they would crawl
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+DEVICE = os.environ.get("KAIROS_TEST_DEVICE", "cpu")
+if DEVICE == "phantom":  # of the whole process: tests/accelerator starts one
+    sys.path.insert(0, str(ROOT / "tests" / "accelerator"))
+    import phantom
+
+    phantom.register()
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """Where tests that take it compute: on the CPU, or what the environment's KAIROS_TEST_DEVICE names."""
+    return torch.device(DEVICE)
 
 
 @pytest.fixture(autouse=True)

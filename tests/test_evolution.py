@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from callbacks.requeue import Requeue
 from datamodules.haystack.datamodule import HaystackData
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.evolution import EvolutionModule
@@ -52,9 +55,9 @@ class Parts:
 
     def trainer(self, max_steps: int = 2, **kwargs: Any) -> L.Trainer:
         return L.Trainer(
-            accelerator="cpu", devices=1, max_steps=max_steps, max_epochs=-1, logger=False, num_sanity_val_steps=0,
+            accelerator="cpu", devices=1, max_steps=max_steps, max_epochs=-1, num_sanity_val_steps=0,
             enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
-            **{"enable_checkpointing": False, **kwargs},
+            **{"enable_checkpointing": False, "logger": False, **kwargs},
         )  # fmt: skip
 
 
@@ -99,6 +102,72 @@ def test_batch_two_is_accumulated_one_and_one(parts: Parts) -> None:
     difference = (weights(whole) - weights(halves)).abs()
     assert difference.max() < 1e-3
     assert difference.mean() < 1e-6
+
+
+def test_several_iterations_of_a_window_use_all_its_batches(parts: Parts) -> None:
+    config = GRPO(num_generations=4, loss_type="grpo", num_iterations=2)
+    module = train(parts, max_steps=2, data={"batch_size": 2}, accumulate=2, grpo=config)
+    assert module.trainer.datamodule.state_dict()["batches_used"] == 2
+    whole = train(parts, max_steps=2, data={"batch_size": 4}, grpo=config)
+    assert (weights(module) - weights(whole)).abs().mean() < 1e-5
+
+
+class _SaveAfter(L.Callback):
+    """Writes a checkpoint after a batch, wherever in an update that is."""
+
+    def __init__(self, batch: int, path: Path) -> None:
+        self.batch, self.path = batch, path
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx + 1 == self.batch:
+            trainer.save_checkpoint(self.path)
+
+
+def test_a_checkpoint_in_the_middle_of_an_update_begins_it_again(parts: Parts, tmp_path: Path) -> None:
+    whole, resumed = (parts.module(accumulate=2) for _ in range(2))
+    saving = _SaveAfter(3, tmp_path / "c.ckpt")
+    parts.trainer(2, callbacks=[saving]).fit(whole, datamodule=parts.data(batch_size=2))
+    parts.trainer(2).fit(resumed, datamodule=parts.data(batch_size=2), ckpt_path=tmp_path / "c.ckpt", weights_only=True)
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+class _Warn(L.Callback):
+    """The cluster's warning, in the first batch of an update of two."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_job_is_not_queued_again_in_the_middle_of_an_update(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    before, requeue = signal.getsignal(signal.SIGUSR1), Requeue(run_dir=str(tmp_path))
+    try:
+        trainer = parts.trainer(4, callbacks=[_Warn(), requeue])
+        trainer.fit(parts.module(accumulate=2), datamodule=parts.data(batch_size=2))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert requeue.stopped
+    saved = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    assert (saved["global_step"], saved["HaystackData"]["batches_used"]) == (2, 4)
+
+
+def test_metrics_are_logged_once_an_update_under_its_number(parts: Parts, tmp_path: Path) -> None:
+    from callbacks.learning_curve import LearningCurve
+
+    curve = LearningCurve(run_dir=str(tmp_path))
+    logger = L.pytorch.loggers.CSVLogger(tmp_path)
+    trainer = parts.trainer(2, callbacks=[curve], logger=logger, log_every_n_steps=1)
+    trainer.fit(parts.module(accumulate=2), datamodule=parts.data(batch_size=2))
+    import pandas as pd
+
+    rows = pd.read_csv(Path(logger.log_dir) / "metrics.csv")
+    assert rows["step"].tolist() == [1, 2]
+    assert rows["reward/total"].notna().all()
+    assert [step for step, name, _ in curve.points if name == "reward/total"] == [1, 2]
 
 
 def test_observers_change_no_gradient(parts: Parts, tmp_path: Path) -> None:
@@ -259,7 +328,6 @@ def test_bad_videos(parts: Parts, tmp_path: Path, policy: str, caplog: pytest.Lo
     [
         ({"rewards": []}, "at least one"),
         ({"reward_weights": [1.0]}, "2 rewards but 1"),
-        ({"accumulate": 2, "grpo": GRPO(num_iterations=2)}, "accumulate has to be 1"),
     ],
 )
 def test_settings_that_cannot_be(parts: Parts, kwargs: dict, word: str) -> None:

@@ -13,6 +13,7 @@ from trl_oracle import trl_loss
 
 from datamodules.haystack.datamodule import HaystackData
 from modules.encoders.open_clip import OpenCLIPEncoder
+from modules.evaluation import EvaluationModule
 from modules.evolution import EvolutionModule
 from modules.grpo import GRPO
 from modules.joint import JointTraining, Spoken, TokenTraining
@@ -21,13 +22,13 @@ from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.loading import Loading, Lora
 from modules.mllms.openai import OpenAIChat
 from modules.mllms.prompt import Prompt
-from modules.mllms.transformers_mllm import GumbelNoise
 from modules.records import Rollouts, VideoQuestion
 from modules.rewards.accuracy import Accuracy
 from modules.rewards.base import Reward
 from modules.rewards.probability import Probability
 from modules.samplers.training_free import Uniform
 from modules.samplers.tspo import TSPOSampler
+from modules.updates import Updates
 
 WORDS = Prompt(answer_with="words")
 QUESTION = VideoQuestion("d", "s", "q", "v", 8.0, "What colour is the star?", ("red", "green", "blue"), 1)
@@ -157,16 +158,6 @@ def test_answers_are_drawn_reproducibly_and_each_row_for_itself(parts: Parts) ->
     assert all(torch.equal(first[i], ids) for i, ids in zip(order, again, strict=True))
 
 
-def test_draws_follow_the_policy() -> None:
-    """Gumbel noise on the logits draws each token as often as its probability says."""
-    logits = torch.tensor([2.0, 1.0, 0.0, -torch.inf])
-    for temperature in (1.0, 0.5):
-        noise = GumbelNoise(temperature, list(range(4000)))
-        drawn = noise(torch.zeros(4000, 1), logits.expand(4000, 4)).argmax(-1)
-        share = torch.bincount(drawn, minlength=4) / 4000
-        torch.testing.assert_close(share, (logits / temperature).softmax(-1), atol=0.025, rtol=0)
-
-
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_drawn_tokens_carry_the_log_probs_of_the_tempered_policy(parts: Parts, temperature: float) -> None:
     mllm = parts.mllm()
@@ -205,6 +196,32 @@ def test_token_loss_and_gradient_equal_trls_on_a_vlm(parts: Parts, loss_type: st
     for name, parameter in mllm.named_parameters():
         if name in gradient:
             torch.testing.assert_close(gradient[name], parameter.grad, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "cispo", "grpo", "bnpo"])
+def test_an_update_of_two_batches_is_that_of_both_together(parts: Parts, monkeypatch, loss_type: str) -> None:
+    """Answers have 1 to 6 tokens, so the batches are of unlike lengths; bnpo is a mean of each, as in TRL."""
+    gradients: list[dict[str, Tensor]] = []
+    real = Updates.step
+
+    def step(self: Updates, module: EvolutionModule, loss: Tensor) -> Any:
+        gradients.append({n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None})
+        return real(self, module, loss)
+
+    monkeypatch.setattr(Updates, "step", step)
+    settings: dict[str, Any] = {
+        "grpo": GRPO(num_generations=4, loss_type=loss_type), "max_new_tokens": 6,
+        "joint": JointTraining(loss_type=loss_type), "rows_per_forward": 3,
+    }  # fmt: skip
+    for batch_size, accumulate in ((4, 1), (2, 2)):
+        module = parts.module(accumulate=accumulate, **settings)
+        parts.trainer(1).fit(module, datamodule=parts.data(batch_size=batch_size))
+    whole, halves = gradients
+    assert whole.keys() == halves.keys()
+    assert any("language_model" in name for name in whole)
+    apart = {n: float((whole[n] - halves[n]).abs().max() / whole[n].abs().max().clamp(min=1e-8)) for n in whole}
+    mine = {n: difference for n, difference in apart.items() if n.startswith("mllm.")}
+    assert (max(mine.values()) < 1e-3) == (loss_type != "bnpo")
 
 
 def test_kl_is_zero_before_the_first_step_and_not_after(parts: Parts) -> None:
@@ -280,6 +297,33 @@ class _StopAt(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step >= self.step:
             trainer.should_stop = True
+
+
+def test_an_evaluation_answers_with_the_mllm_that_was_trained(parts: Parts, tmp_path: Path) -> None:
+    module = parts.train(joint=JointTraining(learning_rate=1e-2))
+    module.sampler.temperature = 0.5
+    module.trainer.save_checkpoint(tmp_path / "joint.ckpt")
+
+    def evaluation(**kwargs: Any) -> EvaluationModule:
+        return EvaluationModule(
+            mllm=parts.mllm(**kwargs), samplers={"sampler": TSPOSampler(dim=32, num_heads=4)}, num_frames=4
+        )
+
+    trained, trainer = evaluation(), parts.trainer()
+    path = str(tmp_path / "joint.ckpt")
+    trainer.test(trained, datamodule=parts.data(), ckpt_path=path, weights_only=True, verbose=False)
+    for (name, a), b in zip(module.mllm.named_parameters(), trained.mllm.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    assert trained.arms["sampler"].temperature == 0.5
+    assert "of the checkpoint" in trained.describe()["trained in the mllm"]
+    assert evaluation().describe()["trained in the mllm"] == "none"
+    adapted = parts.train(max_steps=1, mllm=parts.mllm(loading=Loading(lora=Lora(r=2))))
+    adapted.trainer.save_checkpoint(tmp_path / "lora.ckpt")
+    with pytest.raises(ValueError, match=r"lora_.*mllm\.loading\.lora"):
+        evaluation().on_load_checkpoint(torch.load(tmp_path / "lora.ckpt", weights_only=True))
+    evaluation(loading=Loading(lora=Lora(r=2))).on_load_checkpoint(
+        torch.load(tmp_path / "lora.ckpt", weights_only=True)
+    )
 
 
 def test_lora_checkpoints_hold_adapters_only(parts: Parts, tmp_path: Path) -> None:

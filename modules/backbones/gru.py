@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from modules.backbones.base import SequenceBackbone, State
 
@@ -25,7 +24,7 @@ class GRUBackbone(SequenceBackbone):
         self.final_norm = nn.RMSNorm(width)
 
     def prefill(self, x: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        return self._read(x, None if bool((lengths == x.shape[1]).all()) else lengths.cpu(), state)
+        return self._read(x, lengths, state)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, after = self._read(x[:, None], None, state)
@@ -35,17 +34,13 @@ class GRUBackbone(SequenceBackbone):
         return self._read(x, None, state)[0]
 
     def _read(self, x: Tensor, lengths: Tensor | None, state: State | None) -> tuple[Tensor, State]:
-        """Lengths on the host, where rows have padding."""
+        """Reads on to the end, or to where each row's real vectors end."""
         after = []
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             before = None if state is None else state[number][None].contiguous()
-            normed = norm(x)
-            if lengths is None:
-                out, last = layer(normed, before)
-            else:
-                packed = pack_padded_sequence(normed, lengths, batch_first=True, enforce_sorted=False)
-                out, last = layer(packed, before)
-                out, _ = pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])
+            out, _ = layer(norm(x), before)
+            # a GRU's state is what it puts out, and padding comes behind all that is real
+            last = out[:, -1] if lengths is None else out.gather(1, (lengths - 1)[:, None, None].expand_as(out[:, :1]))[:, 0]
             x = x + out
-            after.append(last[0])
+            after.append(last)
         return self.final_norm(x), tuple(after)

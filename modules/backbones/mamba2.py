@@ -97,11 +97,12 @@ class Mamba2Backbone(SequenceBackbone):
 
     def prefill(self, x: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         # rows of one length at a time: a padding vector would go into the state
-        if bool((lengths == x.shape[1]).all()):
+        known = lengths.tolist()
+        if all(length == x.shape[1] for length in known):
             return self._read(x, state)
         hidden, order, states = torch.zeros_like(x), [], []
-        for length in lengths.unique().tolist():
-            rows = torch.nonzero(lengths == length).flatten()
+        for length in sorted(set(known)):
+            rows = torch.tensor([n for n, own in enumerate(known) if own == length], device=x.device)
             part, after = self._read(x[rows, :length], None if state is None else self.select(state, rows))
             hidden = hidden.index_put((rows,), nn.functional.pad(part, (0, 0, 0, x.shape[1] - length)).to(hidden))
             order.append(rows)

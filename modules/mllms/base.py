@@ -34,7 +34,8 @@ class Generation:
 
     texts: list[str]
     token_ids: list[Tensor]
-    """R tensors int64 (L_r,), ending with the end-of-turn token where the model stopped; empty where it is not told."""
+    """R tensors int64 (L_r,) on the host, ending with the end-of-turn token where the model stopped; empty where they
+    are not told."""
     log_probs: list[Tensor]
     """R tensors float32 (L_r,), log-probability (nats) of each token when it was drawn."""
 
@@ -89,6 +90,11 @@ class MLLM(FrameEncoder):
         """What an evaluation card has to name: class, weights, prompt, pixels, versions."""
         return {"mllm": type(self).__name__, "mllm_key": self.key}
 
+    def decoding(self, temperature: float) -> str:
+        """How `generate` takes tokens at a temperature, for cards and files."""
+        drawn = "most probable tokens" if temperature == 0 else f"drawn at temperature {temperature:g}"
+        return f"{drawn}; no penalties or cut-offs of the checkpoint"
+
     def encode_previews(self, frames: Tensor, num_tokens: int) -> Tensor:
         """Frames at few tokens each, for a first glance at a video.
 
@@ -112,7 +118,10 @@ class MLLM(FrameEncoder):
     def generate(
         self, rows: list[Row], max_new_tokens: int, temperature: float = 0.0, seeds: list[int] | None = None
     ) -> Generation:
-        """Answers in text: the most probable tokens, or drawn at a temperature above 0.
+        """Answers in text: the most probable tokens, or drawn at a temperature above 0 from the whole distribution.
+
+        The reported log-probabilities are those of the distribution drawn from: whatever penalties, cut-offs or forced
+        tokens a checkpoint's own settings ask for are left out.
 
         Args:
             rows: R questions with frames.

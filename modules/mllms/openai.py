@@ -26,7 +26,8 @@ from PIL import Image
 from torch import Tensor
 
 from modules.mllms.base import MLLM, Generation, Row
-from modules.mllms.prompt import LETTERS, Prompt
+from modules.mllms.prompt import Prompt
+from modules.parsing import LETTERS, parse_option
 
 _log = logging.getLogger(__name__)
 _MALFORMED = (openai.APIResponseValidationError, json.JSONDecodeError, AttributeError, IndexError, KeyError, TypeError)
@@ -95,6 +96,9 @@ class OpenAIChat(MLLM):
             **super().describe(), "model": self.name, "base_url": self.base_url, "prompt": self.prompt.digest(),
             "image_side_px": self.image_side_px, "openai": openai.__version__,
         }  # fmt: skip
+
+    def decoding(self, temperature: float) -> str:
+        return f"temperature {temperature:g}; penalties and cut-offs as the server sets them"
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """uint8 (N, 3, H, W), as they are: the server encodes them."""
@@ -182,13 +186,11 @@ class OpenAIChat(MLLM):
         return torch.tensor(sums)
 
     def _from_text(self, text: str, row: Row) -> Tensor:
-        options = row.question.options
-        stripped = text.strip().strip("(*").upper()
-        letter = stripped[:1]
-        alone = letter in LETTERS[: len(options)] and letter != "" and not stripped[1:2].isalpha()
-        scores = torch.full((len(options),), -torch.inf)
-        if alone:
-            scores[LETTERS.index(letter)] = 0.0
+        """0 at the option that the text names; -inf throughout where it names none, which is counted."""
+        scores = torch.full((len(row.question.options),), -torch.inf)
+        option = parse_option(text, row.question.options)
+        if option is not None:
+            scores[option] = 0.0
         else:
             self.num_unread += 1
             _log.warning(

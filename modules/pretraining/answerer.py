@@ -16,8 +16,8 @@ from torch import Tensor
 
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.llava_onevision import LlavaOnevision
+from modules.parsing import parse_option
 from modules.pretraining.schedule import one_cycle
-from modules.rewards.accuracy import parse_option
 
 _LONGEST_ANSWER = 24
 

@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from modules.parsing import parse_option
 from modules.records import Rollouts
 from modules.rewards.base import Reward
-
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
-_LETTERS = "ABCDEFGH"
-_MARKED = re.compile(r"\(([A-H])\)|\b(?:answer|option)(?:\s+is)?\s*:?\s*\(?([A-H])\b(?!')", re.IGNORECASE)
-_ALONE = re.compile(r"^\W*([A-H])(?:\W|$)", re.IGNORECASE)
-
-
-def parse_option(text: str, options: Sequence[str]) -> int | None:
-    """Index of the option that a free answer names, or None.
-
-    In order: the inside of ``<answer>`` tags if there are any; exactly one option's text; a letter that is marked as an
-    answer (``(C)``, ``answer is C``); a letter that stands first ("C", "C. a dog"). The English article "A man ..."
-    names nothing, and a letter beyond the options never counts. (Official code: the first lone a-e anywhere.)
-    """
-    tagged = _TAG.findall(text)
-    text = (tagged[-1] if tagged else text).strip()
-    lowered = text.lower().strip(" .")
-    same = [i for i, option in enumerate(options) if option.lower().strip(" .") == lowered]
-    if len(same) == 1:
-        return same[0]
-    marked = _MARKED.findall(text)
-    letter = next((group for group in marked[-1] if group), None) if marked else None
-    if letter is None and (alone := _ALONE.match(text)):
-        rest = text[alone.end(1) :].lstrip()
-        is_article = alone.group(1).upper() == "A" and rest[:1].isalpha()
-        letter = None if is_article else alone.group(1)
-    index = _LETTERS.index(letter.upper()) if letter else None
-    return index if index is not None and index < len(options) else None
 
 
 class Accuracy(Reward):

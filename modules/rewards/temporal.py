@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modules.records import Rollouts
 from modules.rewards.base import Reward
@@ -16,15 +16,14 @@ class TemporalLocating(Reward):
     needs_options = False
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        picks = rollouts.selection.candidate_index.cpu()
-        rewards = torch.full(picks.shape[:2], torch.nan)
-        for b, question in enumerate(rollouts.batch.questions):
-            if not question.evidence_s:
-                continue
-            times = rollouts.batch.timestamps_s[b].cpu()[picks[b].clamp(min=0)]
-            inside = torch.zeros_like(times, dtype=torch.bool)
-            for start, end in question.evidence_s:
-                inside |= (times >= start) & (times < end)
-            real = picks[b] >= 0
-            rewards[b] = (inside & real).sum(-1) / real.sum(-1).clamp(min=1)
-        return rewards
+        picks, batch = rollouts.selection.candidate_index, rollouts.batch
+        spans = [torch.tensor(q.evidence_s).reshape(-1, 2) for q in batch.questions]
+        # (B, S, 2); nothing lies inside a span that is not there
+        spans = nn.utils.rnn.pad_sequence(spans, batch_first=True, padding_value=torch.nan).to(picks.device)
+        times = batch.timestamps_s[:, None].expand(-1, picks.shape[1], -1).gather(2, picks.clamp(min=0))
+        start, end = spans[:, None, None].unbind(-1)  # (B, 1, 1, S)
+        inside = ((times[..., None] >= start) & (times[..., None] < end)).any(-1)
+        real = picks >= 0
+        share = (inside & real).sum(-1) / real.sum(-1).clamp(min=1)
+        known = torch.tensor([bool(q.evidence_s) for q in batch.questions], device=picks.device)
+        return share.masked_fill(~known[:, None], torch.nan)

@@ -225,12 +225,12 @@ class ReFoCUSSampler(FrameSampler):
             state = self.backbone.select(watched.state, index)
             return Watched(watched.keys[index], watched.values[index], state)
         self._forget_if_trained()
-        missing = torch.tensor([b for name, b in first.items() if name not in self._kept], device=batch.mask.device)
-        if len(missing):
-            watched = self._watch(batch.features[missing], batch.mask[missing])
-            for n, b in enumerate(missing.tolist()):
-                real = int(batch.mask[b].sum())
-                state = self.backbone.select(watched.state, missing.new_tensor([n]))
+        missing = [b for name, b in first.items() if name not in self._kept]
+        if missing:
+            rows = torch.tensor(missing, device=batch.mask.device)
+            watched = self._watch(batch.features[rows], batch.mask[rows])
+            for n, (b, real) in enumerate(zip(missing, batch.mask[rows].sum(1).tolist(), strict=True)):
+                state = self.backbone.select(watched.state, torch.arange(n, n + 1, device=rows.device))
                 self._kept[names[b]] = Watched(watched.keys[n, :real], watched.values[n, :real], state)
         kept = [self._kept[name] for name in names]
         while len(self._kept) > _VIDEOS_KEPT:

@@ -28,11 +28,11 @@ class _Ruled(PlackettLuce):
     @torch.no_grad()
     def mode(self, num_frames: int) -> Selection:
         rows = []
-        for scores, real in zip(self.scores, self.mask, strict=True):
+        for scores, real in zip(self.scores.cpu(), self.mask.cpu(), strict=True):  # rules decide step by step
             chosen = self.rule.choose(scores[real], num_frames)
             best_first = chosen[scores[real][chosen].argsort(descending=True, stable=True)]
             rows.append(torch.nn.functional.pad(best_first, (0, num_frames - len(best_first)), value=-1))
-        index = torch.stack(rows)[:, None]
+        index = torch.stack(rows)[:, None].to(self.mask.device)
         return Selection(index, self.log_prob(index))
 
 

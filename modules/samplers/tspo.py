@@ -22,6 +22,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from modules.paths import ModelPath
 from modules.policies import PlackettLuce
 from modules.samplers.base import FrameSampler
 from modules.samplers.tspo_folder import read_selector
@@ -117,7 +118,7 @@ class TSPOSampler(FrameSampler):
         temperature: PositiveFloat = 0.025,
         policy: type[PlackettLuce] = PlackettLuce,
         init_std: PositiveFloat = 0.02,
-        weights: str | None = None,
+        weights: ModelPath | None = None,
     ) -> None:
         super().__init__()
         if dim % num_heads or dim % 2:

@@ -11,9 +11,8 @@ import re
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from modules.mllms.prompt import LETTERS
+from modules.parsing import LETTERS, parse_option
 from modules.records import Answer
-from modules.rewards.accuracy import parse_option
 
 
 class Scorer(ABC):
@@ -45,9 +44,9 @@ class OptionLogprob(Scorer):
 
 
 class StrictLetter(Scorer):
-    """The rules of `modules.rewards.accuracy.parse_option`: marked letters and letters alone, no article "A"."""
+    """The rules of `modules.parsing`, which rewards and pass rates follow as well."""
 
-    name = "strict-letter@1"
+    name = "strict-letter@2"
 
     def choose(self, answer: Answer) -> int | None:
         return parse_option(answer.text or "", answer.options)

@@ -9,11 +9,14 @@ import torch
 
 from datamodules.decoding import DecodeWorker, ReadRequest
 from modules.mllms.base import MLLM, FrameTokens, Row
+from modules.mllms.kept import KeptFrames
 from modules.records import VideoQuestion
+
+_KEPT_MIB = 2048
 
 
 class Clips:
-    """Evenly spread frames of video files, decoded once and kept.
+    """Evenly spread frames of video files, decoded once and kept on the host while there is room.
 
     Args:
         mllm: that will be asked.
@@ -24,7 +27,7 @@ class Clips:
     def __init__(self, mllm: MLLM, num_frames: int, short_side_px: int | None) -> None:
         self.mllm, self.num_frames, self.short_side_px = mllm, num_frames, short_side_px
         self._worker = DecodeWorker()
-        self._kept: dict[str, tuple[FrameTokens, float]] = {}
+        self._kept, self._durations_s = KeptFrames(_KEPT_MIB), dict[str, float]()
 
     def duration_s(self, video: str) -> float:
         """Of a file."""
@@ -48,18 +51,16 @@ class Clips:
 
     def load(self, video: str) -> tuple[FrameTokens, float]:
         """The frames of a file, and its duration in seconds."""
-        if video not in self._kept:
-            if len(self._kept) > 64:  # frames of files asked about long ago
-                self._kept.pop(next(iter(self._kept)))
+        tokens = self._kept.get(video)
+        if tokens is None:
             info = self._worker.probe(video)
             frame_ids = spread(info.num_frames, min(self.num_frames, info.num_frames))
             request = ReadRequest(video, tuple(frame_ids.tolist()), short_side_px=self.short_side_px)
             frames = torch.from_numpy(self._worker.read(request)[2]).permute(0, 3, 1, 2)
-            tokens = FrameTokens(
-                self.mllm.encode_frames(frames), torch.from_numpy(info.timestamps_s[frame_ids]).float()
-            )
-            self._kept[video] = tokens, info.duration_s
-        return self._kept[video]
+            times = torch.from_numpy(info.timestamps_s[frame_ids]).float()
+            tokens = self._kept.put(video, FrameTokens(self.mllm.encode_frames(frames), times))
+            self._durations_s[video] = info.duration_s
+        return tokens, self._durations_s[video]
 
 
 def spread(total: int, count: int) -> np.ndarray:

@@ -20,8 +20,8 @@ from rich.progress import track
 from datamodules.video import BadVideoError
 from datamodules.video_questions import VideoQuestionData
 from modules.mllms.base import MLLM
+from modules.parsing import parse_option
 from modules.records import VideoQuestion
-from modules.rewards.accuracy import parse_option
 from modules.seeds import seed_of
 from recipes.jobs.asking import Clips
 from recipes.jobs.base import Job
@@ -38,6 +38,7 @@ class PassRates(Job):
     num_trials: answers drawn a question.
     temperature: they are drawn at.
     max_new_tokens: of an answer.
+    rows_per_forward: answers drawn at a time; the draws do not depend on it.
     short_side_px: frames are shrunk to this; None keeps them.
     seed: of the draws.
     """
@@ -53,6 +54,7 @@ class PassRates(Job):
         num_trials: PositiveInt = 8,
         temperature: float = 1.0,
         max_new_tokens: PositiveInt = 256,
+        rows_per_forward: PositiveInt = 16,
         short_side_px: PositiveInt | None = None,
         seed: int = 0,
     ) -> None:
@@ -60,7 +62,8 @@ class PassRates(Job):
             raise ValueError(f"temperature={temperature}: above 0, or all trials would be one")
         self.data, self.mllm, self.out, self.split = data, mllm, Path(out), split
         self.num_frames, self.num_trials, self.temperature = num_frames, num_trials, temperature
-        self.max_new_tokens, self.short_side_px, self.seed = max_new_tokens, short_side_px, seed
+        self.max_new_tokens, self.rows_per_forward = max_new_tokens, rows_per_forward
+        self.short_side_px, self.seed = short_side_px, seed
 
     @torch.no_grad()
     def run(self, run_dir: Path) -> None:
@@ -107,17 +110,21 @@ class PassRates(Job):
         )  # fmt: skip
 
     def _ask(self, questions: list[VideoQuestion], video: str, clips: Clips) -> list[dict[str, Any]]:
-        """All trials of all questions on one video in one batch."""
-        rows = [clips.row(q, video) for q in questions for _ in range(self.num_trials)]
+        """All trials of all questions on one video, ``rows_per_forward`` at a time."""
+        rows = [row for q in questions for row in [clips.row(q, video)] * self.num_trials]
         seeds = [seed_of(f"{self.seed}/{q.sample_id}/{n}") for q in questions for n in range(self.num_trials)]
-        texts = self.mllm.generate(rows, self.max_new_tokens, self.temperature, seeds).texts
+        texts: list[str] = []
+        for start in range(0, len(rows), self.rows_per_forward):
+            part = slice(start, start + self.rows_per_forward)
+            texts += self.mllm.generate(rows[part], self.max_new_tokens, self.temperature, seeds[part]).texts
         out = []
         for n, question in enumerate(questions):
             said = texts[n * self.num_trials : (n + 1) * self.num_trials]
             right = sum(parse_option(text, question.options) == question.answer_index for text in said)
             out.append({
                 "id": question.sample_id, "pass_rate": right / self.num_trials, "num_trials": self.num_trials,
-                "num_frames": self.num_frames,
+                "num_frames": self.num_frames, "max_new_tokens": self.max_new_tokens,
+                "decoding": self.mllm.decoding(self.temperature),
             })  # fmt: skip
         return out
 

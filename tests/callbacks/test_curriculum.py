@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from callbacks.curriculum import FrameCurriculum
+from modules.update_metrics import UpdateMetrics
 
 
 class Training:
@@ -18,14 +19,14 @@ class Training:
         self.trainer = SimpleNamespace(
             global_step=0, max_steps=max_steps, strategy=SimpleNamespace(reduce=lambda value: value)
         )
-        self.module: Any = SimpleNamespace(rollout_phase=SimpleNamespace(num_frames=0), log=lambda *a: None)
+        self.module: Any = SimpleNamespace(rollout_phase=SimpleNamespace(num_frames=0), metrics=UpdateMetrics())
 
     def step(self, callback: FrameCurriculum, reward: float = 0.0) -> int:
         """One update; how many frames it drew."""
         callback.on_train_batch_start(self.trainer, self.module, None, self.trainer.global_step)
         outputs = {"reward": torch.tensor([[reward, reward], [reward, torch.nan]])}
-        callback.on_train_batch_end(self.trainer, self.module, outputs, None, self.trainer.global_step)
         self.trainer.global_step += 1
+        callback.on_train_batch_end(self.trainer, self.module, outputs, None, self.trainer.global_step)
         return self.module.rollout_phase.num_frames
 
 

@@ -89,6 +89,30 @@ def test_two_ranks_take_the_step_of_one_with_accumulation(runs: Runs, name: str)
     same(one["weights"], other["weights"], 1e-4)  # Adam's count of steps is right, too
 
 
+def test_a_mean_over_an_updates_tokens_is_one_over_all_ranks(runs: Runs) -> None:
+    """dapo, two batches an update, with answers of unlike lengths: also what is logged is of all ranks and batches."""
+    settings = {"accumulate": 2, "loss_type": "dapo"}
+    one = runs("dapo_one", batch_size=2, **settings)
+    two = runs("dapo_ddp", batch_size=1, ranks=2, strategy="ddp", **settings)
+    gradients = [torch.load(f / "first_step.pt", weights_only=True)["gradients"] for f in (one, two)]
+    same(*gradients, 1e-4)
+    logged = [json.loads((f / "done.json").read_text()) for f in (one, two)]
+    for name in ("reward/total", "reward/accuracy", "tokens/length", "policy/entropy_nats"):
+        assert logged[0][name] == pytest.approx(logged[1][name], rel=1e-4, nan_ok=True), name
+
+
+@pytest.mark.parametrize(("num_questions", "num_train_videos"), [(3, 2), (1, 4)])
+def test_ranks_may_have_unlike_numbers_of_questions_to_validate(
+    runs: Runs, num_questions: int, num_train_videos: int
+) -> None:
+    """Three questions on two ranks, and one on two."""
+    folder = runs(
+        f"validate{num_questions}", ranks=2, batch_size=2, strategy="zero3", validate=True,
+        questions_per_video={"needle": num_questions}, num_train_videos=num_train_videos,
+    )  # fmt: skip
+    assert 0 <= json.loads((folder / "done.json").read_text())["val/accuracy"] <= 1
+
+
 @pytest.mark.parametrize("stage", [2, 3])
 def test_the_second_step_is_that_of_one_process_too(runs: Runs, stage: int) -> None:
     """Nothing of the first step's gradients is left in the second's."""

@@ -96,6 +96,25 @@ def test_warned_queued_again_killed_and_resumed(cluster: LocalCluster, cwd: Path
     assert all(torch.equal(weights[0][n], weights[1][n]) for n in weights[1])
 
 
+def test_a_save_that_is_cut_off_leaves_the_job_queued_again(cluster: LocalCluster, cwd: Path) -> None:
+    """Warned as SLURM warns (the batch script), then every rank is killed before it can save."""
+    env = {"MASTER_ADDR": "127.0.0.1", "KAIROS": str(cwd / "lightning")}
+    said = lightning("submit", *RECIPE, "--nodes", "2", "--name", "cut", "--sbatch=--mem=500", "--time", "00:30:00",
+                     "--warn-before", "60", cwd=cwd, **env)  # fmt: skip
+    job = re.search(r"job +(\d+)", said)[1]
+    run_dir, log = cwd / f"outputs/slurm/cut-{job}", cwd / f"outputs/slurm/cut-{job}.log"
+    wait_for((run_dir / "checkpoints/last.ckpt").is_file, 240, cluster, log)
+    cluster.run("scancel", "--batch", "--signal=USR1", job)
+    wait_for((run_dir / "successor").is_file, 60, cluster, log)
+    cluster.run("scancel", "--signal=KILL", job)  # the steps alone: as the time limit does
+    successor = (run_dir / "successor").read_text().strip() if (run_dir / "successor").is_file() else ""
+    following = successor or re.search(r"job (\d+) goes on", log.read_text())[1]
+    assert following != job
+    wait_for(lambda: cluster.state(following) == "COMPLETED", 300, cluster, cwd / f"outputs/slurm/cut-{following}.log")
+    assert not (cwd / f"outputs/slurm/cut-{following}").exists()  # it went on in the first one's folder
+    assert (run_dir / "curve.csv").read_text() == (cwd / "outputs/whole/curve.csv").read_text()
+
+
 def step(checkpoint: Path) -> int:
     try:
         return torch.load(checkpoint, weights_only=True)["global_step"]

@@ -147,6 +147,26 @@ def test_ragged_batch_equals_single_rows_whatever_the_padding(mllm, frames) -> N
         assert torch.isinf(together[n, size:]).all()
 
 
+def test_options_are_scored_in_float32_and_without_the_rest_of_the_vocabulary(mllm, frames, folder, request) -> None:
+    """A bfloat16 model's own logits are rounded to 8 bits and tie; ours are of its hidden state in full."""
+    family, cls, arguments = CASES[request.node.callspec.params["mllm"]]
+    half = cls(path=str(folder(family)), loading=Loading(dtype="bfloat16"), **arguments)
+    question = VideoQuestion("d", "s", "q", "v", 125.0, "Which?", tuple(f"thing {n}" for n in range(10)), 1)
+    rows = [row(half, frames, [k, k + 1], question) for k in range(7)]
+    letters = [ids[0] for ids in half.option_ids(rows[0])]
+    head, hidden = half.model.get_output_embeddings(), []
+    handle = head.register_forward_pre_hook(lambda _, args: hidden.append(args[0][:, -1].double()))
+    with torch.no_grad():
+        rounded = half.model(**half.inputs(rows), logits_to_keep=1).logits[:, -1, letters].float().log_softmax(-1)
+        handle.remove()
+        head.forward = None  # is not called
+        scores = half.score_rows(rows)
+    exact = (hidden[0] @ head.weight[letters].double().T).log_softmax(-1).float()
+    assert (rounded - exact).abs().max() > 1e-3
+    torch.testing.assert_close(scores, exact, atol=1e-5, rtol=1e-5)
+    assert all(len(of_row.unique()) == 10 for of_row in scores)
+
+
 def test_frames_matter_and_so_does_their_order(mllm, frames) -> None:
     base = mllm.score_rows([row(mllm, frames, [0, 1, 2])])
     changed = frames.clone()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection, VideoQuestion
-from modules.rewards.accuracy import Accuracy, parse_option
+from modules.rewards.accuracy import Accuracy
 from modules.rewards.format import Format
 from modules.rewards.margin import Margin, margin_of
 from modules.rewards.probability import Probability
@@ -54,19 +54,6 @@ def test_nan_where_a_term_does_not_apply() -> None:
     unknown = rollouts(answer=None, evidence=())
     for reward in (Accuracy(), Probability(), TemporalLocating(), Margin()):
         assert reward(unknown).isnan().all(), reward.name
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("C", 2), ("c", 2), ("C.", 2), ("C. a dog", 2), ("(C)", 2), ("Answer: C", 2), ("The answer is C.", 2),
-        ("Best option: (B)", 1), ("<think>A or B? no.</think><answer>C</answer>", 2), ("blue", 2), ("Blue.", 2),
-        ("A man throws it, so the answer is B", 1), ("A man throws it", None), ("", None), ("no idea", None),
-        ("F", None), ("(H)", None), ("A", 0),
-    ],
-)  # fmt: skip
-def test_parsing(text: str, expected: int | None) -> None:
-    assert parse_option(text, ["red", "green", "blue"]) == expected
 
 
 def test_an_answer_that_parses_to_nothing_is_wrong_never_random() -> None:

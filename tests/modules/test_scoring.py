@@ -50,7 +50,7 @@ def test_no_scorer_guesses_and_none_names_an_option_that_is_not_there() -> None:
         for text in ("", "no idea", "???", "E"):
             assert s.choose(answer(text=text, options=("w", "x"))) is None
     assert LmmsEval(num_letters=6).choose(answer(text="F", options=tuple("uvwxyz"))) == 5
-    with pytest.raises(ValueError, match="strict-letter@1"):
+    with pytest.raises(ValueError, match="strict-letter@2"):
         scorer("lenient")
 
 

@@ -44,6 +44,30 @@ def test_loss_and_gradient_equal_trl(settings: dict) -> None:
     torch.testing.assert_close(*(torch.autograd.grad(loss, x)[0] for loss, x in ((ours, ours_in), (theirs, theirs_in))))
 
 
+@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"])
+def test_an_update_over_ranks_and_batches_of_unlike_lengths_equals_trls(loss_type: str) -> None:
+    """Two ranks of two micro-batches, of 3 to 20 positions; ranks' gradients are averaged, batches' added."""
+    config, num_ranks, num_batches = GRPO(loss_type=loss_type), 2, 2
+    log_probs, old, reference, advantages, _ = tensors()
+    masks = [
+        (torch.arange(L)[None] < torch.tensor(lengths)[:, None]).float()
+        for lengths in ([5, 5, 4, 3, 2, 1], [1, 1, 1, 0, 0, 0], [3, 3, 3, 3, 3, 3], [5, 0, 0, 0, 0, 1])
+    ]
+    num_items = torch.stack(masks).sum()
+    ours_in, theirs_in = (log_probs.clone().requires_grad_() for _ in range(2))
+    ours = theirs = torch.zeros(())
+    for mask in masks:
+        loss = grpo_loss(config, ours_in, old, advantages, mask, max_length=MAX_LENGTH, num_items=num_items / num_ranks)
+        ours = ours + loss.loss * config.share_of_update(1 / num_batches) / num_ranks
+        nothing = torch.zeros(N, L)
+        theirs = theirs + trl_loss(
+            config, theirs_in, old, reference, advantages, mask, nothing, max_length=MAX_LENGTH, num_items=num_items,
+            num_processes=num_ranks, num_batches=num_batches,
+        ) / num_ranks  # fmt: skip
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, x)[0] for loss, x in ((ours, ours_in), (theirs, theirs_in))))
+
+
 @pytest.mark.parametrize("mutate", ["sign", "mask", "old"])
 def test_a_mutation_is_caught(mutate: str) -> None:
     config = GRPO(loss_type="grpo")

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError
 from recipes.cli import _reason, check
 from recipes.guard import ROOT, shadowed
 from recipes.recipe import RecipeError, header
+from recipes.submit import seconds_of
 
 RECIPES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "recipes").rglob("*.yaml"))
 RUNNABLE = [r for r in RECIPES if "overlays" not in r]
@@ -28,6 +29,7 @@ FILL_IN = {
     "ask": ["--video", "v.mp4", "--question", "What?", "--checkpoint", "null"],
     "answerer": ["--model.mllm.path", "recipes/haystack/weights/vlm"],
     "haystack": ["--checkpoint", "null"],
+    "msjoe_qwen2_5_vl_7b": ["--model.init_from", "null"],
 }
 
 
@@ -94,6 +96,10 @@ def test_every_mistake_at_once() -> None:
         (["--checkpoint", "nowhere.ckpt"], "no such file: nowhere.ckpt"),
         (["--model.mllm.path", "recipes/haystack/weights/nothing"], "path"),
         (["--data.seed", "${no_such_key}"], "no_such_key"),
+        (["--model.init_from", "last:nothing"], "init_from: no run of 'nothing' has a checkpoint"),
+        (["--model.init_from", "nowhere/sampler.safetensors"], "init_from: no such file"),
+        (["--model.sampler.weights", "./nowhere"], "weights: './nowhere'"),
+        (["--model.learning_rate", "'1e-5'"], "learning_rate: '1e-5' is text where a number is wanted"),
     ],
 )
 def test_one_mistake(overrides: list[str], message: str) -> None:
@@ -104,6 +110,22 @@ def test_overrides_reach_through_interpolations_and_leave_init_args_out() -> Non
     merged = check("recipes/tspo.yaml", [], ["--seed_everything", "5", "--model.num_frames=3"])
     assert merged.model.init_args.seed == merged.data.init_args.seed == 5
     assert merged.model.init_args.num_frames == 3
+
+
+@pytest.mark.parametrize("number", ["1e-5", "1E-5", "+1e-5", ".1e-4", "0.00001"])
+def test_a_number_is_a_number_on_the_command_line_and_in_a_file(number: str, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(f"model: {{init_args: {{joint: {{learning_rate: {number}}}}}}}\n")
+    for overlays, words in (([str(overlay)], []), ([], ["--model.joint.learning_rate", number])):
+        merged = check("recipes/msjoe.yaml", overlays, words)
+        assert merged.model.init_args.joint.learning_rate == 1e-5
+
+
+def test_a_recipe_and_its_files_are_found_from_any_working_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    merged = check("recipes/msjoe.yaml", ["recipes/overlays/smoke.yaml"], [])
+    assert merged.model.init_args.mllm.init_args.path == str(ROOT / "recipes/haystack/weights/msjoe/vlm")
+    assert merged.data.init_args.encoder.init_args.model == f"local-dir:{ROOT}/recipes/haystack/weights/msjoe/clip"
 
 
 def test_missing_values_of_ask_are_named() -> None:
@@ -165,7 +187,7 @@ def test_submit_prints_the_command_and_needs_no_slurm() -> None:
                      "--model.num_frames", "16")  # fmt: skip
     assert said.returncode == 0, said.stderr
     for word in ("sbatch", "--nodes=4", "--ntasks-per-node=8", "--gpus-per-node=8", "--time=12:00:00", "train.sbatch",
-                 "--model.num_frames 16"):  # fmt: skip
+                 "--model.num_frames 16", "--signal=B:USR1@600"):  # fmt: skip
         assert word in said.stdout
     array = lightning("submit", "recipes/data/extract.yaml", "--array", "16", "--dry-run").stdout
     assert "--array=0-15" in array
@@ -178,6 +200,8 @@ def test_submit_prints_the_command_and_needs_no_slurm() -> None:
         (["--nodes", "0"], "--nodes 0: at least 1"),
         (["--gpus", "8", "--ranks", "4"], "one rank a GPU"),
         (["--time", "soon"], "HH:MM:SS"),
+        (["--time", "00:10:00"], "--warn-before 600: --time 00:10:00 is 600 s"),
+        (["--warn-before", "0"], "--warn-before 0: between 1 and 65535"),
         (["--array", "4", "--nodes", "2"], "--nodes stays 1"),
         (["--model.num_frame", "4"], "did you mean 'num_frames'"),
     ],
@@ -187,6 +211,14 @@ def test_submit_refuses_before_anything_waits_in_a_queue(words: list[str], messa
     assert refused.returncode == 1
     assert message in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"),
+    [("30", 1800), ("30:15", 1815), ("2:30:15", 9015), ("1-0", 86400), ("1-2:30", 95400), ("1-02:30:15", 95415)],
+)
+def test_time_limits_are_read_as_slurm_reads_them(limit: str, seconds: int) -> None:
+    assert seconds_of(limit) == seconds
 
 
 def test_lightnings_own_deepspeed_is_refused_with_ours_named() -> None:

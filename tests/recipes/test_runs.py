@@ -100,31 +100,30 @@ def test_tspo_evolves_jointly_by_one_key(workplace: Path) -> None:
     assert not any("vision_tower" in name for name in saved)
 
 
-MSJOE = [
-    "--data.encoder.model", f"local-dir:{ROOT}/recipes/haystack/weights/msjoe/clip",
-    "--model.mllm.path", f"{ROOT}/recipes/haystack/weights/msjoe/vlm",
-    "--data.pass_rates", f"{ROOT}/recipes/haystack/pass_rates.jsonl",
-]  # fmt: skip
-
-
-def test_msjoe_in_both_stages_and_consolidated(workplace: Path) -> None:
-    first = run(workplace, "run", str(ROOT / "recipes/msjoe_pretrain.yaml"), *SMOKE, *MSJOE, "--name", "stage1")
+def test_msjoe_as_documented_in_both_stages_and_consolidated(workplace: Path) -> None:
+    """The commands of the recipes' own comments, from a folder that is not the repository; stage 1 ran as a job."""
+    smoke = ["--overlay", "recipes/overlays/smoke.yaml"]
+    first = run(workplace, "run", "recipes/msjoe_pretrain.yaml", *smoke, "--run_dir", "outputs/slurm/msjoe_pretrain-17")
     for word in ("question top-k", "question only", "recipes/msjoe.yaml --model.init_from"):
         assert word in first, word
-    second = run(workplace, "run", str(ROOT / "recipes/msjoe.yaml"), *SMOKE, *MSJOE, "--run_dir", "outputs/msjoe",
-                 "--model.init_from", "last:stage1")  # fmt: skip
+    chained = ["run", "recipes/msjoe.yaml", *smoke, "--model.init_from", "last:msjoe_pretrain"]
+    second = run(workplace, *chained, "--model.joint.learning_rate", "1e-5")
     for word in ("start", "initial queries", "initial mllm", "lightning consolidate"):
         assert word in second, word
+    (run_dir,) = (workplace / "outputs/msjoe").iterdir()
+    written = (run_dir / "recipe.yaml").read_text()
+    assert "init_from: outputs/slurm/msjoe_pretrain-17/checkpoints/last.ckpt" in written
+    assert "learning_rate: 1.0e-05" in written
     with sqlite3.connect(workplace / "outputs/mlflow.db") as db:
         names = {name for (name,) in db.execute("select distinct key from metrics")}
     assert {
         "queries/number", "queries/unparsed_frac", "reward/format", "reward/query_information", "tokens/length",
         "tokens/grad_norm", "time/write_s", "test/accuracy_start",
     } <= names  # fmt: skip
-    said = run(workplace, "consolidate", "outputs/msjoe/checkpoints/last.ckpt", "build/msjoe")
+    said = run(workplace, "consolidate", "last:msjoe", "build/msjoe")
     assert "trained parameters" in said
-    run(workplace, "run", str(ROOT / "recipes/msjoe.yaml"), *SMOKE, *MSJOE, "--model.init_from",
-        "build/msjoe/sampler.safetensors", "--model.mllm.path", "build/msjoe/mllm", "--stage", "test")  # fmt: skip
+    run(workplace, "run", "recipes/msjoe.yaml", *smoke, "--model.init_from", "build/msjoe/sampler.safetensors",
+        "--model.mllm.path", "build/msjoe/mllm", "--stage", "test")  # fmt: skip
 
 
 def test_refocus_with_a_curriculum_and_every_way_to_take_frames(workplace: Path) -> None:
