@@ -7,9 +7,11 @@ the vision tower frozen. TRL reads a question's K frames as images; its G answer
 frames of its own, out of a pool of N, which a sampler drew; the sampler is trained in the same step. Each side runs in
 a process of its own, in turns.
 
-Two figures of memory: what is resident at the peak, imports and model included; and how far a step goes above what is
-resident before it, in one more step that is not timed, ahead of which the allocator gives back what is free. (Without
-that, what it keeps from the step before hides most of the next one: more on TRL's side than on ours.)
+Two figures of time: on the clock, and of the processor, which says more on a machine that others use too; parts of a
+step are in the latter. Two figures of memory: what is resident at the peak, imports and model included; and how far a
+step goes above what is resident before it, in one more step that is not timed, ahead of which the allocator gives back
+what is free. (Without that, what it keeps from the step before hides most of the next one: more on TRL's side than on
+ours.)
 """
 
 from __future__ import annotations
@@ -129,9 +131,9 @@ def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     parts: dict[str, list[float]] = {"rollout": [], "update": []}
 
     def step(number: int) -> int:
-        started = time.perf_counter()
+        started = time.process_time()
         found = phase.run(Source(), batch, number, options=False, text=True, temperature=1.0)  # type: ignore[arg-type]
-        rolled = time.perf_counter()
+        rolled = time.process_time()
         reward = torch.tensor([[float(len(t)) for t in texts] for texts in found.rollouts.texts])
         advantages = group_advantages(reward).flatten()
         picks = found.policy.log_prob(found.drawn.candidate_index).flatten(0, 1)
@@ -143,7 +145,7 @@ def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         optimizer.step()
         optimizer.zero_grad()
         parts["rollout"].append(rolled - started)
-        parts["update"].append(time.perf_counter() - rolled)
+        parts["update"].append(time.process_time() - rolled)
         return sum(len(i) for i in found.spoken[0].generation.token_ids)
 
     return measure(step, options.steps) | {"parts_s": {k: median(v[1:-1]) for k, v in parts.items()}}
@@ -171,7 +173,7 @@ def theirs(options: argparse.Namespace, folder: str) -> dict[str, Any]:
          "images": [Image.fromarray(f.permute(1, 2, 0).numpy()) for f in frames(options.frames, seed)]}
         for seed in range(options.questions * (options.steps + 2))
     ]  # fmt: skip
-    marks: list[float] = []
+    marks: list[tuple[float, float]] = []
     memory, found = StepMemory(), {}
 
     class Marks(transformers.TrainerCallback):
@@ -182,7 +184,7 @@ def theirs(options: argparse.Namespace, folder: str) -> dict[str, Any]:
                 memory.begin()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            marks.append(time.perf_counter())
+            marks.append(now())
             if len(marks) == options.steps + 2:
                 found.update(memory.end())
 
@@ -198,23 +200,33 @@ def theirs(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         processing_class=processor, callbacks=[Marks()],
     )  # fmt: skip
     trainer.train()
-    steps = [b - a for a, b in pairwise(marks[:-1])]
-    return {"step_s": median(steps), "tokens": median(lengths[1:-1]), **found}
+    steps = list(pairwise(marks[:-1]))
+    return {**medians(steps), "tokens": median(lengths[1:-1]), **found}
+
+
+def now() -> tuple[float, float]:
+    """Seconds on the clock and of the processor."""
+    return time.perf_counter(), time.process_time()
+
+
+def medians(steps: list[tuple[tuple[float, float], tuple[float, float]]]) -> dict[str, float]:
+    """What a step takes, out of when each began and ended."""
+    return {name: median(b[n] - a[n] for a, b in steps) for n, name in enumerate(("step_s", "processor_s"))}
 
 
 def measure(step: Any, steps: int) -> dict[str, Any]:
     """Median time of a step and tokens after one warm-up, and the memory."""
     step(0)
     reset_peak()
-    times, said = [], []
+    spans, said = [], []
     for number in range(1, steps + 1):
-        started = time.perf_counter()
+        started = now()
         said.append(step(number))
-        times.append(time.perf_counter() - started)
+        spans.append((started, now()))
     memory = StepMemory()
     memory.begin()
     step(steps + 1)
-    return {"step_s": median(times), "tokens": median(said), **memory.end()}
+    return {**medians(spans), "tokens": median(said), **memory.end()}
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -256,13 +268,21 @@ def main() -> None:
         for part in runs[0].get("parts_s", {}):
             print(f"{'':7} {part} " + ", ".join(f"{r['parts_s'][part]:.2f}" for r in runs) + " s")
     middle = {side: {k: median(r[k] for r in runs) for k, *_ in COLUMNS} for side, runs in found.items()}
-    time_ratio = middle["theirs"]["step_s"] / middle["ours"]["step_s"]
+    clock, processor = (middle["theirs"][k] / middle["ours"][k] for k in ("step_s", "processor_s"))
     resident, step = (middle["ours"][k] / middle["theirs"][k] for k in ("peak_mib", "step_mib"))
-    print(f"theirs / ours: time {time_ratio:.2f}; ours / theirs: resident {resident:.2f}, a step {step:.2f}")
+    print(
+        f"theirs / ours: time {clock:.2f}, processor {processor:.2f}; "
+        f"ours / theirs: resident {resident:.2f}, a step's own {step:.2f}"
+    )
 
 
-COLUMNS = (("step_s", "step", "s", 2), ("tokens", "tokens", "", 0), ("peak_mib", "resident", "MiB", 0),
-           ("step_mib", "a step above what was", "MiB", 0))  # fmt: skip
+COLUMNS = (
+    ("step_s", "step", "s", 2),
+    ("processor_s", "processor", "s", 2),
+    ("tokens", "tokens", "", 0),
+    ("peak_mib", "resident", "MiB", 0),
+    ("step_mib", "a step's own", "MiB", 0),
+)
 
 
 def spread(runs: list[dict[str, Any]], key: str, name: str, unit: str, digits: int) -> str:
