@@ -20,7 +20,7 @@ _EPILOG = """examples:
   lightning submit recipes/msjoe.yaml --overlay recipes/overlays/zero3.yaml --nodes 2 --gpus 8 --dry-run
   lightning consolidate last:msjoe build/msjoe
   lightning check recipes/tspo.yaml --model.grpo.beta 0.04
-  lightning check recipes/paper/tspo_qwen2_5_vl_7b.yaml --memory
+  lightning check recipes/paper/tspo_qwen2_5_vl_7b.yaml --memory --time --gpu h100
   lightning score outputs/videomme/20261121-120000 --scorer lmms-eval
   lightning compare RUN_A RUN_B
   lightning export RUN/selections.parquet --format tspo --annotations videomme.json --out frames.json"""
@@ -61,8 +61,10 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(parser=command)
         if name == "check":
             command.add_argument(
-                "--memory", action="store_true", help="also estimate parameters and memory a GPU; needs no weights"
+                "--memory", action="store_true", help="also estimate memory a GPU by phase; needs no weights"
             )
+            command.add_argument("--time", action="store_true", help="also estimate the time of a step by part")
+            command.add_argument("--gpu", metavar="NAME", help="of which card: h100, h200, a100, l40s, ... (h100)")
     from recipes.submit import add_arguments
 
     add_arguments(commands.add_parser("submit", help="run a recipe as a SLURM job, on any number of nodes"))
@@ -118,18 +120,27 @@ def main(argv: list[str] | None = None) -> None:
         if options.help:
             print(describe(options.recipe))
         elif options.command == "check":
-            merged = check(options.recipe, options.overlay, overrides)
-            print(f"{options.recipe}: no mistakes found")
-            if options.memory:
-                from recipes.memory import memory_report
-
-                print(memory_report(merged, options.recipe))
+            _check(options, overrides)
         else:
             run(options.recipe, options.overlay, overrides, options.resume, options.requeue)
     except (ValueError, OSError) as error:
         if os.environ.get("KAIROS_DEBUG"):
             raise
         sys.exit(f"error: {_reason(error)}\n(KAIROS_DEBUG=1 shows where)")
+
+
+def _check(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Checks, and says what the recipe would take; that needs no trained weights, so they are looked for last."""
+    from recipes.cost.gpus import gpu_named
+
+    gpu = gpu_named(options.gpu or "h100") if options.gpu or options.time else None
+    merged = check(options.recipe, options.overlay, overrides, trained=False)
+    if options.memory or options.time:
+        from recipes.cost.report import report
+
+        print(report(merged, options.recipe, memory=options.memory, gpu=gpu, time=options.time))
+    check(options.recipe, options.overlay, overrides)
+    print(f"{options.recipe}: no mistakes found")
 
 
 def _submit(options: argparse.Namespace, overrides: list[str]) -> None:

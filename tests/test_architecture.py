@@ -129,7 +129,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "recipes.consolidate": ("modules.weights", "modules.mllms", "recipes.reading", "recipes.runs"),
     "recipes.lmms_eval": ("modules", "datamodules", "recipes.recipe"),
-    "recipes.memory": ("modules.mllms", "recipes"),
+    "recipes.cost": ("modules.mllms", "recipes"),
 }
 
 

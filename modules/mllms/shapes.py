@@ -85,14 +85,39 @@ def _internvl3(text: dict[str, Any]) -> tf.InternVLConfig:
     )
 
 
+def _clip_large() -> tf.CLIPConfig:
+    vision = {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+        "image_size": 224, "patch_size": 14,
+    }  # fmt: skip
+    text = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+    return tf.CLIPConfig(vision_config=vision, text_config=text, projection_dim=768)
+
+
+def _siglip_so400m() -> tf.SiglipVisionConfig:
+    whole: dict[str, Any] = {**_SIGLIP_SO400M, "num_hidden_layers": 27}  # LLaVA leaves the last layer out
+    return tf.SiglipVisionConfig(**{k: v for k, v in whole.items() if k != "model_type"})
+
+
+def _mamba2_1_3b() -> tf.Mamba2Config:
+    return tf.Mamba2Config(
+        hidden_size=2048, num_hidden_layers=48, state_size=128, head_dim=64, num_heads=64, n_groups=1, vocab_size=50288
+    )
+
+
 _KNOWN = {
     "Qwen/Qwen2.5-VL-7B-Instruct": _qwen25_7b,
     "Qwen/Qwen2.5-VL-3B-Instruct": _qwen25_3b,
     "Qwen/Qwen3-VL-8B-Instruct": _qwen3_8b,
     "llava-hf/llava-onevision-qwen2-7b-ov-hf": _llava_7b,
     "lmms-lab/LLaVA-Video-7B-Qwen2": _llava_7b,
+    "models/llava-video-7b": _llava_7b,  # where recipes/data/convert_llava_video.yaml writes it
     "OpenGVLab/InternVL3-8B-hf": _internvl3_8b,
     "OpenGVLab/InternVL3-2B-hf": _internvl3_2b,
+    "openai/clip-vit-large-patch14": _clip_large,
+    "hzf666/TSPO-0.4B": _clip_large,
+    "google/siglip-so400m-patch14-384": _siglip_so400m,
+    "AntonV/mamba2-1.3b-hf": _mamba2_1_3b,
 }
 
 
