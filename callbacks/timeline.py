@@ -97,7 +97,7 @@ class TimelineImages(AfterUpdate):
             return
         path = self.folder / f"step_{trainer.global_step:06d}.png"
         self._draw(path, trainer, pl_module, outputs["rollouts"])
-        if isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
+        if path.is_file() and isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
             trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(path), "timeline")
 
     @torch.no_grad()
@@ -113,7 +113,9 @@ class TimelineImages(AfterUpdate):
         scores = pl_module.sampler.scores(*inputs)
         drawn = rollouts.selection.candidate_index[0].flatten()
         counts = torch.bincount(drawn[drawn >= 0].cpu(), minlength=len(candidates)).numpy()
-        pixels = trainer.datamodule.decode(candidates, best).permute(0, 2, 3, 1).numpy()
+        pixels = trainer.datamodule.decode(candidates, best)
+        if pixels is None:  # the data module has said why
+            return
         right = rollouts.rewards.get("accuracy", rollouts.rewards.get("probability"))
         mean = "" if right is None else f"   rollouts right: {float(right[0].nanmean()):.0%}"
         options = " / ".join(f"[{o}]" if i == question.answer_index else o for i, o in enumerate(question.options))
@@ -123,7 +125,7 @@ class TimelineImages(AfterUpdate):
             timestamps_s=candidates.timestamps_s.numpy(),
             scores=None if scores is None else scores[0, : len(candidates)].cpu().numpy(),
             chosen=best.numpy(),
-            thumbnails=pixels,
+            thumbnails=pixels.permute(0, 2, 3, 1).numpy(),
             evidence_s=question.evidence_s,
             drawn=counts,
         )

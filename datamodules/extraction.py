@@ -1,31 +1,35 @@
 """One pass over many videos: each is decoded once and encoded once, whatever encoders and however many questions.
 
-Resumable (what is stored already is left out), shared out to any number of processes or array jobs (`Shard`), and every
-failure is named with its reason at the end.
+Resumable (what is stored already is left out), shared out to all ranks of a training (`modules.ranks.SharedWork`) or to
+an array of jobs (`Shard`), and every failure is named with its reason at the end.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from datamodules.decoding import Piece, ReadRequest, stream_many
 from datamodules.features import Entry, FeatureStore
+from datamodules.probes import ProbeStore
+from datamodules.progress import SharedProgress
 from datamodules.video import BadVideoError
-from modules.encoders.base import FrameEncoder
+from datamodules.views import View
+from modules.ranks import SharedWork
 from modules.records import Candidates
 
 _log = logging.getLogger(__name__)
+OnBadVideo = Literal["skip", "raise"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +59,14 @@ class Shard:
 
 @dataclass
 class Summary:
-    """What a pass did."""
+    """What a pass did, over all ranks."""
 
     num_videos: int = 0
     num_stored_before: int = 0
     num_frames: int = 0
     seconds: float = 0.0
     bad: dict[str, str] = field(default_factory=dict)
-    """File -> why it could not be read."""
+    """File -> why it could not be read; in the order of the videos."""
 
     @property
     def frames_per_s(self) -> float:
@@ -71,77 +75,106 @@ class Summary:
 
 def extract(
     videos: Sequence[str],
-    encoders: Sequence[FrameEncoder],
+    views: Sequence[View],
     store: FeatureStore,
     template: ReadRequest,
     *,
     num_workers: int,
     timeout_s: float,
-    on_bad_video: Literal["skip", "raise"],
+    on_bad_video: OnBadVideo,
 ) -> Summary:
     """Stores what each encoder makes of the candidates of each video that is not stored yet.
 
+    With several ranks each calls this with the same videos, works on those that no other has taken, and returns when
+    all are through, with what all of them did.
+
     Args:
         videos: files, each named once.
-        encoders: of frames.
+        views: encoders of frames, which share a decoding.
         store: to read and fill.
-        template: how candidates are chosen; its path is not looked at.
-        num_workers: processes that decode; encoding stays in this one, which holds the accelerator.
+        template: how candidates are chosen; its path and size are not looked at.
+        num_workers: processes of this rank that decode; encoding stays in this one, which holds the accelerator.
         timeout_s: a file that gives nothing for so long is bad.
         on_bad_video: ``raise`` stops at the first.
 
     Raises:
-        BadVideoError: under ``raise``.
+        BadVideoError: under ``raise``; on ranks that did not read the file, `modules.ranks.RankError`.
     """
-    summary, started = Summary(len(videos)), time.perf_counter()
-
-    def bad(error: BadVideoError) -> None:
-        if on_bad_video == "raise":
-            raise error
-        _log.warning("%s", error)
-        summary.bad[error.path] = error.reason
-
-    requests = []
-    for video in videos:
-        if not Path(video).is_file():
-            bad(BadVideoError(video, "no such file"))
-        elif all(store.has(video, e.key) for e in encoders):
-            summary.num_stored_before += 1
-        else:
-            requests.append(ReadRequest(video, None, template.fps, template.max_candidates, template.short_side_px))
-    if requests:
-        _decode_and_encode(requests, encoders, store, num_workers, timeout_s, summary, bad)
+    started = time.perf_counter()
+    with SharedWork(len(videos)) as work, SharedProgress("Decoding and encoding videos", work) as progress:
+        own = _Pass(views, store, on_bad_video, progress)
+        requests = own.requests(videos, template, work)
+        for message in stream_many(requests, num_workers, timeout_s):
+            if isinstance(message, Piece):
+                own.encode(message)
+            else:
+                own.finish(message.request.path, message.error)
+        parts = work.finish(dataclasses.asdict(own.summary), progress.show)
+    summary = _merged(videos, parts)
     summary.seconds = time.perf_counter() - started
     if summary.bad:
         _log.warning("%d of %d videos cannot be read and are left out", len(summary.bad), len(videos))
     return summary
 
 
-def _decode_and_encode(requests, encoders, store, num_workers, timeout_s, summary, bad) -> None:
-    columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
-    open_videos: dict[str, tuple[Piece, list[list[Tensor]]]] = {}
-    with Progress(*columns) as progress:
-        task = progress.add_task("Decoding and encoding videos", total=len(requests), rate="")
-        for message in stream_many(requests, num_workers, timeout_s):
-            path = message.request.path
-            if isinstance(message, Piece):
-                _, parts = open_videos.setdefault(path, (message, [[] for _ in encoders]))
-                pixels = torch.from_numpy(message.frames).permute(0, 3, 1, 2)
-                for encoder, part in zip(encoders, parts, strict=True):
-                    part.append(encoder.encode_frames(pixels).cpu().half())
-                summary.num_frames += len(message.frames)
+class _Pass:
+    """This rank's part of an extraction."""
+
+    def __init__(
+        self, views: Sequence[View], store: FeatureStore, on_bad_video: OnBadVideo, progress: SharedProgress
+    ) -> None:
+        self.views, self.store, self.probes = views, store, ProbeStore(store.root)
+        self.on_bad_video, self.progress, self.summary = on_bad_video, progress, Summary()
+        self._open: dict[str, tuple[Piece, list[list[Tensor]]]] = {}
+        """Videos of which some pieces have come, with what each encoder made of them."""
+
+    def requests(self, videos: Sequence[str], template: ReadRequest, work: SharedWork) -> Iterator[ReadRequest]:
+        """What is to be decoded of the videos that this rank takes, one after another as decoders become free."""
+        for video in (videos[n] for n in work):
+            if not Path(video).is_file():
+                self.finish(video, BadVideoError(video, "no such file"))
+            elif all(self.store.has(video, view.key) for view in self.views):
+                self.summary.num_stored_before += 1
+                self.finish(video, None)
             else:
-                first, parts = open_videos.pop(path, (None, []))
-                if message.error is not None:
-                    bad(message.error)
-                elif first is not None:
-                    candidates = _candidates(first)
-                    for encoder, part in zip(encoders, parts, strict=True):
-                        store.save(path, encoder.key, Entry(candidates, torch.cat(part)))
-                progress.advance(task)
-            elapsed = progress.tasks[task].elapsed or 1.0
-            progress.update(task, rate=f"{summary.num_frames / elapsed:.0f} frames/s")
+                yield dataclasses.replace(
+                    template, path=video, short_side_px=self.views[0].decoded_px, info=self.probes.load(video)
+                )
+
+    def encode(self, piece: Piece) -> None:
+        """Each encoder's features of some more frames."""
+        _, parts = self._open.setdefault(piece.request.path, (piece, [[] for _ in self.views]))
+        decoded = torch.from_numpy(piece.frames).permute(0, 3, 1, 2)
+        for view, part in zip(self.views, parts, strict=True):
+            part.append(view.encoder.encode_frames(view.frames(decoded)).half().cpu())
+        self.summary.num_frames += len(piece.frames)
+        self.progress.count_frames(len(piece.frames))
+
+    def finish(self, video: str, error: BadVideoError | None) -> None:
+        """Stores what was made of a video, or takes note of why there is nothing."""
+        first, parts = self._open.pop(video, (None, []))
+        if error is not None:
+            if self.on_bad_video == "raise":
+                raise error
+            _log.warning("%s", error)
+            self.summary.bad[video] = error.reason
+        elif first is not None:
+            for view, part in zip(self.views, parts, strict=True):
+                self.store.save(video, view.key, Entry(_candidates(first), torch.cat(part)))
+            if first.request.info is None:
+                self.probes.save(first.info)
+        self.progress.count_video()
+
+
+def _merged(videos: Sequence[str], parts: list[dict[str, Any]]) -> Summary:
+    """What all ranks did together."""
+    bad = {video: reason for part in parts for video, reason in part["bad"].items()}
+    return Summary(
+        num_videos=len(videos),
+        num_stored_before=sum(part["num_stored_before"] for part in parts),
+        num_frames=sum(part["num_frames"] for part in parts),
+        bad={video: bad[video] for video in videos if video in bad},
+    )
 
 
 def _candidates(piece: Piece) -> Candidates:

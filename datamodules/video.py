@@ -1,25 +1,30 @@
-"""Reading frames out of video files: probe with PyAV, decode with decord, and with PyAV what decord cannot.
+"""Video files: what they hold, by their packets rather than their headers, and which frames are candidates.
 
-Facts this file is built on: decord's ``get_batch`` hangs, holding the GIL, when a header promises more frames than the
-file holds; decord cannot open AV1 in Matroska; it picks FFmpeg's "best" stream and turns frames upright. So every file
-is probed first by reading its packets, the stream is the one FFmpeg calls best (and the probe says which), decord reads
-only where its count equals the probe's, and all decoding happens in worker processes that can be given up on.
+Headers promise more frames than there are, formats differ in what "frame number n" means, and libraries differ in which
+stream they take. So every file is probed by reading its packets (`datamodules.packet_table`), the stream is the one
+FFmpeg calls best (and the probe says which), and frames are known by the times they were stored with.
 
 Imports neither torch nor lightning, so that a worker starts fast.
 """
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Iterator
+import itertools
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 
-_HAS_DECORD = platform.machine() in ("x86_64", "AMD64")  # no wheels elsewhere
-_FRAMES_PER_MESSAGE = 64
+from datamodules.frame_reading import TableMismatchError, read_pyav
+from datamodules.packet_table import PacketTable, read_table, shown_order
+
+_SLACK_S = 1e-6
+"""A grid time this much before a frame's still shows it: times are rounded to ticks."""
+_MESSAGE_FRAMES = 64
+_MESSAGE_BYTES = 16 << 20
 
 
 class BadVideoError(ValueError):
@@ -40,8 +45,8 @@ class VideoInfo:
     path: str
     stream_index: int
     """The stream FFmpeg calls best."""
-    timestamps_s: np.ndarray
-    """float64 (N,), presentation time of every frame from the first, increasing."""
+    table: PacketTable
+    """Its frames, in the order they are shown."""
     width: int
     height: int
     rotation_deg: int
@@ -52,8 +57,13 @@ class VideoInfo:
     """Which library decoded it, once one has."""
 
     @property
+    def timestamps_s(self) -> np.ndarray:
+        """float64 (N,), presentation time of every frame from the first, increasing."""
+        return self.table.seconds
+
+    @property
     def num_frames(self) -> int:
-        return len(self.timestamps_s)
+        return len(self.table)
 
     @property
     def duration_s(self) -> float:
@@ -67,8 +77,12 @@ class VideoInfo:
         return self.num_frames / self.duration_s if self.duration_s > 0 else 0.0
 
 
-def probe(path: str) -> VideoInfo:
+def probe(path: str, alive: Callable[[], None] = lambda: None) -> VideoInfo:
     """Reads all packets of the best video stream and decodes one frame.
+
+    Args:
+        path: the file.
+        alive: called now and then, since a long file takes a while.
 
     Raises:
         BadVideoError: missing, no video stream, no frames, not decodable.
@@ -78,35 +92,46 @@ def probe(path: str) -> VideoInfo:
     try:
         with av.open(path) as container:
             stream = container.streams.best("video")
-            if stream is None:
+            if not isinstance(stream, av.VideoStream):
                 raise BadVideoError(path, "it has no video stream")
-            pts = _packet_times(container, stream)
-            header, index = stream.frames, stream.index
-        if not pts:
+            table, index, header = read_table(container, stream, alive), stream.index, stream.frames
+        if table is None:
             raise BadVideoError(path, "it has no frames")
         with av.open(path) as container:
-            frame = next(container.decode(container.streams[index]), None)
+            stream = container.streams[index]
+            assert isinstance(stream, av.VideoStream)
+            frames = container.decode(stream)
+            frame = next(frames, None)
             if frame is None:
                 raise BadVideoError(path, "no frame of it can be decoded")
             rotation, width, height = frame.rotation, frame.width, frame.height
+            if _order_is_doubtful(table, stream):
+                table = _checked_order(table, itertools.chain([frame], frames), alive)
     except (av.error.FFmpegError, OSError) as error:
         raise BadVideoError(path, f"{error.strerror or error}") from error
-    times = np.unique(np.array(pts, dtype=np.float64))
     if rotation % 180:
         width, height = height, width
-    return VideoInfo(path, index, times - times[0], width, height, rotation % 360, header)
+    return VideoInfo(path, index, table, width, height, rotation % 360, header)
 
 
-def _packet_times(container: av.container.InputContainer, stream: av.stream.Stream) -> list[float]:
-    """Presentation times (s) of the packets that can be read; a cut-off tail ends the list."""
-    times: list[float] = []
-    try:
-        for packet in container.demux(stream):
-            if packet.pts is not None and not packet.is_discard:
-                times.append(float(packet.pts * packet.time_base))
-    except av.error.FFmpegError:
-        pass  # truncated: what came before is there
-    return times
+def _order_is_doubtful(table: PacketTable, stream: av.VideoStream) -> bool:
+    """Whether frames are shown in another order than stored, yet their times say they are not (H.264 in AVI)."""
+    stored_as_shown = bool((np.diff(table.decode_rank) > 0).all())
+    return bool(stream.codec_context.has_b_frames) and stored_as_shown and not table.key.all()
+
+
+_DOUBTFUL_FRAMES = 64
+
+
+def _checked_order(table: PacketTable, frames: Iterator[av.VideoFrame], alive: Callable[[], None]) -> PacketTable:
+    """The table as it is if the first frames come out by their times, else as all frames come out."""
+    shown = [f.pts for f in itertools.islice(frames, _DOUBTFUL_FRAMES)]
+    if all(a is not None and b is not None and a < b for a, b in itertools.pairwise(shown)):
+        return table
+    for frame in frames:
+        alive()
+        shown.append(frame.pts)
+    return shown_order(table, shown)
 
 
 def candidate_grid(info: VideoInfo, fps: float = 1.0, max_candidates: int | None = None) -> np.ndarray:
@@ -127,14 +152,18 @@ def candidate_grid(info: VideoInfo, fps: float = 1.0, max_candidates: int | None
 
 def grid_of(timestamps_s: np.ndarray, duration_s: float, fps: float, max_candidates: int | None) -> np.ndarray:
     """`candidate_grid` of a video of which only the times of its frames are known."""
-    times = np.arange(max(1, int(np.ceil(duration_s * fps - 1e-9)))) / fps
-    if max_candidates is not None and len(times) > max_candidates:
-        times = np.linspace(0.0, times[-1], max_candidates)
-    return np.unique(np.searchsorted(timestamps_s, times + 1e-6, side="right") - 1)
+    num_times = max(1, math.ceil(duration_s * fps - 1e-9))
+    if max_candidates is not None and num_times > max_candidates:
+        times = np.linspace(0.0, (num_times - 1) / fps, max_candidates)
+        return np.unique(np.searchsorted(timestamps_s, times + _SLACK_S, side="right") - 1)
+    # by frame, not by time: a clock that jumps by years makes a long grid of few frames
+    first = np.maximum(np.ceil((timestamps_s - _SLACK_S) * fps), 0.0)  # number of the first grid time at or after it
+    after = np.append(np.minimum(first[1:], num_times), num_times)
+    return np.flatnonzero(first < after)
 
 
 def read_frames(info: VideoInfo, frame_ids: np.ndarray, short_side_px: int | None = None) -> Iterator[np.ndarray]:
-    """Decodes chosen frames once, in one forward pass over the file.
+    """Decodes chosen frames, and only what they need.
 
     Args:
         info: the probed file.
@@ -151,63 +180,33 @@ def read_frames(info: VideoInfo, frame_ids: np.ndarray, short_side_px: int | Non
 
 
 def open_frames(
-    info: VideoInfo, frame_ids: np.ndarray, short_side_px: int | None = None
+    info: VideoInfo,
+    frame_ids: np.ndarray,
+    short_side_px: int | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> tuple[str, Iterator[np.ndarray]]:
     """As `read_frames`, and the name of the decoder that serves this file."""
+    if len(frame_ids) and frame_ids[-1] >= info.num_frames:
+        raise BadVideoError(info.path, f"frame {frame_ids[-1]} was asked for, and it has {info.num_frames}")
     width, height = info.width, info.height
     if short_side_px is not None and min(width, height) > short_side_px:
         ratio = short_side_px / min(width, height)
         width, height = round(width * ratio), round(height * ratio)
-    reader = _open_decord(info, width, height)
-    if reader is None:
-        return "pyav", _read_pyav(info, frame_ids, width, height)
-    parts = range(0, len(frame_ids), _FRAMES_PER_MESSAGE)
-    return "decord", (reader.get_batch(list(frame_ids[n : n + _FRAMES_PER_MESSAGE])).asnumpy() for n in parts)
+    return "pyav", _pieces(info, frame_ids, width, height, alive)
 
 
-def _open_decord(info: VideoInfo, width: int, height: int):
-    """A decord reader where it agrees with the probe, else None; rotated files go to PyAV (decord resizes first)."""
-    if not _HAS_DECORD or info.rotation_deg or info.header_num_frames not in (0, info.num_frames):
-        return None
-    import decord
-
-    decord.logging.set_level(decord.logging.QUIET)
+def _pieces(
+    info: VideoInfo, frame_ids: np.ndarray, width: int, height: int, alive: Callable[[], None]
+) -> Iterator[np.ndarray]:
+    """Frames put together to messages bounded in number and bytes."""
+    most = max(1, min(_MESSAGE_FRAMES, _MESSAGE_BYTES // (width * height * 3)))
+    frames, found = read_pyav(info, frame_ids, width, height, alive), 0
     try:
-        reader = decord.VideoReader(info.path, num_threads=1, width=width, height=height)
-    except (decord.DECORDError, RuntimeError):
-        return None
-    return reader if len(reader) == info.num_frames else None
-
-
-def _read_pyav(info: VideoInfo, frame_ids: np.ndarray, width: int, height: int) -> Iterator[np.ndarray]:
-    wanted = {int(i) for i in frame_ids}
-    turns = info.rotation_deg // 90
-    if turns % 2:
-        width, height = height, width
-    pending: list[np.ndarray] = []
-    found = 0
-    try:
-        with av.open(info.path) as container:
-            stream = container.streams.video[_video_position(container, info.stream_index)]
-            stream.thread_type = "SLICE"
-            for frame_id, frame in enumerate(container.decode(stream)):
-                if frame_id in wanted:
-                    pixels = frame.to_ndarray(width=width, height=height, format="rgb24")
-                    pending.append(np.ascontiguousarray(np.rot90(pixels, turns)))
-                    found += 1
-                if len(pending) == _FRAMES_PER_MESSAGE:
-                    yield np.stack(pending)
-                    pending = []
-                if found == len(wanted):
-                    break
-    except av.error.FFmpegError as error:
-        raise BadVideoError(info.path, f"decoding stopped after {found} of {len(wanted)} frames: {error}") from error
-    if found < len(wanted):
-        raise BadVideoError(info.path, f"only {found} of {len(wanted)} frames could be decoded")
-    if pending:
-        yield np.stack(pending)
-
-
-def _video_position(container: av.container.InputContainer, stream_index: int) -> int:
-    """Which of the file's video streams the stream of that index is."""
-    return [s.index for s in container.streams.video].index(stream_index)
+        while piece := list(itertools.islice(frames, most)):
+            found += len(piece)
+            yield np.stack(piece)
+    except (TableMismatchError, av.error.FFmpegError) as error:
+        at = f"the next, at {info.timestamps_s[frame_ids[found]]:.3f} s, cannot"
+        raise BadVideoError(
+            info.path, f"only {found} of {len(frame_ids)} frames could be decoded; {at}: {error}"
+        ) from error

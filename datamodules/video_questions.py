@@ -1,132 +1,60 @@
 """Questions about videos, ready to train on: probing, decoding, encoding, storing and batching.
 
-Each video is decoded once, whatever is to be made of its frames and however many questions it has. A batch is a pure
-function of (seed, number of the batch), so a resumed run goes on with the very batch the killed one would have had.
+Each video is decoded once over all ranks, whatever is to be made of its frames and however many questions it has, and
+all ranks agree on which videos cannot be read, so that they hold the same questions in the same order.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import numpy as np
 import torch
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
-from datamodules.decoding import DecodeWorker, ReadRequest
+from datamodules.batch_order import BatchOrder
+from datamodules.decoding import ReadRequest
 from datamodules.extraction import Shard, Summary, extract
 from datamodules.features import Entry, FeatureStore
+from datamodules.frame_reader import FrameReader
+from datamodules.items import Items, StoredFeatures, collate
 from datamodules.kept_questions import only_kept
+from datamodules.lookahead import LookaheadLoader
 from datamodules.needles import NeedleBuilder
 from datamodules.pass_rates import read_pass_rates, with_pass_rates
+from datamodules.placement import device_of, move, own_precision, placed
+from datamodules.probes import ProbeStore
+from datamodules.probing import probe_all
 from datamodules.video import BadVideoError, grid_of
+from datamodules.views import View, views_of
 from modules.encoders.base import FrameEncoder, ImageTextEncoder
+from modules.frame_demand import FrameDemand
+from modules.ranks import exchange
 from modules.records import Candidates, QuestionBatch, VideoQuestion
 from modules.selections import read_selections
 
 _log = logging.getLogger(__name__)
-_TIMES = "times-v1"
-
-
-class BatchOrder(Sampler[list[tuple[int, int]]]):
-    """Endless batches: epoch e is the permutation of seed + e, dealt to ranks in turn; starts at any batch.
-
-    Yields lists of (question, number of the batch); the number seeds whatever a data set draws for it.
-
-    Args:
-        num_items: length of the data set.
-        batch_size: items a batch and rank.
-        seed: of the permutations.
-        first_batch: how many batches were already used.
-        rank, num_ranks: which share of each global batch is this process's.
-    """
-
-    def __init__(
-        self, num_items: int, batch_size: int, seed: int, first_batch: int = 0, rank: int = 0, num_ranks: int = 1
-    ) -> None:
-        self.global_batch = batch_size * num_ranks
-        if num_items < self.global_batch:
-            raise ValueError(
-                f"{num_items} questions do not fill one batch of {batch_size} on each of {num_ranks} ranks"
-            )
-        self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
-        self.first_batch, self.rank, self.num_ranks = first_batch, rank, num_ranks
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        per_epoch = self.num_items // self.global_batch
-        number = self.first_batch
-        while True:
-            epoch, within = divmod(number, per_epoch)
-            order = torch.randperm(self.num_items, generator=torch.Generator().manual_seed(self.seed + epoch))
-            for n in range(within, per_epoch):
-                start = n * self.global_batch + self.rank * self.batch_size
-                yield [(i, number) for i in order[start : start + self.batch_size].tolist()]
-                number += 1
-
-
-@dataclasses.dataclass(frozen=True)
-class _Stored:
-    """The stored features of a question's video."""
-
-    store: FeatureStore
-    key: str
-
-    def __call__(self, question: VideoQuestion) -> Entry:
-        return self.store.load(question.video, self.key)
-
-
-class _Items(Dataset):
-    """Questions with the features of their videos, as they are (index) or as needles (index, number of the batch)."""
-
-    def __init__(
-        self,
-        questions: list[VideoQuestion],
-        entry_of: Callable[[VideoQuestion], Entry],
-        queries: Tensor,
-        needles: NeedleBuilder | None,
-    ) -> None:
-        self.questions, self.entry_of, self.queries, self.needles = questions, entry_of, queries, needles
-
-    def __len__(self) -> int:
-        return len(self.questions)
-
-    def entry(self, i: int) -> Entry:
-        return self.entry_of(self.questions[i])
-
-    def __getitem__(self, which: int | tuple[int, int]) -> tuple[VideoQuestion, Entry, Tensor]:
-        i, number = which if isinstance(which, tuple) else (which, 0)
-        question, entry = self.questions[i], self.entry(i)
-        if self.needles is not None and self.needles.applies(question):
-            question, entry = self.needles.build(question, entry, self.questions, self.entry, number)
-        elif not question.duration_s:
-            question = dataclasses.replace(question, duration_s=entry.candidates.duration_s)
-        return question, entry, self.queries[i]
-
-
-def collate(items: Sequence[tuple[VideoQuestion, Entry, Tensor]]) -> QuestionBatch:
-    """Pads B questions to the longest video."""
-    questions, entries, queries = zip(*items, strict=True)
-    lengths = torch.tensor([len(e.candidates) for e in entries])
-    return QuestionBatch(
-        questions=list(questions),
-        candidates=[e.candidates for e in entries],
-        features=pad_sequence([e.features.float() for e in entries], batch_first=True),
-        mask=torch.arange(int(lengths.max()))[None] < lengths[:, None],
-        timestamps_s=pad_sequence([e.candidates.timestamps_s.float() for e in entries], batch_first=True),
-        queries=torch.stack(queries),
-    )
+_TEXTS_PER_FORWARD = 256
+_PREFETCH_SHARE = 1 / 8
+"""Where fewer of the candidates can be asked for, none is prefetched. Encoders of video make groups of pictures of 8 to
+10 seconds, so at 1 fps one candidate in eight already takes decoding most of the file."""
 
 
 class VideoQuestionData(L.LightningDataModule):
     """Base of every data set of `VideoQuestion`; a subclass says which questions there are.
+
+    The encoder lies on the trainer's device (in jobs: on the accelerator that is there) while videos are encoded and
+    questions embedded, and gives its memory there back afterwards. Where queries are written in training it goes there
+    again with the first of them and stays until the stage ends. It is no part of the module that is trained: neither
+    that module's state nor its precision reaches it.
 
     Args:
         encoder: of frames and questions, or of frames alone where a sampler reads questions itself; None where no
@@ -137,10 +65,12 @@ class VideoQuestionData(L.LightningDataModule):
         candidate_fps: candidates per second of video.
         max_candidates: at most so many; longer videos are sampled more sparsely.
         short_side_px: decode frames at most this large; None keeps the size of the file.
-        feature_short_side_px: decode frames that only the encoder sees at most this large; None as ``short_side_px``.
+        feature_short_side_px: the encoder sees frames at most this large; None as ``short_side_px``.
         on_bad_video: ``skip`` names, counts and leaves out a video that cannot be read; ``raise`` stops.
-        num_workers: processes that decode.
+        num_workers: processes that decode, on each rank.
         decode_timeout_s: a file that gives no frame for so long is bad.
+        pixel_cache_mib: host memory of each rank for decoded frames, half of it for those of the next batch, which are
+            decoded during this one; 0 keeps none.
         pass_rates: file of pass rates (recipes/data/pass_rates.yaml) that questions are labelled with.
         pass_rate_range: train only on questions whose rate is at least and at most this.
         train_ids: train only on the questions of this file (recipes/data/margin_variance.yaml).
@@ -164,6 +94,7 @@ class VideoQuestionData(L.LightningDataModule):
         on_bad_video: Literal["skip", "raise"] = "skip",
         num_workers: PositiveInt = 2,
         decode_timeout_s: PositiveFloat = 60.0,
+        pixel_cache_mib: NonNegativeInt = 2048,
         pass_rates: str | None = None,
         pass_rate_range: tuple[float, float] | None = None,
         train_ids: str | None = None,
@@ -192,12 +123,14 @@ class VideoQuestionData(L.LightningDataModule):
         self.candidate_fps, self.max_candidates, self.short_side_px = candidate_fps, max_candidates, short_side_px
         self.feature_short_side_px = feature_short_side_px or short_side_px
         self.on_bad_video, self.num_workers, self.decode_timeout_s = on_bad_video, num_workers, decode_timeout_s
-        grid = f"fps={candidate_fps:g},max={max_candidates},short={short_side_px}/{self.feature_short_side_px}"
-        self.store, self.times = FeatureStore(Path(feature_dir), grid), FeatureStore(Path(feature_dir), "every frame")
+        self.store = FeatureStore(Path(feature_dir), f"fps={candidate_fps:g},max={max_candidates}")
+        self.probes = ProbeStore(self.store.root)
+        self.reader = FrameReader(self.probes, short_side_px, num_workers, decode_timeout_s, pixel_cache_mib)
         self.bad_videos: dict[str, str] = {}
-        self._worker = DecodeWorker(decode_timeout_s)
+        self._views: dict[str, View] = {}
+        """By the key of the encoder."""
         self._questions: dict[str, list[VideoQuestion]] = {}
-        self._items: dict[str, _Items] = {}
+        self._items: dict[str, Items] = {}
         self._batches_used = 0
         self._resumed_batch: int | None = None
 
@@ -225,7 +158,8 @@ class VideoQuestionData(L.LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """What an evaluation card has to name of the data."""
-        grid = f"frames of {self.selections}" if self.selections else self.store.grid
+        sizes = f"short={self.short_side_px}/{self.feature_short_side_px}"
+        grid = f"frames of {self.selections}" if self.selections else f"{self.store.grid},{sizes}"
         if self.encoder is None:
             return {"grid": grid, "encoder": None}
         told: dict[str, Any] = {"grid": grid, "encoder": self.encoder.key}
@@ -235,122 +169,176 @@ class VideoQuestionData(L.LightningDataModule):
 
     # ---- features ----
 
-    def extract(self, encoders: Sequence[FrameEncoder], splits: Sequence[str], shard: Shard | None = None) -> Summary:
-        """Decodes every video that lacks an entry of some encoder, once, and stores what the encoders make of it."""
-        videos = (shard or Shard(index=0, count=1)).of(self.videos(splits))
-        only_encoder = all(e is self.encoder for e in encoders)
-        short_side_px = self.feature_short_side_px if only_encoder else self.short_side_px
-        summary = extract(
-            [v for v in videos if v not in self.bad_videos], encoders, self.store,
-            ReadRequest("", None, self.candidate_fps, self.max_candidates, short_side_px),
-            num_workers=self.num_workers, timeout_s=self.decode_timeout_s, on_bad_video=self.on_bad_video,
-        )  # fmt: skip
+    def extract(self, others: Sequence[FrameEncoder], splits: Sequence[str], shard: Shard | None = None) -> Summary:
+        """Stores what encoders make of every video that lacks an entry of one; each is decoded once, over all ranks.
+
+        Args:
+            others: encoders beside the data module's own, which see frames at ``short_side_px``.
+            splits: whose videos.
+            shard: share of the videos of this process, where it is one of an array; all of them by default.
+        """
+        videos = self.videos(splits) if shard is None else shard.of(self.videos(splits))
+        views = self._share_a_decoding(others)
+        device = device_of(self.trainer)
+        with placed([view.encoder for view in views], device), own_precision(device):
+            summary = extract(
+                [v for v in videos if v not in self.bad_videos], views, self.store,
+                ReadRequest("", None, self.candidate_fps, self.max_candidates),
+                num_workers=self.num_workers, timeout_s=self.decode_timeout_s, on_bad_video=self.on_bad_video,
+            )  # fmt: skip
         self.bad_videos |= summary.bad
         return summary
+
+    def _share_a_decoding(self, others: Sequence[FrameEncoder]) -> list[View]:
+        """What each encoder sees when the videos are decoded for all of them."""
+        own = [] if self.encoder is None else [(self.encoder, self.feature_short_side_px)]
+        views = views_of([*own, *((other, self.short_side_px) for other in others)])
+        self._views |= {view.encoder.key: view for view in views}
+        return views
 
     def videos(self, splits: Sequence[str]) -> list[str]:
         """Every video of some splits, once."""
         return list(dict.fromkeys(q.video for split in splits for q in self.questions(split)))
 
     def _probe(self, split: str) -> None:
-        """Stores the times of all frames of every video, without decoding them: enough to choose frames from."""
-        for video in self.videos([split]):
-            if video in self.bad_videos or (Path(video).is_file() and self.times.has(video, _TIMES)):
-                continue
-            try:
-                info = self._worker.probe(video)
-            except BadVideoError as error:
-                if self.on_bad_video == "raise":
-                    raise
-                _log.warning("%s", error)
-                self.bad_videos[video] = error.reason
-                continue
-            every = torch.arange(info.num_frames)
-            candidates = Candidates(video, every, torch.from_numpy(info.timestamps_s), info.duration_s, info.num_frames)
-            self.times.save(video, _TIMES, Entry(candidates, torch.zeros(info.num_frames, 1, dtype=torch.float16)))
+        """Stores what every video holds, without decoding it: enough to choose frames from."""
+        videos = [video for video in self.videos([split]) if video not in self.bad_videos]
+        self.bad_videos |= probe_all(videos, self.reader, self.on_bad_video)
 
     def _from_times(self, question: VideoQuestion) -> Entry:
         """The candidates of a question, without features: the grid, or exactly the frames of a selections file."""
-        every = self.times.load(question.video, _TIMES).candidates
+        info = self.reader.info(question.video)
         if question.sample_id in self._chosen:
             frame_ids = np.array(self._chosen[question.sample_id].frame_ids)
-            if frame_ids.max(initial=-1) >= every.num_video_frames:
+            if frame_ids.max(initial=-1) >= info.num_frames:
                 raise ValueError(
                     f"{self.selections}: question {question.sample_id} has frame {frame_ids.max()}, but "
-                    f"{question.video} has {every.num_video_frames} frames; another version of the file?"
+                    f"{question.video} has {info.num_frames} frames; another version of the file?"
                 )
         elif self._chosen:
             raise ValueError(f"{self.selections} has no selection for question {question.sample_id}")
         else:
-            frame_ids = grid_of(every.timestamps_s.numpy(), every.duration_s, self.candidate_fps, self.max_candidates)
-        ids = torch.from_numpy(frame_ids)
-        candidates = dataclasses.replace(every, frame_ids=ids, timestamps_s=every.timestamps_s[ids])
-        return Entry(candidates, torch.zeros(len(ids), 1))
+            frame_ids = grid_of(info.timestamps_s, info.duration_s, self.candidate_fps, self.max_candidates)
+        times = torch.from_numpy(info.timestamps_s[frame_ids])
+        candidates = Candidates(question.video, torch.from_numpy(frame_ids), times, info.duration_s, info.num_frames)
+        return Entry(candidates, torch.zeros(len(frame_ids), 1))
 
     def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None:
         """What an encoder made of some candidates (N,): (N, ...), or None where it was not extracted."""
+        if encoder_key not in self._views:
+            return None
         parts: list[tuple[Tensor, Tensor]] = []
         for video, where in candidates.by_source(candidate_index):
             try:
-                entry = self.store.load(video, encoder_key)
+                entry = self.store.load(video, self._views[encoder_key].key)
             except KeyError:
                 return None
             frame_ids = candidates.frame_ids[candidate_index[where]]
-            parts.append((where, entry.features[torch.searchsorted(entry.candidates.frame_ids, frame_ids)]))
+            rows = torch.searchsorted(entry.candidates.frame_ids, frame_ids).clamp(max=len(entry.candidates) - 1)
+            if not torch.equal(entry.candidates.frame_ids[rows], frame_ids):
+                return None  # frames of a selection that lie off the grid
+            parts.append((where, entry.features[rows]))
         out = parts[0][1].new_empty(len(candidate_index), *parts[0][1].shape[1:])
         for where, features in parts:
             out[where] = features
         return out
 
     def embed_texts(self, texts: list[str]) -> Tensor:
-        """N texts -> float32 (N, D) of the encoder."""
+        """N texts -> float32 (N, D) of the encoder, on the device it was brought to."""
         if not isinstance(self.encoder, ImageTextEncoder):
             raise ValueError("written queries are compared with frames: data.encoder has to be one of images and texts")
-        return torch.cat([self.encoder.encode_texts(texts[n : n + 256]) for n in range(0, len(texts), 256)]).cpu()
+        device = device_of(self.trainer)
+        move(self.encoder, device)
+        chunks = [texts[n : n + _TEXTS_PER_FORWARD] for n in range(0, len(texts), _TEXTS_PER_FORWARD)]
+        with own_precision(device):
+            return torch.cat([self.encoder.encode_texts(chunk) for chunk in chunks])
 
-    def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor:
-        """Frames of increasing candidate indices (N,) as uint8 (N, 3, H, W); each file is opened once.
+    # ---- frames ----
 
-        Frames of other files than the first are resized to its size (a needle among clips).
+    def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor | None:
+        """Frames of increasing candidate indices (N,) as uint8 (N, 3, H, W); see `decode_many`."""
+        return next(self.decode_many([(candidates, candidate_index)]))
+
+    def decode_many(self, asked: Sequence[tuple[Candidates, Tensor]]) -> Iterator[Tensor | None]:
+        """Frames of several questions, one after another, while their files are decoded side by side.
+
+        Args:
+            asked: candidates of each question, and increasing indices (N,) into them.
+
+        Yields:
+            uint8 (N, 3, H, W); those of other files than the question's own are resized to the size of its frames (a
+            needle among clips). None under ``on_bad_video: skip`` where a file cannot be decoded, though it could be
+            when features were made: it is named and counted, and not tried again.
         """
-        out: Tensor | None = None
-        for video, where in candidates.by_source(candidate_index):
-            frame_ids, inverse = candidates.frame_ids[candidate_index[where]].unique(return_inverse=True)
-            request = ReadRequest(video, tuple(frame_ids.tolist()), short_side_px=self.short_side_px)
-            frames = torch.from_numpy(self._worker.read(request)[2]).permute(0, 3, 1, 2)[inverse]
-            if out is None:
-                out = frames.new_empty(len(candidate_index), *frames.shape[1:])
-            if frames.shape[1:] != out.shape[1:]:
-                size = (out.shape[2], out.shape[3])
-                frames = torch.nn.functional.interpolate(frames.float(), size, mode="bilinear", antialias=True).byte()
-            out[where] = frames
-        assert out is not None
-        return out
+        bad = [self._known_as_bad(candidates) for candidates, _ in asked]
+        frames = self.reader.read_many([one for one, known in zip(asked, bad, strict=True) if not known])
+        for known in bad:
+            found = None if known else next(frames)
+            if isinstance(found, BadVideoError):
+                self._note(found)
+            yield found if isinstance(found, Tensor) else None
 
-    def items(self, split: str) -> _Items:
+    def _known_as_bad(self, candidates: Candidates) -> bool:
+        return any(video in self.bad_videos for video in (candidates.sources or (candidates.video,)))
+
+    def _note(self, error: BadVideoError) -> None:
+        """Names and counts a video that cannot be read after all.
+
+        Raises:
+            BadVideoError: under ``on_bad_video: raise``.
+        """
+        if self.on_bad_video == "raise":
+            raise error
+        if error.path not in self.bad_videos:
+            _log.warning("%s; it was read before. What asks for its frames gets none from here on", error)
+        self.bad_videos[error.path] = error.reason
+
+    def _collate(self, items: Sequence[tuple[VideoQuestion, Entry, Tensor]]) -> QuestionBatch:
+        """A batch; what it will want decoded begins to be."""
+        batch, demand = collate(items), self._demand
+        if demand is not None and (wanted := demand.frames_per_question):
+            worth_it = [c for c in batch.candidates if wanted >= _PREFETCH_SHARE * len(c)]
+            self.reader.prefetch([c for c in worth_it if not self._known_as_bad(c)])
+        return batch
+
+    @property
+    def _demand(self) -> FrameDemand | None:
+        """The module that is trained or evaluated, where it says what it will want."""
+        module = None if self.trainer is None else self.trainer.lightning_module
+        return module if isinstance(module, FrameDemand) else None
+
+    def items(self, split: str) -> Items:
         """The questions of a split that was set up, each with the features of its video."""
         return self._items[split]
 
     # ---- Lightning ----
 
     def setup(self, stage: str) -> None:
-        for split in self.splits(stage):
-            if split in self._items:
-                continue
+        splits = [split for split in self.splits(stage) if split not in self._items]
+        if not splits:
+            return
+        self.bad_videos = {video: why for bad in exchange(self.bad_videos) for video, why in bad.items()}
+        own = [] if self.encoder is None else [self.encoder]
+        stored = nullcontext([]) if self._demand is None else self._demand.stored_encoders()
+        with stored as others, placed(own, device_of(self.trainer)):
             if self.encoder is None:
-                self._probe(split)
-            else:
-                self.extract([self.encoder], [split])
-            questions = [q for q in self.questions(split) if q.video not in self.bad_videos]
-            if not questions:
-                raise ValueError(
-                    f"no question of split {split!r} is left: {len(self.bad_videos)} videos cannot be read"
-                )
-            queries = torch.zeros(len(questions), 1, 1)
-            if isinstance(self.encoder, ImageTextEncoder):
-                queries = self.embed_texts([q.question for q in questions])[:, None]
-            entry = self._from_times if self.encoder is None else _Stored(self.store, self.encoder.key)
-            self._items[split] = _Items(questions, entry, queries, self.needles if split == "train" else None)
+                for split in splits:
+                    self._probe(split)
+            if self.encoder is not None or others:
+                self.extract(others, splits)
+            for split in splits:
+                self._items[split] = self._make_items(split)
+
+    def _make_items(self, split: str) -> Items:
+        questions = [q for q in self.questions(split) if q.video not in self.bad_videos]
+        if not questions:
+            raise ValueError(f"no question of split {split!r} is left: {len(self.bad_videos)} videos cannot be read")
+        queries = torch.zeros(len(questions), 1, 1)
+        if isinstance(self.encoder, ImageTextEncoder):
+            queries = self.embed_texts([q.question for q in questions])[:, None].cpu()
+        own = None if self.encoder is None else self._views[self.encoder.key]
+        entry = self._from_times if own is None else StoredFeatures(self.store, own.key)
+        return Items(questions, entry, queries, self.needles if split == "train" else None)
 
     @property
     def _rank(self) -> tuple[int, int]:
@@ -361,13 +349,13 @@ class VideoQuestionData(L.LightningDataModule):
         items, (rank, num_ranks) = self._items["train"], self._rank
         self._go_on_with(self.batch_size * num_ranks)
         order = BatchOrder(len(items), self.batch_size, self.seed, self._batches_used, rank, num_ranks)
-        return DataLoader(items, batch_sampler=order, collate_fn=collate)
+        return DataLoader(items, batch_sampler=order, collate_fn=self._collate)
 
     def _eval_dataloader(self, split: str) -> DataLoader:
         items, (rank, num_ranks) = self._items[split], self._rank
         # each question on one rank; a rank that would have none answers another's too, since all have to take part
         mine = range(rank, len(items), num_ranks) or [rank % len(items)]
-        return DataLoader(items, batch_size=self.eval_batch_size, sampler=mine, collate_fn=collate)
+        return LookaheadLoader(items, batch_size=self.eval_batch_size, sampler=mine, collate_fn=self._collate)
 
     def val_dataloader(self) -> DataLoader:
         return self._eval_dataloader("val")
@@ -401,4 +389,6 @@ class VideoQuestionData(L.LightningDataModule):
         self._batches_used, self._resumed_batch = state_dict["batches_used"], state_dict.get("global_batch")
 
     def teardown(self, stage: str) -> None:
-        self._worker.stop()
+        self.reader.stop()
+        if self.encoder is not None:
+            move(self.encoder, torch.device("cpu"))

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from modules.canary import check_that_frames_matter
-from modules.encoders.base import FrameEncoder
 from modules.joint import Spoken
 from modules.mllms.base import MLLM, FrameTokens, Generation, Row
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection
@@ -23,12 +22,14 @@ from modules.seeds import seed_of
 
 
 class FrameSource(Protocol):
-    """What is asked of a data module beyond batches."""
+    """What is asked of a data module beyond batches.
 
-    def splits(self, stage: str | None) -> list[str]: ...
-    def extract(self, encoders: Sequence[FrameEncoder], splits: Sequence[str]) -> object: ...
+    Frames that cannot be decoded are None, where a run is to go on without them; the data module has named them then.
+    """
+
     def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None: ...
-    def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor: ...
+    def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor | None: ...
+    def decode_many(self, asked: Sequence[tuple[Candidates, Tensor]]) -> Iterator[Tensor | None]: ...
     def embed_texts(self, texts: list[str]) -> Tensor: ...
     def count_batch(self) -> None: ...
 
@@ -72,8 +73,10 @@ class Answering:
 
     def frames(
         self, source: FrameSource, batch: QuestionBatch, candidate_index: Tensor
-    ) -> tuple[list[FrameTokens], Tensor]:
+    ) -> tuple[list[FrameTokens], Tensor, list[int]]:
         """The union of each question's chosen frames, encoded once, and the selections as positions in it.
+
+        Files of several questions are decoded side by side, while frames of those before them are encoded.
 
         Args:
             source: of frames.
@@ -81,37 +84,51 @@ class Answering:
             candidate_index: int64 (B, G, K) in order of time.
 
         Returns:
-            B frame sets, and int64 (B, G, K) into them, -1 at padding.
+            B frame sets; int64 (B, G, K) into them, -1 at padding; and the questions whose frames cannot be decoded,
+            which are shown none.
         """
-        sets, index = [], torch.full_like(candidate_index, -1)
-        for b, candidates in enumerate(batch.candidates):
-            real = candidate_index[b] >= 0
-            union = candidate_index[b][real].unique().cpu()
-            if not len(union):  # asked blind
+        chosen = candidate_index.cpu()
+        unions = [picks[picks >= 0].unique() for picks in chosen]
+        stored = [self._stored(source, c, union) for c, union in zip(batch.candidates, unions, strict=True)]
+        asked = list(zip(batch.candidates, unions, stored, strict=True))
+        decoded = source.decode_many([(c, union) for c, union, tokens in asked if tokens is None and len(union)])
+        sets, index, undecoded = [], torch.full_like(chosen, -1), []
+        for b, (candidates, union, tokens) in enumerate(asked):
+            if self._canary_due and len(union):
+                self._canary(source, batch, b, union)
+            if tokens is not None:
+                tokens = tokens.to(batch.features.device, torch.float32)
+            elif len(union):
+                tokens = self._decoded(decoded)
+                undecoded += [b] * (tokens is None)
+            if tokens is None:  # asked blind
                 sets.append(FrameTokens(torch.empty(0), torch.empty(0)))
                 continue
-            if self._canary_due:
-                self._canary(source, batch, b, union)
-            stored = None
-            if self.store_frame_tokens:
-                stored = source.stored_frames(candidates, union, self._mllm_key)
-            if stored is None:
-                with self.timed("decode"):
-                    pixels = source.decode(candidates, union)
-                with self.timed("encode"):
-                    tokens = self.mllm.encode_frames(pixels)
-            else:
-                tokens = stored.to(batch.features.device, torch.float32)
             sets.append(FrameTokens(tokens, candidates.timestamps_s[union].float()))
-            index[b][real] = torch.searchsorted(union, candidate_index[b][real].cpu()).to(index)
-        return sets, index
+            real = chosen[b] >= 0
+            index[b][real] = torch.searchsorted(union, chosen[b][real])
+        return sets, index.to(candidate_index.device), undecoded
+
+    def _stored(self, source: FrameSource, candidates: Candidates, union: Tensor) -> Tensor | None:
+        """Tokens of frames (N, ...) where they are in the feature store."""
+        if not self.store_frame_tokens or not len(union):
+            return None
+        return source.stored_frames(candidates, union, self._mllm_key)
+
+    def _decoded(self, frames: Iterator[Tensor | None]) -> Tensor | None:
+        """Tokens of the next question's frames."""
+        with self.timed("decode"):
+            pixels = next(frames)
+        with self.timed("encode"):
+            return None if pixels is None else self.mllm.encode_frames(pixels)
 
     def _canary(self, source: FrameSource, batch: QuestionBatch, b: int, chosen: Tensor) -> None:
         """Once: do the answers depend on the frames?"""
         candidates = batch.candidates[b]
-        times = candidates.timestamps_s[chosen].float()
-        check_that_frames_matter(self.mllm, batch.questions[b], source.decode(candidates, chosen), times)
-        self._canary_due = False
+        frames = source.decode(candidates, chosen)
+        if frames is not None:
+            check_that_frames_matter(self.mllm, batch.questions[b], frames, candidates.timestamps_s[chosen].float())
+            self._canary_due = False
 
     @torch.no_grad()
     def answer(
@@ -161,8 +178,9 @@ class Answering:
         options: bool,
         text: tuple[float, str] | None,
     ) -> tuple[Rollouts, Spoken | None]:
-        rollouts, spoken = Rollouts(batch, selection), None
-        sets, index = self.frames(source, batch, selection.in_time_order())
+        spoken = None
+        sets, index, undecoded = self.frames(source, batch, selection.in_time_order())
+        rollouts = Rollouts(batch, selection, undecoded=tuple(undecoded))
         with self.timed("answer"):
             if options and any(q.options for q in batch.questions):
                 rollouts.option_log_probs = self.mllm.score_options(batch.questions, sets, index, self.rows_per_forward)
@@ -170,6 +188,7 @@ class Answering:
                 spoken = self._generate(batch, sets, index, *text)
                 flat, size = spoken.generation.texts, index.shape[1]
                 rollouts.texts = [flat[b * size : (b + 1) * size] for b in range(len(batch))]
+        _withhold(rollouts)
         return rollouts, spoken
 
     def _generate(
@@ -192,3 +211,12 @@ class Answering:
             whole.token_ids.extend(part.token_ids)
             whole.log_probs.extend(part.log_probs)
         return Spoken(rows, whole)
+
+
+def _withhold(rollouts: Rollouts) -> None:
+    """What was said without having seen the frames is no answer."""
+    for b in rollouts.undecoded:
+        if rollouts.option_log_probs is not None:
+            rollouts.option_log_probs[b] = -torch.inf
+        if rollouts.texts is not None:
+            rollouts.texts[b] = [""] * len(rollouts.texts[b])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modules.answering import Answering, FrameSource
 from modules.evidence import evidence_coverage, oracle_selection
-from modules.mllms.parsing import parse_option
+from modules.parsing import parse_option
 from modules.query_writing import QueryWriter, QueryWriting
 from modules.records import QuestionBatch, Selection
 from modules.samplers.base import FrameSampler

@@ -7,6 +7,8 @@ Each question gets one `Answer` (raw text and option log-probabilities) and one 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -15,7 +17,9 @@ from jsonargparse.typing import PositiveInt
 
 from modules.answering import Answering, FrameSource
 from modules.decoding import Decoding
+from modules.encoders.base import FrameEncoder
 from modules.evidence import oracle_selection
+from modules.frame_demand import FrameDemand
 from modules.mllms.base import MLLM
 from modules.records import Answer, QuestionBatch, Rollouts, Selection
 from modules.samplers.base import FrameSampler
@@ -25,7 +29,7 @@ from modules.weights import refuse_unknown
 _ARM = "arms.sampler."
 
 
-class EvaluationModule(L.LightningModule):
+class EvaluationModule(L.LightningModule, FrameDemand):
     """Args:
     mllm: what answers.
     samplers: arms by name; the one called ``sampler`` takes the weights of the recipe's ``checkpoint``.
@@ -97,10 +101,13 @@ class EvaluationModule(L.LightningModule):
         self._trained_mllm = f"{sum(t.numel() for t in trained):,} parameters of the checkpoint" if trained else "none"
         checkpoint["state_dict"] = saved
 
-    def prepare_data(self) -> None:
-        if self.answering.store_frame_tokens:
-            encoders = [e for e in (self.trainer.datamodule.encoder, self.mllm) if e is not None]
-            self._source.extract(encoders, self._source.splits(self.trainer.state.fn.value))
+    @contextmanager
+    def stored_encoders(self) -> Iterator[list[FrameEncoder]]:
+        yield [self.mllm] if self.answering.store_frame_tokens else []
+
+    @property
+    def frames_per_question(self) -> int:
+        return 0 if self.answering.store_frame_tokens else self.num_frames
 
     def describe(self) -> dict[str, Any]:
         """For the evaluation card."""

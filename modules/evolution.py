@@ -14,11 +14,10 @@ answer is drawn for every selection, and the GRPO loss of all that the MLLM said
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -33,8 +32,12 @@ from modules import grpo
 from modules.advantages import Advantage
 from modules.answering import Answering, FrameSource
 from modules.arms import arms_of, fixed_selections, judge
+from modules.checkpoint_files import plain_files
+from modules.encoders.base import FrameEncoder
+from modules.frame_demand import FrameDemand
 from modules.joint import JointTraining, Spoken, TokenTraining
 from modules.mllms.base import MLLM
+from modules.precision import settle_precision
 from modules.query_writing import QueryWriter, QueryWriting
 from modules.ranks import gather_lists
 from modules.records import QuestionBatch, Rollouts
@@ -60,7 +63,7 @@ class CreditedBatch:
     """float32 (B, G), advantages of the draws."""
 
 
-class EvolutionModule(L.LightningModule):
+class EvolutionModule(L.LightningModule, FrameDemand):
     """Trains a frame sampler from an MLLM's own answers.
 
     Args:
@@ -146,7 +149,6 @@ class EvolutionModule(L.LightningModule):
                     f"{trained}: both turns are one sequence of one policy, so these have to be the same"
                 )
         self.automatic_optimization = False
-        self.prepare_data_per_node = False  # as of the data module: features lie where every node reads them
         self.strict_loading = False  # a checkpoint holds what is trained; the frozen parts come from their own files
         self.sampler, self.mllm = sampler, mllm.requires_grad_(False)
         self.rewards, self.advantage = {r.name: r for r in rewards}, advantage
@@ -240,7 +242,10 @@ class EvolutionModule(L.LightningModule):
                 raise ValueError(f"reward {name!r} returned {tuple(term.shape)}, expected (B, G) = {expected}")
             if term.isinf().any():
                 raise ValueError(f"reward {name!r} is infinite; NaN is how a term says that it does not apply")
-            rollouts.rewards[name] = term.to(self.device, torch.float32)
+            term = term.to(self.device, torch.float32)
+            for b in rollouts.undecoded:  # nobody saw these frames, so nothing is learnt from the answer
+                term[b] = torch.nan
+            rollouts.rewards[name] = term
         return (
             grpo.total_reward(rollouts.rewards, self.reward_weights),
             grpo.total_reward(rollouts.rewards, self.sampler_reward_weights),
@@ -257,7 +262,7 @@ class EvolutionModule(L.LightningModule):
         num_picks = self._mean_over_ranks(sum(w.trajectories.drawn.mask.sum() for w in window))
         num_tokens = self._mean_over_ranks(sum(spoken.num_tokens for w in window for spoken in w.trajectories.spoken))
         for iteration in range(self.grpo.num_iterations):
-            fresh = iteration > 0 or self.updates.shards
+            fresh = iteration > 0
             losses = []
             for number, batch in enumerate(window, 1):
                 last = number == len(window)
@@ -269,7 +274,7 @@ class EvolutionModule(L.LightningModule):
                     losses.append(policy_loss())
                     self.updates.backward(self, losses[-1], last)
             norms = self.updates.step(self, torch.stack([loss.detach() for loss in losses]).sum())
-            names = {"sampler": "policy", "mllm": "tokens", "all": "train"}
+            names = {"sampler": "policy", "mllm": "tokens"}
             self.metrics.add({f"{names.get(group, group)}/grad_norm": norm for group, norm in norms.items()})
 
     def _mean_over_ranks(self, count: Tensor | int) -> Tensor:
@@ -323,14 +328,12 @@ class EvolutionModule(L.LightningModule):
     ) -> Tensor:
         """Backward passes of what the MLLM said, part by part, and with them the sampler's loss; the sum of all.
 
-        The sampler's joins the last part; under DeepSpeed, which wants every parameter in every backward, each part has
-        its share of it.
+        The sampler's joins the last part.
         """
         assert self.tokens is not None
         rows, settings = self.answering.rows_per_forward, self.tokens.settings
         weight = settings.loss_weight * self.tokens.grpo.share_of_update(1 / self.accumulate)
         num_rows = len(spoken[0].rows)
-        num_parts = math.ceil(num_rows / rows)
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
         for start, part in zip(
             range(0, num_rows, rows),
@@ -339,8 +342,8 @@ class EvolutionModule(L.LightningModule):
         ):
             last = start + rows >= num_rows
             loss = weight * part.loss
-            if last or self.updates.shards:
-                loss = loss + policy_loss() / (num_parts if self.updates.shards else 1)
+            if last:
+                loss = loss + policy_loss()
             self.updates.backward(self, loss, last and last_batch)
             sums["with_sampler"] += loss.detach()
             share = min(rows, num_rows - start) / num_rows
@@ -452,27 +455,29 @@ class EvolutionModule(L.LightningModule):
     def _source(self) -> FrameSource:
         return self.trainer.datamodule
 
-    def prepare_data(self) -> None:
-        if not self.updates.shards:
-            self._store_frame_tokens()
+    @contextmanager
+    def stored_encoders(self) -> Iterator[list[FrameEncoder]]:
+        if not self.answering.store_frame_tokens:
+            yield []
+            return
+        with self.updates.gathered(self):  # an MLLM that was trained sharded lies scattered over all ranks
+            yield [self.mllm]
+
+    @property
+    def frames_per_question(self) -> int:
+        if self.answering.store_frame_tokens:
+            return 0
+        return self.num_frames * (self.grpo.num_generations if self.trainer.training else 1)
 
     def setup(self, stage: str) -> None:
-        if self.updates.shards:  # an MLLM that was trained sharded lies scattered over all ranks
-            with self.updates.gathered(self):
-                if self.trainer.is_global_zero:
-                    self._store_frame_tokens()
-                self.trainer.strategy.barrier()
         self.updates = updates_for(self.trainer.strategy, self.max_grad_norm, self.max_nonfinite_steps)
+        settle_precision(self.trainer.strategy, self.mllm, None if self.tokens is None else self.tokens.initial)
+        self.trainer.strategy.checkpoint_io = plain_files(self.trainer.strategy.checkpoint_io)
         device = self.trainer.strategy.root_device
         for arm in self.arms.values():  # copies are no part of what Lightning moves, saves and synchronises
             arm.sampler.to(device)
             if arm.answering is not self.answering:
                 arm.answering.mllm.to(device)
-
-    def _store_frame_tokens(self) -> None:
-        if self.answering.store_frame_tokens:
-            splits = self._source.splits(self.trainer.state.fn.value)
-            self._source.extract([self.trainer.datamodule.encoder, self.mllm], splits)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = {name for name, p in self.named_parameters() if p.requires_grad}

@@ -169,6 +169,9 @@ class QueryWriter:
             return kept
         count = min(self.num_previews, len(candidates))
         index = ((torch.arange(count) + 0.5) * len(candidates) / count).long()
-        tokens = self.answering.mllm.encode_previews(source.decode(candidates, index), self.settings.preview_tokens)
+        pixels = source.decode(candidates, index)
+        if pixels is None:  # no answer will count; the queries are written blind
+            return FrameTokens(torch.empty(0), torch.empty(0))
+        tokens = self.answering.mllm.encode_previews(pixels, self.settings.preview_tokens)
         frames = FrameTokens(tokens, candidates.timestamps_s[index].float())
         return self._previews.put(candidates.video, frames) if own_video else frames

@@ -153,6 +153,9 @@ class Rollouts:
     """B lists of G lists of what the model wrote to search for; empty where that could not be read."""
     query_features: Tensor | None = None
     """float32 (B, G, Q, D), of those queries; zero where one is absent, the question's where there is none."""
+    undecoded: tuple[int, ...] = ()
+    """Questions (positions in the batch) whose frames could not be decoded in this step: their answers are withheld
+    (options at -inf, empty texts), and no reward applies to them."""
     rewards: dict[str, Tensor] = field(default_factory=dict)
     """Each reward term by name, float32 (B, G); NaN where it does not apply."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from modules.grpo import zero_std
-from modules.mllms.parsing import parse_option
+from modules.parsing import parse_option
 from modules.trajectories import Trajectories
 
 
@@ -25,6 +25,7 @@ def rollout_metrics(trajectories: Trajectories, reward: Tensor, seconds: Mapping
         "reward/total": reward.nanmean(),
         "reward/std": reward.std(dim=1).nanmean(),
         "reward/zero_std_frac": zero_std(reward).float().mean(),
+        "reward/undecoded_frac": len(rollouts.undecoded) / len(rollouts.batch),
         "policy/entropy_nats": entropy.mean(),
         "policy/effective_frames": entropy.exp().mean(),
         **{f"reward/{name}": term.nanmean() for name, term in rollouts.rewards.items()},

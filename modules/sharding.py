@@ -1,22 +1,26 @@
-"""DeepSpeed ZeRO as a strategy of the trainer, with checkpoints like everybody else's.
+"""DeepSpeed ZeRO as a strategy of the trainer: the MLLM in shares, the sampler whole, checkpoints like any other.
 
 What it adds to Lightning's `DeepSpeedStrategy`:
 
+- **The sampler stays outside.** The engine holds the MLLM alone, in bfloat16 with float32 master weights where it was
+  loaded so (ZeRO takes one precision), else in float32. The sampler is float32 and whole on every rank; its gradients
+  are averaged once an update, and torch's AdamW steps it. Both sit behind the one optimizer that the module made.
 - **One plain file a checkpoint**, the same under every strategy: the trained parameters whole, and Adam's moments of
-  each. So a run goes on under another strategy or on another number of ranks, a sampler-only checkpoint stays small,
-  and nothing is ever unpickled (DeepSpeed's own checkpoints are folders of pickles, bound to the number of ranks). The
-  price: rank 0 gathers 12 bytes a trained parameter in host memory.
+  each. So a run goes on under another strategy or on another number of ranks, and nothing is ever unpickled
+  (DeepSpeed's own checkpoints are folders of pickles, bound to the number of ranks). It is written tensor by tensor.
 - **CPU processes over gloo**, so that sharded training is tested where there is no GPU.
 
 Facts (lightning 2.6.6, deepspeed 0.19): the strategy refuses CPUs in two places; DeepSpeed compares device indices, so
-the device needs one; it takes no parameters without a dimension. Its setters of whole fp32 parameters and states fail
-for those that do not divide by the number of ranks, so that shares are cut here.
+the device needs one; it takes no parameters without a dimension. ZeRO's hooks are on the modules; what its engine's
+forward adds (weights used outside of their module, as tied embeddings are; the start of a new graph) is kept by running
+every step inside that forward.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,16 +28,17 @@ from jsonargparse.typing import NonNegativeInt
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import DeepSpeedStrategy, ParallelStrategy
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+from modules.checkpoint_files import Gathered, read, write
+from modules.sharded_states import MOMENTS, ShardedStates, master, set_parameter, whole_shape
 
 
 class ShardedStrategy(DeepSpeedStrategy):
-    """ZeRO: optimizer states (stage 1), gradients (2) and parameters (3) lie scattered over the ranks.
+    """ZeRO: the MLLM's optimizer states and gradients (stage 2) and parameters (3) lie scattered over the ranks.
 
     Args:
-        stage: 1, 2 or 3.
+        stage: 2 or 3.
         offload_optimizer: Adam's states in host memory.
         offload_parameters: parameters in host memory, too (stage 3).
         kwargs: of Lightning's strategy.
@@ -47,13 +52,14 @@ class ShardedStrategy(DeepSpeedStrategy):
         offload_parameters: bool = False,
         **kwargs: Any,
     ) -> None:
-        if stage not in (1, 2, 3):
-            raise ValueError(f"stage={stage}: 1, 2 or 3")
+        if stage not in (2, 3):
+            raise ValueError(f"stage={stage}: 2 or 3 (1 scatters less than 2 does and is no faster)")
         if offload_parameters and stage < 3:
             raise ValueError("offload_parameters: only stage 3 scatters parameters")
         super().__init__(
             stage=stage, offload_optimizer=offload_optimizer, offload_parameters=offload_parameters, **kwargs
         )
+        self._forward_redirection = _ThroughEngine()
         self._engine: Any = None
 
     # ---- CPU ----
@@ -81,26 +87,95 @@ class ShardedStrategy(DeepSpeedStrategy):
     # ---- training ----
 
     def setup(self, trainer: Any) -> None:
-        # batches stay as they are: times and scores are float32 whatever the model's precision
+        # `modules.precision` has settled who computes in what
         self.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
+        self.precision_plugin.convert_module = lambda module: module  # type: ignore[method-assign]
         super().setup(trainer)
 
-    def _setup_model_and_optimizer(
-        self, model: nn.Module, optimizer: Optimizer | None, lr_scheduler: Any = None
-    ) -> tuple[Any, Optimizer]:
-        assert isinstance(self.config, dict)
-        self.config["gradient_clipping"] = float(getattr(model, "max_grad_norm", 0.0))
-        self.config["zero_force_ds_cpu_optimizer"] = False  # offloaded states too are AdamW's
-        self._engine, sharded = super()._setup_model_and_optimizer(model, optimizer, lr_scheduler)
-        return self._engine, sharded
+    def _initialize_deepspeed_train(self, module: Any) -> None:
+        """Gives the engine the MLLM and its groups; the module's optimizer keeps the sampler's."""
+        optimizer, schedule = self._init_optimizers()
+        module.to(self.root_device)
+        self._replicate(module)
+        held = {id(p) for p in module.mllm.parameters()}
+        inner = AdamW([dict(g) for g in optimizer.param_groups if any(id(p) in held for p in g["params"])])
+        if not inner.param_groups:
+            raise ValueError(
+                "trainer.strategy: ZeRO scatters what an MLLM is trained with, and under evolve: sampler it is not "
+                "trained; the frozen MLLM is whole on every GPU anyway: use ddp (recipes/overlays/ddp.yaml)"
+            )
+        self._configure(module)
+        engine, _ = self._setup_model_and_optimizer(_Held(module.mllm), inner)
+        self._set_deepspeed_activation_checkpointing()
+        self._engine = self.model = engine
+        self._states = ShardedStates(engine)
+        self._sharded = [g for g in optimizer.param_groups if any(id(p) in held for p in g["params"])]
+        for group in self._sharded:  # its rate and decay are set here as ever; its parameters are DeepSpeed's to step
+            group["params"] = []
+        self.optimizers = [optimizer]
+        self.lr_scheduler_configs = [] if schedule is None else [schedule]
 
-    def _initialize_deepspeed_inference(self, model: nn.Module) -> None:
+    def _configure(self, module: Any) -> None:
+        """What DeepSpeed has to be told of this model."""
+        assert isinstance(self.config, dict)
+        half = any(p.dtype == torch.bfloat16 for p in module.mllm.parameters())
+        self.config["bf16"] = {"enabled": half}
+        if half:  # parts of a batch add up in float32
+            self.config["data_types"] = {"grad_accum_dtype": "fp32"}
+        self.config["gradient_clipping"] = float(module.max_grad_norm)
+        self.config["zero_force_ds_cpu_optimizer"] = False  # offloaded states too are AdamW's
+
+    def _replicate(self, module: Any) -> None:
+        """What DeepSpeed does not hold begins on every rank as it is on the first."""
+        for tensor in (*self._whole(module), *module.sampler.buffers()):
+            torch.distributed.broadcast(tensor.data, 0)
+
+    @staticmethod
+    def _whole(module: Any) -> list[nn.Parameter]:
+        """Parameters that every rank has, in one order."""
+        held = {id(p) for p in module.mllm.parameters()}
+        return [p for p in module.parameters() if id(p) not in held]
+
+    def average_gradients(self) -> None:
+        """Averages over ranks the gradients of what each rank has whole."""
+        parameters = [p for p in self._whole(self.lightning_module) if p.requires_grad]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        if not parameters:
+            return
+        flat = torch.cat([p.grad.flatten() for p in parameters])  # type: ignore[union-attr]
+        torch.distributed.all_reduce(flat)
+        flat /= self.world_size
+        for parameter, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = mean.view_as(parameter)
+
+    def step_sharded(self) -> Tensor:
+        """DeepSpeed's step, with the rates that the schedule has set; the norm of the gradient, if finite, else inf.
+
+        A gradient that is not finite changes nothing, on all ranks.
+        """
+        for ours, theirs in zip(self._sharded, self._engine.optimizer.param_groups, strict=True):
+            theirs.update({k: v for k, v in ours.items() if k != "params"})
+        self._engine.step()
+        applied = self._engine.was_step_applied()
+        return torch.as_tensor(self._engine.get_global_grad_norm() if applied else float("inf"))
+
+    def drop_gradients(self) -> None:
+        """Forgets what parts of a step have left in DeepSpeed."""
+        self._engine.optimizer.zero_grad()
+
+    def optimizer_step(self, optimizer: Optimizer, closure: Callable[[], Any], model: Any = None, **kwargs: Any) -> Any:
+        """Of what every rank has whole; DeepSpeed steps the rest, in `step_sharded`."""
+        return optimizer.step(closure, **kwargs)
+
+    def _initialize_deepspeed_inference(self, module: Any) -> None:
         """Evaluation gathers all parameters anyway (see `gathered`): the engine that trained them will do, or none.
 
         Lightning's own way takes every hook off the model, also those by which transformers collects hidden states.
         """
-        trained_here = self._engine is not None and self._engine.module is model
-        self.model = self._engine if trained_here else model
+        trained_here = self._engine is not None and self._engine.module.mllm is module.mllm
+        self.model = self._engine if trained_here else module.to(self.root_device)
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -131,118 +206,91 @@ class ShardedStrategy(DeepSpeedStrategy):
         return ((n, p) for n, p in self.lightning_module.named_parameters() if p.requires_grad)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Every trained parameter, whole, on rank 0; nothing on the others."""
-        from deepspeed.utils import safe_get_full_fp32_param
-
-        state = {}
-        for name, parameter in self._trained():
-            full = safe_get_full_fp32_param(parameter)
-            if self.is_global_zero:
-                state[name] = full.detach().to("cpu", copy=True)
-        return state
+        """Every trained parameter, or what will put it together."""
+        module: Any = self.lightning_module
+        held = {id(p) for p in module.mllm.parameters()} if self._engine is not None else set()
+        return {
+            name: Gathered(whole_shape(p), partial(master, p)) if id(p) in held else p.detach()
+            for name, p in self._trained()
+        }
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """As torch's AdamW has it: parameters numbered in the order of the groups."""
-        from deepspeed.utils import safe_get_full_optimizer_state
-
-        self._link_moments(optimizer)
-        state: dict[int, dict[str, Tensor]] = {}
+        self._states.make()
+        state: dict[int, dict[str, Any]] = {}
         groups = []
-        for group, parameters in self._groups(optimizer):
-            numbers = []
-            for parameter in parameters:
-                number = len(state)
-                numbers.append(number)
-                moments = {key: safe_get_full_optimizer_state(parameter, key) for key in _MOMENTS}
-                state[number] = {}
-                if self.is_global_zero:
-                    state[number] = {key: value.detach().to("cpu", copy=True) for key, value in moments.items()}
-                    state[number]["step"] = self._step_count(optimizer)
+        for group, parameters, sharded in self._groups(optimizer):
+            numbers = list(range(len(state), len(state) + len(parameters)))
+            for number, parameter in zip(numbers, parameters, strict=True):
+                state[number] = self._sharded_state(parameter) if sharded else dict(optimizer.state[parameter])
             groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": numbers})
         return {"state": state, "param_groups": groups}
 
-    def _link_moments(self, optimizer: Any) -> None:
-        """Makes Adam's states where there are none yet, and tells DeepSpeed (stages 1 and 2) which are whose.
+    def _sharded_state(self, parameter: nn.Parameter) -> dict[str, Any]:
+        shape = whole_shape(parameter)
+        moments = {key: Gathered(shape, partial(self._states.moment, parameter, key)) for key in MOMENTS}
+        return {"step": self._states.step, **moments}  # a tensor of its own for each: torch counts in place
 
-        It does the latter itself after the first group has stepped, when the second group has no states yet.
-        """
-        three = self.zero_stage_3
-        for flat in optimizer.fp32_partitioned_groups_flat if three else optimizer.single_partition_of_fp32_groups:
-            state = optimizer.optimizer.state[flat]
-            if not state:
-                state.update({"step": torch.tensor(0.0), **{key: torch.zeros_like(flat) for key in _MOMENTS}})
-        if not three:
-            optimizer._hp_optimizer_states_linked = False
-            optimizer._lazy_init_hp_params_optimizer_state()
-
-    def _groups(self, optimizer: Any) -> list[tuple[dict[str, Any], list[nn.Parameter]]]:
-        """DeepSpeed's groups hold flat shards, ours the parameters; both in one order."""
+    def _groups(self, optimizer: Optimizer) -> list[tuple[dict[str, Any], list[nn.Parameter], bool]]:
+        """Groups with their parameters and whether DeepSpeed has them, in the module's order."""
         module: Any = self.lightning_module
-        ours = module.parameter_groups()
-        return list(zip(optimizer.param_groups, [group["params"] for group in ours], strict=True))
-
-    @staticmethod
-    def _step_count(optimizer: Any) -> Tensor:
-        inner = getattr(optimizer, "optimizer", optimizer)
-        counts = [state["step"] for state in inner.state.values() if "step" in state]
-        # a tensor of its own for each parameter: torch counts in place
-        return torch.as_tensor(counts[0] if counts else 0.0, dtype=torch.float32).cpu().clone()
+        sharded = {id(group) for group in self._sharded}
+        return [
+            (group, ours["params"], id(group) in sharded)
+            for group, ours in zip(optimizer.param_groups, module.parameter_groups(), strict=True)
+        ]
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
-        if self.is_global_zero:
-            self.checkpoint_io.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
+        write(checkpoint, self.broadcast(filepath), writer=self.is_global_zero)
         self.barrier()
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        # mapped, not read: every rank takes from it what it keeps
-        return torch.load(checkpoint_path, map_location="cpu", mmap=True, weights_only=True)
+        return read(checkpoint_path)  # mapped: every rank takes from it what it keeps
 
     @property
     def lightning_restore_optimizer(self) -> bool:
         return True
 
-    def _own_share(self, parameter: Any, whole: Tensor) -> Tensor:
-        """This rank's part of a whole tensor, as stage 3 cuts it: equal parts, the last filled up."""
-        size = parameter.partition_numel()
-        filled = torch.zeros(size * self.world_size, dtype=torch.float32)
-        filled[: whole.numel()] = whole.flatten()
-        return filled[self.global_rank * size : (self.global_rank + 1) * size].to(parameter.device)
-
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
-        from deepspeed.runtime.zero import GatheredParameters
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
-
         saved = checkpoint["state_dict"]
         for name, parameter in self._trained():
-            if name not in saved:
-                continue
-            with GatheredParameters([parameter], modifier_rank=0, enabled=self.zero_stage_3), torch.no_grad():
-                parameter.copy_(saved[name].to(parameter))
-            if self._engine is None:
-                continue
-            if self.zero_stage_3:
-                safe_set_local_fp32_param(parameter, self._own_share(parameter, saved[name]))
-            else:
-                safe_set_full_fp32_param(parameter, saved[name].to(parameter.device, torch.float32))
+            if name in saved:
+                set_parameter(parameter, saved[name])
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
-
         (saved,) = checkpoint["optimizer_states"]
         (optimizer,) = self.optimizers
-        self._link_moments(optimizer)
-        step: Tensor | None = None
-        for (group, parameters), old in zip(self._groups(optimizer), saved["param_groups"], strict=True):
+        self._states.make()
+        for (group, parameters, sharded), old in zip(self._groups(optimizer), saved["param_groups"], strict=True):
             group.update({k: v for k, v in old.items() if k != "params"})
             for number, parameter in zip(old["params"], parameters, strict=True):
-                moments = saved["state"][number]
-                step = moments["step"]
-                for key in _MOMENTS:
-                    if self.zero_stage_3:
-                        safe_set_local_optimizer_state(parameter, self._own_share(parameter, moments[key]), key)
-                    else:
-                        safe_set_full_optimizer_state(parameter, moments[key].to(parameter.device), key)
-        inner = getattr(optimizer, "optimizer", optimizer)
-        for state in inner.state.values():
-            if "step" in state and step is not None:
-                state["step"] = torch.as_tensor(step).clone()
+                state = saved["state"].get(number, {})
+                if not sharded:
+                    optimizer.state[parameter] = _copied(state, parameter.device)
+                    continue
+                for key in MOMENTS:
+                    self._states.set_moment(parameter, key, state[key])
+                self._states.step = state["step"]
+
+
+class _Held(nn.Module):
+    """What DeepSpeed holds. Its forward runs what it is given, for the sake of what the engine does around it."""
+
+    def __init__(self, mllm: nn.Module) -> None:
+        super().__init__()
+        self.mllm = mllm
+
+    def forward(self, run: Callable[[], Any]) -> Any:
+        return run()
+
+
+class _ThroughEngine:
+    """Lightning's way to a step of the module, through an engine that holds only a part of it."""
+
+    def __call__(self, engine: nn.Module, module: Any, method_name: str, *arguments: Any, **named: Any) -> Any:
+        return engine(partial(getattr(module, method_name), *arguments, **named))
+
+
+def _copied(state: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """Adam's state of a parameter, out of a mapped file; the count of steps stays on the host."""
+    return {k: v.clone() if k == "step" else v.to(device, copy=True) for k, v in state.items()}

@@ -28,8 +28,7 @@ class Updates:
     """
 
     shards = False
-    """Whether a graph built inside `gathered` is of no use outside of it, and whether each backward has to reach every
-    parameter (ZeRO-3 adds a late gradient to what the step before has left; offloaded, it forgets an early one)."""
+    """Whether the MLLM lies scattered over ranks, so that its graph built inside `gathered` is of no use outside."""
 
     def __init__(self, max_grad_norm: float, max_nonfinite_steps: int) -> None:
         self.max_grad_norm, self.max_nonfinite_steps = max_grad_norm, max_nonfinite_steps
@@ -50,21 +49,34 @@ class Updates:
     def step(self, module: L.LightningModule, loss: Tensor) -> dict[str, Tensor]:
         """Clips, steps, and gives the gradient norm of each group; a step that is not finite changes nothing."""
         optimizer: Any = module.optimizers()
-        norms = {
+        norms = self.clip(optimizer)
+        finite = self.is_finite(module, [*norms.values(), loss])
+        self.finish(module, finite, loss)
+        return norms
+
+    def clip(self, optimizer: Any) -> dict[str, Tensor]:
+        """Clips the gradient of each group that this rank has whole; its norm before, by the group's name."""
+        return {
             group["name"]: torch.nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm)
             for group in optimizer.param_groups
+            if group["params"]
         }
-        finite = all(bool(torch.isfinite(norm)) for norm in norms.values()) and bool(torch.isfinite(loss))
-        self.count(module, finite, loss)
+
+    @staticmethod
+    def is_finite(module: L.LightningModule, values: list[Tensor]) -> bool:
+        """Whether they are finite on all ranks: a rank that left a step out alone would go its own way."""
+        here = torch.stack([value.detach().float().to(values[0].device) for value in values]).isfinite().all()
+        return module.trainer.strategy.reduce_boolean_decision(bool(here), all=True)
+
+    def finish(self, module: L.LightningModule, finite: bool, loss: Tensor) -> None:
+        """Steps what each rank has whole, without gradients if they are not finite, and the schedule."""
+        optimizer: Any = module.optimizers()
         if not finite:
-            norms = {}
-            for group in optimizer.param_groups:
-                for parameter in group["params"]:
-                    parameter.grad = None
+            optimizer.zero_grad()
         optimizer.step()  # without gradients this changes nothing but counts the step
         optimizer.zero_grad()
+        self.count(module, finite, loss)
         module.lr_schedulers().step()  # type: ignore[union-attr]
-        return norms
 
     def count(self, module: L.LightningModule, finite: bool, loss: Tensor) -> None:
         """Counts steps that are not finite.
@@ -83,10 +95,8 @@ class Updates:
 
 
 class DeepSpeedUpdates(Updates):
-    """DeepSpeed holds gradients and optimizer states (ZeRO-1, 2), and parameters too (3), a share on each rank.
-
-    It clips the norm over all groups together, not of each.
-    """
+    """DeepSpeed holds the MLLM's gradients and optimizer states (ZeRO-2), and its parameters too (3), a share on each
+    rank, and clips them; the sampler is whole on every rank, and what is above holds for it."""
 
     shards = True
     _finite = True
@@ -96,32 +106,30 @@ class DeepSpeedUpdates(Updates):
         with module.trainer.strategy.gathered():
             yield
 
-    @staticmethod
-    def _engine(module: L.LightningModule) -> Any:
-        return module.trainer.strategy.model
-
     def backward(self, module: L.LightningModule, loss: Tensor, last: bool) -> None:
-        finite = torch.isfinite(loss.detach()).float()
-        if torch.distributed.is_initialized():  # all ranks take part in a backward, or none does
-            torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
-        self._finite = self._finite and bool(finite)
+        engine = module.trainer.strategy.model
+        self._finite = self._finite and self.is_finite(module, [loss])  # all ranks take part in a backward, or none
         if self._finite:
-            self._engine(module).set_gradient_accumulation_boundary(is_boundary=last)
+            engine.set_gradient_accumulation_boundary(is_boundary=last)
             module.manual_backward(loss)
             if not last:  # what the engine does at its next forward: the next backward adds to this one's gradient
-                self._engine(module).optimizer.clear_backward_seen_flag()
+                engine.optimizer.clear_backward_seen_flag()
 
     def step(self, module: L.LightningModule, loss: Tensor) -> dict[str, Tensor]:
-        self.count(module, self._finite, loss)
-        norms = {}
-        if self._finite:
-            module.optimizers().step()  # type: ignore[union-attr]
-            norm = self._engine(module).get_global_grad_norm()
-            norms = {} if norm is None else {"all": torch.as_tensor(norm)}
-        else:  # what earlier parts of this step have left
-            self._engine(module).optimizer.zero_grad()
-        self._finite = True
-        module.lr_schedulers().step()  # type: ignore[union-attr]
+        optimizer: Any = module.optimizers()
+        strategy: Any = module.trainer.strategy
+        norms: dict[str, Tensor] = {}
+        finite, self._finite = self._finite, True
+        if finite:
+            strategy.average_gradients()
+            norms = self.clip(optimizer)
+            finite = not norms or self.is_finite(module, list(norms.values()))
+        if finite:
+            norms["mllm"] = strategy.step_sharded()
+            finite = bool(norms["mllm"].isfinite())
+        else:
+            strategy.drop_gradients()
+        self.finish(module, finite, loss)
         return norms
 
 

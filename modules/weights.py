@@ -1,24 +1,50 @@
-"""Trained weights from files: a checkpoint of a run, or what `lightning consolidate` made of one."""
+"""Trained weights from files: a checkpoint of a run, or what `lightning consolidate` made of one.
+
+Files are mapped, not read: shapes are compared from their headers, and a rank reads what it copies, one tensor at a
+time; ranks of one machine share the pages.
+"""
 
 from __future__ import annotations
 
 import logging
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+
+from modules.checkpoint_files import read
+from modules.sharded_states import set_parameter, whole_shape
 
 _log = logging.getLogger(__name__)
 
 
-def read_weights(path: str) -> dict[str, Tensor]:
-    """Parameters by name, from a ``.ckpt`` or ``.safetensors`` file; nothing is ever executed.
+class _Safetensors(Mapping[str, Tensor]):
+    """A ``.safetensors`` file; a tensor is read when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = safe_open(path, "pt")
+        self._names = list(self._file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def shape(self, name: str) -> torch.Size:
+        return torch.Size(self._file.get_slice(name).get_shape())
+
+
+def read_weights(path: str) -> Mapping[str, Tensor]:
+    """Parameters by name, from a ``.ckpt`` or ``.safetensors`` file, mapped; nothing is ever executed.
 
     Raises:
         ValueError: it is neither, or holds anything but data.
@@ -27,9 +53,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
     if not file.is_file():
         raise ValueError(f"weights {path}: no such file")
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+        return _Safetensors(file) if file.suffix == ".safetensors" else read(file)["state_dict"]
     except (
         SafetensorError,
         pickle.UnpicklingError,
@@ -66,12 +90,14 @@ def refuse_unknown(saved: Mapping[str, Any], module: nn.Module) -> None:
 def load_weights(module: nn.Module, path: str) -> None:
     """Copies the weights of a file into a module; parameters that it does not have stay as they are.
 
+    Where parameters lie in shares over ranks, all ranks call it together.
+
     Raises:
         ValueError: it has parameters that the module lacks, or of other shapes, or none of the sampler's.
     """
     weights = read_weights(path)
     own = dict(module.named_parameters())
-    foreign = sorted(n for n, w in weights.items() if n not in own or own[n].shape != w.shape)
+    foreign = sorted(n for n in weights if n not in own or whole_shape(own[n]) != _shape(weights, n))
     if foreign:
         raise ValueError(
             f"weights {path} are of another model: {len(foreign)} parameters are unknown here or of another "
@@ -79,7 +105,10 @@ def load_weights(module: nn.Module, path: str) -> None:
         )
     if not any(name.startswith("sampler.") for name in weights):
         raise ValueError(f"weights {path} have no sampler in them")
-    with torch.no_grad():
-        for name, tensor in weights.items():
-            own[name].copy_(tensor)
+    for name in weights:
+        set_parameter(own[name], weights[name])
     _log.info("%d parameters from %s", len(weights), path)
+
+
+def _shape(weights: Mapping[str, Tensor], name: str) -> torch.Size:
+    return weights.shape(name) if isinstance(weights, _Safetensors) else weights[name].shape

@@ -48,18 +48,23 @@ def _is_job_of(run_dir: Path, name: str) -> bool:
 def find_run(name: str, resume: str) -> Path:
     """The run folder that ``--resume last`` or ``--resume DIR`` means; it has a checkpoint."""
     run_dir = newest_run(name) if resume == "last" else Path(resume)
-    if not (run_dir / _LAST).is_file():
+    if not last_checkpoint(run_dir).is_file():
         raise ValueError(f"--resume {resume}: there is no {run_dir / _LAST}")
     return run_dir
 
 
 def begun(run_dir: str) -> bool:
     """Whether a run folder has a checkpoint to go on from."""
-    return (Path(run_dir) / _LAST).is_file()
+    return last_checkpoint(Path(run_dir)).is_file()
 
 
 def last_checkpoint(run_dir: Path) -> Path:
-    return run_dir / _LAST
+    """``last.ckpt``; the newest other one, if a run was killed while it renewed that link."""
+    last = run_dir / _LAST
+    others = (
+        [] if last.is_file() else sorted((p for p in last.parent.glob("*.ckpt") if p.is_file()), key=os.path.getmtime)
+    )
+    return others[-1] if others else last
 
 
 def resolve_checkpoint(value: str) -> Path:

@@ -26,8 +26,8 @@ from PIL import Image
 from torch import Tensor
 
 from modules.mllms.base import MLLM, Generation, Row
-from modules.mllms.parsing import parse_option
-from modules.mllms.prompt import LETTERS, Prompt
+from modules.mllms.prompt import Prompt
+from modules.parsing import LETTERS, parse_option
 
 _log = logging.getLogger(__name__)
 _MALFORMED = (openai.APIResponseValidationError, json.JSONDecodeError, AttributeError, IndexError, KeyError, TypeError)

@@ -11,9 +11,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from modules.parsing import LETTERS
 from modules.records import VideoQuestion
 
-LETTERS = "ABCDEFGHIJ"
 _PROJECT = Path(__file__).resolve().parents[2]
 
 

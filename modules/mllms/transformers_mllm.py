@@ -32,6 +32,7 @@ from modules.mllms.base import MLLM, Generation, Row
 from modules.mllms.drawing import TokenDraw, plain_decoding, uniforms_of
 from modules.mllms.loading import Loading
 from modules.mllms.prompt import Prompt
+from modules.mllms.token_log_probs import answer_positions, token_log_probs
 from modules.paths import ModelPath
 
 TICKS_PER_S = 1000
@@ -283,19 +284,15 @@ class TransformersMLLM(MLLM):
     def _log_probs(
         self, rows: list[Row], token_ids: list[Tensor], shaped: Callable[[Tensor], Tensor] = lambda logits: logits
     ) -> Tensor:
-        """Log-probabilities (R, L) of given answers under the logits as ``shaped``."""
-        longest = max(len(ids) for ids in token_ids)
+        """Log-probabilities (R, L) of given answers under the logits as ``shaped``; 0 behind an answer's end."""
+        lengths = [len(ids) for ids in token_ids]
         inputs = self.inputs(rows, [ids.tolist() for ids in token_ids])
-        # VideoLLaMA3 takes logits_to_keep and returns them all
-        logits = self.model(**inputs, logits_to_keep=longest + 1, use_cache=False).logits[:, -longest - 1 : -1].float()
-        targets = torch.nn.functional.pad(inputs["input_ids"], (longest, 0))[:, -longest:]
-        log_probs = shaped(logits).log_softmax(-1).gather(-1, targets[..., None])[..., 0]
-        lengths = torch.tensor([len(ids) for ids in token_ids], device=log_probs.device)
-        # sequences are left-padded, so answers end together; give them back starting together
-        shift = torch.arange(longest, device=log_probs.device)[None] + (longest - lengths)[:, None]
-        aligned = log_probs.gather(1, shift.clamp(max=longest - 1))
-        # filled, not multiplied: what stands before an answer may be a placeholder, with a log-probability of -inf
-        return aligned.masked_fill(torch.arange(longest, device=log_probs.device)[None] >= lengths[:, None], 0.0)
+        hidden = self.model.model(**inputs, use_cache=False).last_hidden_state
+        where, position = (index.to(self.device) for index in answer_positions(lengths, hidden.shape[1]))
+        targets = torch.cat(token_ids).to(self.device)
+        head, vocab_size = self.model.get_output_embeddings(), self.model.config.get_text_config().vocab_size
+        log_probs = token_log_probs(head, hidden[where, position], targets, shaped, vocab_size)
+        return torch.nn.utils.rnn.pad_sequence(list(log_probs.split(lengths)), batch_first=True)
 
     @cached_property
     def _unsaid(self) -> list[int]:

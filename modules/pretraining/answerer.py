@@ -16,7 +16,7 @@ from torch import Tensor
 
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.llava_onevision import LlavaOnevision
-from modules.mllms.parsing import parse_option
+from modules.parsing import parse_option
 from modules.pretraining.schedule import one_cycle
 
 _LONGEST_ANSWER = 24

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from modules.mllms.parsing import parse_option
+from modules.parsing import parse_option
 from modules.records import Rollouts
 from modules.rewards.base import Reward
 

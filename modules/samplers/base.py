@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from modules.policies import FramePolicy
@@ -21,7 +24,24 @@ class ParameterGroup:
 
 
 class FrameSampler(ABC, nn.Module):
-    """Maps candidates and queries to a `FramePolicy`. No trainer, no logging, no I/O."""
+    """Maps candidates and queries to a `FramePolicy`. No trainer, no logging, no I/O.
+
+    Its parameters stay float32 and its forward runs without autocast, whatever the modules around it are cast to: what
+    tells neighbouring frames of a long video apart is finer than bfloat16.
+    """
+
+    def __call__(self, features: Tensor, *others: Any, **named: Any) -> Any:
+        with torch.autocast(features.device.type, enabled=False):
+            return super().__call__(features, *others, **named)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrameSampler:
+        """Moves to another device, but to no smaller precision than float32."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            out = fn(tensor)
+            return tensor.to(out.device) if out.dtype in (torch.bfloat16, torch.float16) else out
+
+        return super()._apply(moved, recurse)
 
     @abstractmethod
     def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> FramePolicy:

@@ -11,8 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from modules.mllms.parsing import parse_option
-from modules.mllms.prompt import LETTERS
+from modules.parsing import LETTERS, parse_option
 from modules.records import Answer
 
 
@@ -45,7 +44,7 @@ class OptionLogprob(Scorer):
 
 
 class StrictLetter(Scorer):
-    """The rules of `modules.mllms.parsing`, which rewards and pass rates follow as well."""
+    """The rules of `modules.parsing`, which rewards and pass rates follow as well."""
 
     name = "strict-letter@2"
 

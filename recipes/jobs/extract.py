@@ -40,8 +40,7 @@ class ExtractFeatures(Job):
 
     def run(self, run_dir: Path) -> None:
         self.data.prepare_data()
-        encoders = [e for e in (self.data.encoder, self.mllm) if e is not None]
-        summary = self.data.extract(encoders, self.splits, self.shard)
+        summary = self.data.extract([] if self.mllm is None else [self.mllm], self.splits, self.shard)
         self.data.teardown("")
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "failures.json").write_text(json.dumps(summary.bad, indent=2) + "\n")

@@ -20,7 +20,7 @@ from rich.progress import track
 from datamodules.video import BadVideoError
 from datamodules.video_questions import VideoQuestionData
 from modules.mllms.base import MLLM
-from modules.mllms.parsing import parse_option
+from modules.parsing import parse_option
 from modules.records import VideoQuestion
 from modules.seeds import seed_of
 from recipes.jobs.asking import Clips

@@ -16,7 +16,7 @@ from rich.console import Console
 from datamodules.haystack.questions import ask
 from datamodules.haystack.world import World
 from datamodules.haystack.write import write_video
-from modules.mllms.prompt import LETTERS
+from modules.parsing import LETTERS
 from modules.pretraining.blank_families import (
     FAMILIES,
     write_blank_family,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from modules.mllms.prompt import LETTERS
+from modules.parsing import LETTERS
 from modules.records import VideoQuestion
 
 

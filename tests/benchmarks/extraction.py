@@ -62,6 +62,7 @@ def main() -> None:
     from datamodules import extraction
     from datamodules.decoding import ReadRequest
     from datamodules.features import FeatureStore
+    from datamodules.views import views_of
     from modules.encoders.open_clip import OpenCLIPEncoder
 
     torch.set_num_threads(1)
@@ -79,14 +80,13 @@ def main() -> None:
         real = extraction.stream_many
 
         def counted(requests, *arguments, **more):  # what is asked of the decoders
-            decodes.update(r.path for r in requests)
-            return real(requests, *arguments, **more)
+            return real((decodes.update([r.path]) or r for r in requests), *arguments, **more)
 
         extraction.stream_many = counted
         store = FeatureStore(Path(folder) / "features", "fps=1")
         videos = [str(p) for p in paths for _ in range(options.questions)]  # one entry a question
         summary = extraction.extract(
-            list(dict.fromkeys(videos)), [encoder], store, ReadRequest("", None, 1.0, None, SHORT_SIDE),
+            list(dict.fromkeys(videos)), views_of([(encoder, SHORT_SIDE)]), store, ReadRequest("", None, 1.0),
             num_workers=2, timeout_s=60, on_bad_video="raise",
         )  # fmt: skip
         print(f"plain sequential decoding   {plain_rate:7.1f} frames/s ({kept} frames)")

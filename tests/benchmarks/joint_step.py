@@ -6,11 +6,16 @@ Both draw G answers of at most L tokens to each of B questions on K frames and t
 the vision tower frozen. TRL reads a question's K frames as images; its G answers share them. Here every answer has K
 frames of its own, out of a pool of N, which a sampler drew; the sampler is trained in the same step. Each side runs in
 a process of its own, in turns.
+
+Two figures of memory: what is resident at the peak, imports and model included; and how far a step goes above what is
+resident before it, in one more step that is not timed, ahead of which the allocator gives back what is free. (Without
+that, what it keeps from the step before hides most of the next one: more on TRL's side than on ours.)
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import subprocess
@@ -63,9 +68,28 @@ def frames(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 255, (count, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
 
 
-def peak_mib() -> float:
+def resident_mib(which: str) -> float:
+    """``VmRSS``, now, or ``VmHWM``, the peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(which))
+
+
+def reset_peak() -> None:
+    """The resident peak is counted from here."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+class StepMemory:
+    """The resident peak of what was timed, and how far one more step goes above what is resident before it."""
+
+    def begin(self) -> None:
+        self.peak_mib = resident_mib("VmHWM")
+        ctypes.CDLL(None).malloc_trim(0)
+        reset_peak()
+        self.before_mib = resident_mib("VmRSS")
+
+    def end(self) -> dict[str, float]:
+        return {"peak_mib": self.peak_mib, "step_mib": resident_mib("VmHWM") - self.before_mib}
 
 
 def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
@@ -122,7 +146,7 @@ def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         parts["update"].append(time.perf_counter() - rolled)
         return sum(len(i) for i in found.spoken[0].generation.token_ids)
 
-    return measure(step, options.steps) | {"parts_s": {k: median(v[1:]) for k, v in parts.items()}}
+    return measure(step, options.steps) | {"parts_s": {k: median(v[1:-1]) for k, v in parts.items()}}
 
 
 def theirs(options: argparse.Namespace, folder: str) -> dict[str, Any]:
@@ -145,21 +169,26 @@ def theirs(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     rows = [
         {"prompt": [{"role": "user", "content": "What is shown here?"}],
          "images": [Image.fromarray(f.permute(1, 2, 0).numpy()) for f in frames(options.frames, seed)]}
-        for seed in range(options.questions * (options.steps + 1))
+        for seed in range(options.questions * (options.steps + 2))
     ]  # fmt: skip
     marks: list[float] = []
+    memory, found = StepMemory(), {}
 
     class Marks(transformers.TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             if len(marks) == 1:
                 reset_peak()
+            if len(marks) == options.steps + 1:
+                memory.begin()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             marks.append(time.perf_counter())
+            if len(marks) == options.steps + 2:
+                found.update(memory.end())
 
     config = GRPOConfig(
         output_dir=tempfile.mkdtemp(), per_device_train_batch_size=options.questions * options.rollouts,
-        num_generations=options.rollouts, max_completion_length=options.tokens, max_steps=options.steps + 1,
+        num_generations=options.rollouts, max_completion_length=options.tokens, max_steps=options.steps + 2,
         learning_rate=1e-6, loss_type="grpo", beta=0.0, temperature=1.0, report_to=[], save_strategy="no", use_cpu=True,
         logging_strategy="no", bf16=False, gradient_checkpointing=False, disable_tqdm=True, shuffle_dataset=False,
         dataloader_num_workers=0,
@@ -169,21 +198,12 @@ def theirs(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         processing_class=processor, callbacks=[Marks()],
     )  # fmt: skip
     trainer.train()
-    steps = [b - a for a, b in pairwise(marks)]
-    return {"step_s": median(steps), "tokens": median(lengths[1:]), "peak_mib": peak_mib(), "base_mib": BASE[0]}
-
-
-BASE = [0.0]
-
-
-def reset_peak() -> None:
-    """The peak is counted from here; what is held already is the base."""
-    Path("/proc/self/clear_refs").write_text("5")
-    BASE[0] = peak_mib()
+    steps = [b - a for a, b in pairwise(marks[:-1])]
+    return {"step_s": median(steps), "tokens": median(lengths[1:-1]), **found}
 
 
 def measure(step: Any, steps: int) -> dict[str, Any]:
-    """Median time of a step and tokens, and the peak over all, after one warm-up."""
+    """Median time of a step and tokens after one warm-up, and the memory."""
     step(0)
     reset_peak()
     times, said = [], []
@@ -191,7 +211,10 @@ def measure(step: Any, steps: int) -> dict[str, Any]:
         started = time.perf_counter()
         said.append(step(number))
         times.append(time.perf_counter() - started)
-    return {"step_s": median(times), "tokens": median(said), "peak_mib": peak_mib(), "base_mib": BASE[0]}
+    memory = StepMemory()
+    memory.begin()
+    step(steps + 1)
+    return {"step_s": median(times), "tokens": median(said), **memory.end()}
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -204,7 +227,7 @@ def arguments() -> argparse.ArgumentParser:
         ("tokens", 16, "of an answer"),
         ("rows", 64, "in one forward"),
         ("steps", 5, "measured"),
-        ("rounds", 2, "in turns"),
+        ("rounds", 3, "in turns"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=text)
     parser.add_argument("--side", choices=("ours", "theirs"), help=argparse.SUPPRESS)
@@ -228,14 +251,24 @@ def main() -> None:
                 sys.exit(done.stderr[-3000:])
             line = next(x for x in done.stdout.splitlines() if x.startswith("RESULT "))
             found[side].append(json.loads(line.removeprefix("RESULT ")))
-    best = {side: min(runs, key=lambda r: r["step_s"]) for side, runs in found.items()}
-    for side, r in best.items():
-        parts = ", ".join(f"{k} {v:.2f} s" for k, v in r.get("parts_s", {}).items())
-        above = r["peak_mib"] - r["base_mib"]
-        print(f"{side:7} step {r['step_s']:.2f} s  {r['tokens']:.0f} tokens  peak {above:.0f} MiB above "
-              f"{r['base_mib']:.0f}  {parts}")  # fmt: skip
-    ratio = {k: best["theirs"][k] / best["ours"][k] for k in ("step_s", "peak_mib")}
-    print(f"theirs / ours: time {ratio['step_s']:.2f}, peak memory {ratio['peak_mib']:.2f}")
+    for side, runs in found.items():
+        print(f"{side:7} " + "  ".join(spread(runs, *column) for column in COLUMNS))
+        for part in runs[0].get("parts_s", {}):
+            print(f"{'':7} {part} " + ", ".join(f"{r['parts_s'][part]:.2f}" for r in runs) + " s")
+    middle = {side: {k: median(r[k] for r in runs) for k, *_ in COLUMNS} for side, runs in found.items()}
+    time_ratio = middle["theirs"]["step_s"] / middle["ours"]["step_s"]
+    resident, step = (middle["ours"][k] / middle["theirs"][k] for k in ("peak_mib", "step_mib"))
+    print(f"theirs / ours: time {time_ratio:.2f}; ours / theirs: resident {resident:.2f}, a step {step:.2f}")
+
+
+COLUMNS = (("step_s", "step", "s", 2), ("tokens", "tokens", "", 0), ("peak_mib", "resident", "MiB", 0),
+           ("step_mib", "a step above what was", "MiB", 0))  # fmt: skip
+
+
+def spread(runs: list[dict[str, Any]], key: str, name: str, unit: str, digits: int) -> str:
+    """Median over the rounds, and their range."""
+    values = [r[key] for r in runs]
+    return f"{name} {median(values):.{digits}f} {unit} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 if __name__ == "__main__":

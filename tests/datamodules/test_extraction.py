@@ -14,6 +14,7 @@ from datamodules.extraction import Shard, extract
 from datamodules.features import FeatureStore
 from datamodules.haystack.write import write_video
 from datamodules.video import BadVideoError
+from datamodules.views import View, views_of
 from modules.encoders.base import FrameEncoder
 
 
@@ -45,7 +46,15 @@ def videos(short_world, tmp_path_factory) -> list[str]:
 
 def run(videos: list[str], encoders: list[Brightness], store: FeatureStore, **more):
     settings = {"num_workers": 2, "timeout_s": 30.0, "on_bad_video": "skip", **more}
-    return extract(videos, encoders, store, ReadRequest("", None, 1.0), **settings)
+    return extract(videos, views(encoders), store, ReadRequest("", None, 1.0), **settings)
+
+
+def views(encoders: list[Brightness]) -> list[View]:
+    return views_of([(encoder, None) for encoder in encoders])
+
+
+def key(name: str) -> str:
+    return f"{name}-file"
 
 
 def test_each_video_is_decoded_once_for_all_encoders(videos, tmp_path: Path, monkeypatch) -> None:
@@ -54,17 +63,17 @@ def test_each_video_is_decoded_once_for_all_encoders(videos, tmp_path: Path, mon
     monkeypatch.setattr(
         extraction,
         "stream_many",
-        lambda requests, *a, **k: asked.extend(r.path for r in requests) or real(requests, *a, **k),
+        lambda requests, *a, **k: real((asked.append(r.path) or r for r in requests), *a, **k),
     )
     summary = run(videos, encoders, store)
     assert sorted(asked) == sorted(videos)
     assert summary.num_frames == encoders[0].num_frames == encoders[1].num_frames == 300
     assert encoders[0].largest <= 64  # pieces, not whole videos
-    entry = store.load(videos[1], "b")
+    entry = store.load(videos[1], key("b"))
     assert len(entry.candidates) == 100
     assert entry.candidates.num_video_frames == 200
     assert entry.candidates.decoder in ("decord", "pyav")
-    assert torch.equal(entry.features, store.load(videos[1], "a").features)
+    assert torch.equal(entry.features, store.load(videos[1], key("a")).features)
     again = run(videos, encoders, store)
     assert (again.num_frames, again.num_stored_before) == (0, 3)
     assert sorted(asked) == sorted(videos)
@@ -75,7 +84,7 @@ def test_a_second_encoder_later_decodes_again_and_keeps_the_first(videos, tmp_pa
     run(videos[:1], [Brightness("a")], store)
     summary = run(videos[:1], [Brightness("a"), Brightness("c")], store)
     assert summary.num_frames == 100
-    assert store.has(videos[0], "c")
+    assert store.has(videos[0], key("c"))
 
 
 def test_failures_are_named_and_the_rest_is_done(videos, tmp_path: Path) -> None:
@@ -86,7 +95,7 @@ def test_failures_are_named_and_the_rest_is_done(videos, tmp_path: Path) -> None
     summary = run(listed, [Brightness("a")], store)
     assert set(summary.bad) == {str(tmp_path / "gone.mp4"), str(broken)}
     assert summary.bad[str(tmp_path / "gone.mp4")] == "no such file"
-    assert all(store.has(v, "a") for v in videos)
+    assert all(store.has(v, key("a")) for v in videos)
     with pytest.raises(BadVideoError, match="gone"):
         run(listed, [Brightness("a")], FeatureStore(tmp_path / "t", "g"), on_bad_video="raise")
 
@@ -101,7 +110,7 @@ def test_cut_off_half_way_what_was_done_stays(videos, tmp_path: Path) -> None:
     store = FeatureStore(tmp_path, "g")
     with pytest.raises(KeyboardInterrupt):
         run(videos, [Failing("a")], store, num_workers=1)
-    stored = [v for v in videos if store.has(v, "a")]
+    stored = [v for v in videos if store.has(v, key("a"))]
     assert len(stored) == 1
     summary = run(videos, [Brightness("a")], store)
     assert (summary.num_stored_before, summary.num_frames) == (1, 200)

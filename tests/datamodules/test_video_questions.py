@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
+import lightning as L
 import pytest
+import torch
 
 from datamodules.ask import AskData
-from datamodules.video_questions import BatchOrder, VideoQuestionData
+from datamodules.batch_order import BatchOrder
+from datamodules.haystack.datamodule import HaystackData
+from datamodules.haystack.write import write_video
+from datamodules.lookahead import LookaheadLoader
+from datamodules.pixel_cache import PixelCache
+from datamodules.video import BadVideoError
+from datamodules.video_questions import VideoQuestionData
 from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.records import VideoQuestion
+from modules.frame_demand import FrameDemand
+from modules.records import Candidates, VideoQuestion
 
 
 def batches(count: int, **kwargs: int) -> list[list[int]]:
@@ -96,6 +109,85 @@ def test_pass_rates_label_questions_and_choose_those_to_train_on(tmp_path: Path)
         Numbers(pass_rates=str(rates)).questions("train")
     with pytest.raises(ValueError, match="pass_rate_range"):
         Numbers(pass_rate_range=(0.5, 0.2))
+
+
+@pytest.mark.parametrize("first", ["clutter", "target"])
+def test_frames_of_a_needle_have_the_size_of_the_targets_video(tmp_path: Path, short_world, first: str) -> None:
+    videos = {}
+    for name, size in (("clutter", 64), ("target", 32)):
+        videos[name] = tmp_path / f"{name}.mp4"
+        write_video(videos[name], dataclasses.replace(short_world, size_px=size), "val", 0)
+    sources = (str(videos[first]), *(str(v) for name, v in videos.items() if name != first))
+    index = torch.tensor([0, 0, 1, 1])
+    hay = Candidates(str(videos["target"]), torch.tensor([4, 8, 4, 8]), torch.arange(4.0), 4.0, sources=sources,
+                     source_index=index)  # fmt: skip
+    data = Numbers(num_workers=1, feature_dir=str(tmp_path / "features"))
+    assert data.decode(hay, torch.arange(4)).shape == (4, 3, 32, 32)
+    assert data.decode(hay, torch.nonzero(index == sources.index(str(videos["clutter"]))).flatten()).shape[-1] == 32
+    data.teardown("fit")
+
+
+def test_what_cannot_be_decoded_after_all_is_named_once_and_not_tried_again(
+    short_video: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = Candidates(str(tmp_path / "gone.mp4"), torch.arange(4), torch.arange(4.0), 4.0)
+    there = dataclasses.replace(gone, video=str(short_video))
+    asked = [(gone, torch.tensor([0, 2])), (there, torch.tensor([1])), (gone, torch.tensor([1]))]
+    data = Numbers(num_workers=2, feature_dir=str(tmp_path / "features"))
+    for _ in range(2):
+        first, second, third = data.decode_many(asked)
+        assert first is None
+        assert third is None
+        assert second.shape == (1, 3, 64, 64)
+    assert data.bad_videos == {gone.video: "no such file"}
+    assert caplog.text.count("gone.mp4") == 1
+    data.teardown("fit")
+    strict = Numbers(num_workers=2, on_bad_video="raise", feature_dir=str(tmp_path / "features"))
+    with pytest.raises(BadVideoError, match="no such file"):
+        strict.decode(gone, torch.tensor([0]))
+    strict.teardown("fit")
+
+
+def test_what_comes_next_is_prefetched_where_most_of_it_will_be_asked_for(short_world, blank_clip, tmp_path) -> None:
+    class Wanting(L.LightningModule, FrameDemand):
+        frames_per_question = 13  # an eighth of 100 candidates
+
+        def stored_encoders(self):
+            return nullcontext([])
+
+    data = HaystackData(
+        world=short_world, root=str(tmp_path / "videos"), feature_dir=str(tmp_path / "features"), num_workers=1,
+        encoder=OpenCLIPEncoder(model=f"local-dir:{blank_clip}"), num_train_videos=0, num_val_videos=0,
+        num_test_videos=2, eval_batch_size=1, questions_per_video={"needle": 1},
+    )  # fmt: skip
+    data.prepare_data()
+    data.setup("test")
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(strategy=strategy, lightning_module=Wanting(), global_rank=0, world_size=1)
+    batches = list(data.test_dataloader())
+    cache, deadline = data.reader.cache, time.monotonic() + 60
+    while cache.num_bytes < 2 * 100 * 64 * 64 * 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for batch in batches:
+        assert data.decode(batch.candidates[0], torch.arange(0, 100, 7)).shape == (15, 3, 64, 64)
+    assert (cache.num_hits, cache.num_misses) == (30, 0)
+    Wanting.frames_per_question = 12
+    data.reader.cache = PixelCache(64)
+    assert len(list(data.test_dataloader())) == 2
+    data.teardown("test")
+    assert data.reader.cache.num_bytes == 0
+
+
+def test_a_loader_is_one_batch_ahead() -> None:
+    made: list[int] = []
+
+    def collate_fn(items: list[int]) -> list[int]:
+        made.extend(items)
+        return items
+
+    ahead = [(batch, list(made)) for batch in LookaheadLoader(list(range(5)), batch_size=2, collate_fn=collate_fn)]
+    assert ahead == [([0, 1], [0, 1, 2, 3]), ([2, 3], [0, 1, 2, 3, 4]), ([4], [0, 1, 2, 3, 4])]
+    assert list(LookaheadLoader([], batch_size=2)) == []
 
 
 def test_ask(short_video: Path, blank_clip: Path, tmp_path: Path) -> None:

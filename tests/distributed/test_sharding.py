@@ -90,9 +90,10 @@ def test_two_ranks_take_the_step_of_one_with_accumulation(runs: Runs, name: str)
 
 
 def test_a_mean_over_an_updates_tokens_is_one_over_all_ranks(runs: Runs) -> None:
-    """dapo, with answers of unlike lengths: also what is logged is of all ranks."""
-    settings = {"batch_size": 2, "loss_type": "dapo"}
-    one, two = runs("dapo_one", accumulate=2, **settings), runs("dapo_ddp", ranks=2, strategy="ddp", **settings)
+    """dapo, two batches an update, with answers of unlike lengths: also what is logged is of all ranks and batches."""
+    settings = {"accumulate": 2, "loss_type": "dapo"}
+    one = runs("dapo_one", batch_size=2, **settings)
+    two = runs("dapo_ddp", batch_size=1, ranks=2, strategy="ddp", **settings)
     gradients = [torch.load(f / "first_step.pt", weights_only=True)["gradients"] for f in (one, two)]
     same(*gradients, 1e-4)
     logged = [json.loads((f / "done.json").read_text()) for f in (one, two)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from modules.evolution import EvolutionModule
 from modules.grpo import GRPO
 from modules.joint import JointTraining
 from modules.mllms.llava_onevision import LlavaOnevision
-from modules.mllms.loading import Loading
+from modules.mllms.loading import Loading, Lora
 from modules.mllms.prompt import Prompt
 from modules.query_writing import QueryWriting
 from modules.rewards.accuracy import Accuracy
@@ -33,8 +35,8 @@ WEIGHTS, PROMPTS = ROOT / "recipes/haystack/weights/msjoe", ROOT / "recipes/hays
 DEFAULTS: dict[str, Any] = {
     "ranks": 1, "strategy": "auto", "batch_size": 4, "accumulate": 1, "max_steps": 1, "evolve": "joint", "resume": None,
     "every_n_train_steps": 1,
-    "dtype": "float32", "lopsided": False, "stall": False, "test": False, "loss_type": "grpo",
-    "num_train_videos": 2, "questions_per_video": None, "validate": False,
+    "dtype": "float32", "precision": "32-true", "lora": False, "lopsided": False, "stall": False, "test": False,
+    "loss_type": "grpo", "num_train_videos": 2, "questions_per_video": None, "validate": False,
 }  # fmt: skip
 
 
@@ -49,13 +51,44 @@ class Gradients(L.Callback):
         if trainer.global_step != 1 or self.done:
             return
         self.done = True
-        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        trainer.save_checkpoint(self.path)
         if trainer.is_global_zero:
+            checkpoint = torch.load(self.path, weights_only=True)
             (states,) = checkpoint["optimizer_states"]
             names = [n for g in module.parameter_groups() for p in g["params"]
                      for n, q in module.named_parameters() if q is p]  # fmt: skip
             moments = {n: states["state"][i]["exp_avg"] for i, n in enumerate(names)}
             torch.save({"gradients": moments, "weights": checkpoint["state_dict"]}, self.path)
+
+
+class Dtypes(L.Callback):
+    """Keeps in which precision what lies: parameters, their gradients as they come, what the optimizer steps."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.seen = path, defaultdict(set)
+
+    def _note(self, part: str, tensors: Iterable[torch.Tensor]) -> None:
+        self.seen[part] |= {str(t.dtype).removeprefix("torch.") for t in tensors}
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        for part in ("sampler", "mllm"):
+            for parameter in getattr(module, part).parameters():
+                if parameter.requires_grad:
+                    parameter.register_hook(lambda gradient, part=part: self._note(f"{part} gradients", [gradient]))
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
+        parameters = list(module.mllm.parameters())
+        self._note("sampler", module.sampler.parameters())
+        self._note("mllm trained", (p for p in parameters if p.requires_grad))
+        self._note("mllm frozen", (p for p in parameters if not p.requires_grad))
+        optimizers = [trainer.optimizers[0]]
+        if isinstance(trainer.strategy, ShardedStrategy):
+            optimizers.append(trainer.strategy.model.optimizer.optimizer)
+        for optimizer in optimizers:
+            self._note("stepped", optimizer.state)
+            self._note("moments", (state["exp_avg"] for state in optimizer.state.values()))
+        if trainer.is_global_zero:
+            self.path.write_text(json.dumps({part: sorted(seen) for part, seen in self.seen.items()}))
 
 
 class Lopsided(L.Callback):
@@ -87,6 +120,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     torch.manual_seed(0)
     prompt = Prompt(answer_with="words", question_first=True, template=str(PROMPTS / "answer.txt"))
     joint = settings["evolve"] == "joint"
+    loading = Loading(dtype=settings["dtype"], lora=Lora(r=4) if settings["lora"] else None)
     data = HaystackData(
         world=World(seed=7, duration_s=100.0, event_duration_s=(2.0, 2.5)), root=str(folder.parent / "videos"),
         feature_dir=str(folder.parent / "features"), num_workers=1, num_val_videos=1,
@@ -97,7 +131,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     )  # fmt: skip
     module = EvolutionModule(
         sampler=UNetSampler(channels=(8, 16), similarity_init=1.0),
-        mllm=LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=prompt, loading=Loading(dtype=settings["dtype"])),
+        mllm=LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=prompt, loading=loading),
         rewards=[Probability(), Accuracy(by="text"), Format()], evolve=settings["evolve"],
         joint=JointTraining(learning_rate=1e-4, loss_type=settings["loss_type"]),
         query_writing=QueryWriting(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12),
@@ -107,6 +141,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     )  # fmt: skip
     callbacks: list[L.Callback] = [
         Gradients(folder / "first_step.pt"),
+        Dtypes(folder / "dtypes.json"),
         L.pytorch.callbacks.ModelCheckpoint(
             dirpath=folder, filename="{step}", every_n_train_steps=settings["every_n_train_steps"], save_top_k=-1
         ),
@@ -120,6 +155,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         max_steps=settings["max_steps"], max_epochs=-1, logger=False, num_sanity_val_steps=0,
         limit_val_batches=1.0 if settings["validate"] else 0, val_check_interval=1, check_val_every_n_epoch=None,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        precision=settings["precision"],
     )  # fmt: skip
     trainer.fit(module, datamodule=data, ckpt_path=settings["resume"], weights_only=True)
     if settings["test"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,9 @@ class Source:
     def decode(self, candidates: Candidates, candidate_index: torch.Tensor) -> torch.Tensor:
         self.decoded += 1
         return FRAMES[candidate_index]
+
+    def decode_many(self, asked: list[tuple[Candidates, torch.Tensor]]) -> Iterator[torch.Tensor]:
+        return (self.decode(*one) for one in asked)
 
     def stored_frames(self, candidates: Candidates, candidate_index: torch.Tensor, key: str) -> torch.Tensor | None:
         return None

@@ -6,10 +6,12 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.internvl import InternVL
@@ -216,6 +218,72 @@ def test_log_probs_carry_gradients_to_the_language_model(mllm, frames) -> None:
     touched = {n for n, p in mllm.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     mllm.model.zero_grad()
     assert any("self_attn" in n and ("language_model" in n or "text_model" in n) for n in touched)
+
+
+def answered(mllm: TransformersMLLM, frames: torch.Tensor) -> tuple[list[Row], list[torch.Tensor]]:
+    """Three prompts of unlike lengths and answers to them of 5, 1 and 3 tokens."""
+    rows = [row(mllm, frames, [0, 1, 2]), row(mllm, frames, [3, 4], LONG), row(mllm, frames, [])]
+    return rows, [torch.tensor([65, 69, 90, 91, 67]), torch.tensor([72]), torch.tensor([100, 65, 66])]
+
+
+def gradients(mllm: TransformersMLLM, log_probs: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of the sum of log-probabilities, each with a weight of its own."""
+    mllm.model.zero_grad()
+    (log_probs * torch.linspace(0.5, 2.0, log_probs.numel()).view_as(log_probs)).sum().backward()
+    found = {n: p.grad.clone() for n, p in mllm.model.named_parameters() if p.grad is not None}
+    mllm.model.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_log_probs_in_pieces_equal_those_of_every_logit(mllm, frames, temperature, monkeypatch) -> None:
+    """Values and gradients, of one sequence at a time with the logits of all of its tokens."""
+    rows, answers = answered(mllm, frames)
+    expected = torch.zeros(3, 5)
+    for n, (r, ids) in enumerate(zip(rows, answers, strict=True)):
+        logits = mllm.model(**mllm.inputs([r], [ids.tolist()])).logits[0, -len(ids) - 1 : -1] / temperature
+        drawn = logits.index_fill(-1, torch.tensor(mllm._unsaid), -torch.inf)
+        expected[n, : len(ids)] = drawn.log_softmax(-1)[torch.arange(len(ids)), ids]
+    monkeypatch.setattr("modules.mllms.token_log_probs.LOGITS_PER_PIECE", 2 * logits.shape[-1])
+    log_probs = mllm.log_probs(rows, answers, temperature)
+    torch.testing.assert_close(log_probs, expected, atol=1e-4, rtol=1e-4)
+    theirs = gradients(mllm, expected)
+    ours = gradients(mllm, log_probs)
+    assert ours.keys() == theirs.keys()
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(ours[name], gradient, atol=1e-4, rtol=1e-3, msg=lambda text, name=name: name + text)
+
+
+class LargestLogits(TorchDispatchMode):
+    """The most tokens that any tensor held the vocabulary's logits of; the head's own weight is none."""
+
+    def __init__(self, head: torch.nn.Linear) -> None:
+        super().__init__()
+        self.vocab_size, self.weight = head.weight.shape[0], head.weight.T.shape
+        self.num_tokens = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, torch.Tensor) and self._of_logits(tensor.shape):
+                self.num_tokens = max(self.num_tokens, tensor.numel() // self.vocab_size)
+        return out
+
+    def _of_logits(self, shape: torch.Size) -> bool:
+        return shape[-1:] == (self.vocab_size,) and shape != self.weight
+
+
+def test_logits_are_those_of_a_few_tokens_at_a_time_and_none_are_kept(mllm, frames, monkeypatch) -> None:
+    rows, answers = answered(mllm, frames)
+    kept, largest = [], LargestLogits(mllm.model.get_output_embeddings())
+    monkeypatch.setattr("modules.mllms.token_log_probs.LOGITS_PER_PIECE", 2 * largest.vocab_size)
+    with largest:
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
+            log_probs = mllm.log_probs(rows, answers)
+        log_probs.sum().backward()
+    mllm.model.zero_grad()
+    assert largest.num_tokens == 2  # of 9, and of 15 with the padding
+    assert not [shape for shape in kept if shape[-1:] == (largest.vocab_size,) and shape != largest.weight]
 
 
 def test_saved_and_reloaded_through_the_auto_classes(mllm, frames, tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ import torch
 
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.openai import OpenAIChat
-from modules.mllms.parsing import parse_option
-from modules.mllms.prompt import LETTERS
+from modules.parsing import LETTERS, parse_option
 from modules.records import VideoQuestion
 
 OPTIONS = ["red", "green", "blue"]

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from modules.mllms.prompt import LETTERS
-
+LETTERS = "ABCDEFGHIJ"
+"""Of a prompt's options, in order."""
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _MARKUP = re.compile(r"[*_`#$]|\\(?:boxed|text|mathrm)\b")
 

@@ -1,0 +1,194 @@
+"""The near side of decoding: a process that decodes one file at a time, and is given up on when it falls silent."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import weakref
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from datamodules.decode_worker import Done, Failed, FramesFollow, Opened, ReadRequest
+from datamodules.video import BadVideoError, VideoInfo
+
+_START_S = 120.0
+"""For a worker's imports, on a machine whose cores are busy."""
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+"""Signals by which a process ends itself; others are sent by somebody, as the out-of-memory killer does."""
+_PROGRAM = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[2])
+from {module} import serve
+serve(int(sys.argv[1]))
+"""
+
+
+class DecoderError(RuntimeError):
+    """A decoding process could not do its work, for a reason that is not the file's."""
+
+
+class DecodeWorker:
+    """A process that decodes; killed and replaced when a file keeps it ``timeout_s`` without a sign of life.
+
+    Not for several threads at once.
+    """
+
+    module = "datamodules.decode_worker"
+    """Whose ``serve`` is the process's program."""
+
+    def __init__(self, timeout_s: float = 60.0) -> None:
+        self.timeout_s = timeout_s
+        self._process: subprocess.Popen | None = None
+        self._connection: Connection | None = None
+        self._started = self._interrupted = False
+
+    def start(self) -> None:
+        """Starts the process, unless it runs; does not wait for it."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.stop()
+        ours, theirs = socket.socketpair()
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # also within a message
+            seconds, rest = divmod(self.timeout_s, 1.0)
+            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(rest * 1e6)))
+        arguments = [str(theirs.fileno()), json.dumps(sys.path)]
+        command = [sys.executable, "-c", _PROGRAM.format(module=self.module), *arguments]
+        with theirs:
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        self._connection = Connection(ours.detach())
+        self._end = weakref.finalize(self, _end, self._process, self._connection)
+
+    def stop(self) -> None:
+        """Ends the process, whatever it is doing."""
+        if self._process is not None:
+            self._end()
+        self._process, self._connection, self._started = None, None, False
+
+    def interrupt(self) -> None:
+        """Ends the process while another thread waits for it, and lets none start again."""
+        self._interrupted = True
+        if (process := self._process) is not None:
+            process.kill()
+
+    def probe(self, path: str) -> VideoInfo:
+        """What a file holds, without decoding more than a frame."""
+        return self.read(ReadRequest(path, ()))[0]
+
+    def read(self, request: ReadRequest) -> tuple[VideoInfo, np.ndarray, np.ndarray]:
+        """Probe, frame ids (N,) and frames uint8 (N, H, W, 3) of a request.
+
+        Raises:
+            BadVideoError: the file is bad, or gave no sign of life for too long.
+            DecoderError: the process failed for another reason.
+        """
+        answer = self.run(request)
+        info, frame_ids, frames = next(answer)
+        found = 0
+        for _, _, piece in answer:
+            if not found:
+                frames = np.empty((len(frame_ids), *piece.shape[1:]), np.uint8)
+            frames[found : found + len(piece)] = piece
+            found += len(piece)
+        return info, frame_ids, frames
+
+    def run(self, request: ReadRequest) -> Iterator[tuple[VideoInfo, np.ndarray, np.ndarray]]:
+        """Probe, all frame ids (N,) and the next frames uint8 (n, H, W, 3), of which the first time there are none.
+
+        Raises:
+            BadVideoError: the file is bad, or gave no sign of life for too long.
+            DecoderError: the process failed for another reason.
+        """
+        through = False
+        try:
+            self._submit(request)
+            opened: Opened | None = None
+            while not isinstance(message := self._next_message(request.path, self.timeout_s), Done):
+                if isinstance(message, BadVideoError):
+                    through = True
+                    raise message
+                if isinstance(message, Failed):
+                    raise DecoderError(f"decoding {request.path} failed: {message.reason}")
+                if isinstance(message, Opened):
+                    opened = message
+                    yield opened.info, opened.frame_ids, np.empty((0, 0, 0, 3), np.uint8)
+                if isinstance(message, FramesFollow):
+                    assert opened is not None
+                    yield opened.info, opened.frame_ids, self._receive_frames(request.path, message.shape)
+            through = True
+        finally:
+            if not through:
+                self.stop()  # what it may still say belongs to nobody
+
+    def _submit(self, request: ReadRequest) -> None:
+        if self._interrupted:
+            raise DecoderError(f"decoding was stopped before {request.path} was read")
+        self.start()
+        assert self._connection is not None
+        if not self._started:
+            self._next_message(request.path, max(_START_S, self.timeout_s))
+            self._started = True
+        try:
+            self._connection.send(request)
+        except OSError:
+            raise self._death(request.path) from None
+
+    def _next_message(self, path: str, timeout_s: float) -> Any:
+        assert self._connection is not None
+        try:
+            if self._connection.poll(timeout_s):
+                return self._connection.recv()
+        except BlockingIOError:
+            pass  # silent in the middle of a message
+        except (EOFError, OSError):
+            raise self._death(path) from None
+        raise self._silence(path, timeout_s)
+
+    def _receive_frames(self, path: str, shape: tuple[int, ...]) -> np.ndarray:
+        frames = np.empty(shape, np.uint8)
+        assert self._connection is not None
+        try:
+            self._connection.recv_bytes_into(frames.data.cast("B"))
+        except BlockingIOError:
+            raise self._silence(path, self.timeout_s) from None
+        except (EOFError, OSError):
+            raise self._death(path) from None
+        return frames
+
+    def _silence(self, path: str, timeout_s: float) -> Exception:
+        if not self._started:
+            return DecoderError(f"a decoding process did not start within {timeout_s:g} s; is the machine overloaded?")
+        return BadVideoError(path, f"its decoder gave no sign of life for {timeout_s:g} s")
+
+    def _death(self, path: str) -> Exception:
+        """Why the process is gone."""
+        assert self._process is not None
+        if self._interrupted:
+            return DecoderError(f"decoding was stopped while {path} was read")
+        try:
+            code = self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            return DecoderError(f"the decoding process of {path} closed its connection and goes on")
+        if not self._started:
+            return DecoderError(f"a decoding process could not start (exit code {code}); it says why on stderr, above")
+        if code >= 0:
+            return DecoderError(f"the decoding process ended while it read {path} (exit code {code})")
+        name = signal.Signals(-code).name
+        if -code in _CRASHES:
+            return BadVideoError(path, f"the decoder crashed on it ({name})")
+        return DecoderError(
+            f"the decoding process was killed by {name} while it read {path}; if that was for want of memory, "
+            "use fewer workers or smaller frames (short_side_px)"
+        )
+
+
+def _end(process: subprocess.Popen, connection: Connection) -> None:
+    process.kill()
+    process.wait()
+    connection.close()

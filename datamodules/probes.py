@@ -1,0 +1,88 @@
+"""What files hold, read once: the packet tables of videos beside their features.
+
+Reading all packets of a nine-hour file takes longer than decoding eight frames of it, and no file changes between two
+steps. So what a probe found is stored below the feature store's folder, and whoever decodes later hands it to the
+worker. A file that was replaced (other size or time) misses, and is probed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datamodules.packet_table import PacketTable
+from datamodules.sealed import path_of, seal, unseal
+from datamodules.video import VideoInfo
+
+PROBE_VERSION = "1"
+"""Of how packets are read; a new one makes all tables anew."""
+_KEPT = 64
+
+
+class ProbeStore:
+    """Probed files below a folder; the last few stay in memory. Safe with several threads and processes.
+
+    Args:
+        root: the feature store's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "probes"
+        self._recent: OrderedDict[Path, VideoInfo] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def load(self, video: str) -> VideoInfo | None:
+        """What the file holds; None where that is not stored, or the file is gone."""
+        if not Path(video).is_file():
+            return None
+        path = path_of(self.folder, video)
+        with self._lock:
+            if path in self._recent:
+                self._recent.move_to_end(path)
+                return self._recent[path]
+        sealed = unseal(path, {"probe": PROBE_VERSION}, verify=True)
+        return None if sealed is None else self._remember(path, _info(video, *sealed))
+
+    def save(self, info: VideoInfo) -> None:
+        """Stores what a file holds, atomically."""
+        path = path_of(self.folder, info.path)
+        seal(path, _arrays(info), {"probe": PROBE_VERSION}, {"plain": json.dumps(_plain(info))})
+        self._remember(path, info)
+
+    def _remember(self, path: Path, info: VideoInfo) -> VideoInfo:
+        with self._lock:
+            self._recent[path] = info
+            if len(self._recent) > _KEPT:
+                self._recent.popitem(last=False)
+        return info
+
+
+def _columns(info: VideoInfo) -> dict[str, Any]:
+    """Every field of a file's description and of its packet table, by name."""
+    own = {f"info.{f.name}": getattr(info, f.name) for f in dataclasses.fields(info) if f.name not in ("path", "table")}
+    return own | {f"table.{f.name}": getattr(info.table, f.name) for f in dataclasses.fields(info.table)}
+
+
+def _arrays(info: VideoInfo) -> dict[str, torch.Tensor]:
+    arrays = {name: value for name, value in _columns(info).items() if isinstance(value, np.ndarray)}
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
+
+
+def _plain(info: VideoInfo) -> dict[str, Any]:
+    return {name: value for name, value in _columns(info).items() if not isinstance(value, np.ndarray)}
+
+
+def _info(video: str, tensors: dict[str, torch.Tensor], told: dict[str, str]) -> VideoInfo:
+    columns = json.loads(told["plain"]) | {name: tensor.numpy() for name, tensor in tensors.items()}
+    table, own = (
+        {name.removeprefix(part): value for name, value in columns.items() if name.startswith(part)}
+        for part in ("table.", "info.")
+    )
+    return VideoInfo(path=video, table=PacketTable(**table), **own)

@@ -1,0 +1,89 @@
+"""Tensors in a file that is whole, unaltered and what its name says, or that is refused and made again.
+
+A safetensors file whose header carries what it was made under and a checksum of each tensor. It is written beside its
+place and renamed into it, so a reader sees all of it or nothing, and two writers of the same file do no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save_file
+from torch import Tensor
+
+FORMAT_VERSION = "3"
+_log = logging.getLogger(__name__)
+
+Sealed = tuple[dict[str, Tensor], dict[str, str]]
+"""Tensors by name, and what is told of them."""
+
+
+def checksum(tensor: Tensor) -> str:
+    """BLAKE2 of a tensor's bytes."""
+    return hashlib.blake2b(tensor.contiguous().view(torch.uint8).numpy().data, digest_size=16).hexdigest()
+
+
+def identity(video: str) -> str:
+    """Path, size and time of a file as one string: another file in its place has another."""
+    stat = os.stat(video)
+    return f"{os.path.abspath(video)}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
+def path_of(folder: Path, video: str, more: str = "") -> Path:
+    """Where a folder keeps what belongs to a video and, where there is such, to ``more``."""
+    name = hashlib.sha256(f"{identity(video)}|{more}".encode()).hexdigest()[:20]
+    return folder / f"{Path(video).stem}-{name}.safetensors"
+
+
+def seal(path: Path, tensors: Mapping[str, Tensor], made_under: Mapping[str, str], told: Mapping[str, str]) -> None:
+    """Writes tensors, what they were made under, and what is told of them, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    sums = json.dumps({name: checksum(tensor) for name, tensor in tensors.items()})
+    metadata = {**told, **made_under, "format": FORMAT_VERSION, "checksums": sums}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+    os.replace(partial, path)
+
+
+def unseal(path: Path, made_under: Mapping[str, str], verify: bool) -> Sealed | None:
+    """What a file holds, mapped from disk; None where it is missing or refused, and then it is removed.
+
+    Args:
+        path: of the file.
+        made_under: what it has to have been made under.
+        verify: compare the checksums, for which the whole file is read.
+    """
+    if not path.exists():
+        return None
+    try:
+        tensors, metadata = _whole(path) if verify else _mapped(path)
+        sums = json.loads(metadata["checksums"])
+        same = all(metadata[key] == value for key, value in {**made_under, "format": FORMAT_VERSION}.items())
+        if not same or sums.keys() != tensors.keys():
+            raise ValueError("its key does not match")
+        if verify and any(checksum(tensor) != sums[name] for name, tensor in tensors.items()):
+            raise ValueError("its checksum does not match")
+    except (SafetensorError, ValueError, KeyError) as error:
+        _log.warning("%s is refused and will be made again: %s", path, error)
+        path.unlink(missing_ok=True)
+        return None
+    return tensors, metadata
+
+
+def _mapped(path: Path) -> Sealed:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _whole(path: Path) -> Sealed:
+    """The same from one reading: mapping opens the file twice, and another process may rename its own in between."""
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return load(content), header.get("__metadata__", {})
