@@ -196,7 +196,7 @@ class Answering:
     ) -> Spoken:
         """B x G answers."""
         rows, seeds = [], []
-        for question, frames, group in zip(batch.questions, sets, index.cpu(), strict=True):
+        for question, frames, group in zip(batch.questions, sets, index.cpu(), strict=True):  # rows lie on the host
             rows += [Row(question, frames, picks[picks >= 0]) for picks in group]
             seeds += [seed_of(f"{seed}/{question.sample_id}/{g}") for g in range(len(group))]
         return self.generate(rows, seeds, temperature, self.max_new_tokens)

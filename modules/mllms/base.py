@@ -159,15 +159,16 @@ class MLLM(FrameEncoder):
         """
         rows: list[Row] = []
         source: list[Tensor] = []
-        for question, shown, picks in zip(questions, frames, index.cpu(), strict=True):
+        for question, shown, picks in zip(questions, frames, index.cpu(), strict=True):  # rows are made on the host
             unique, inverse = torch.unique(picks, dim=0, return_inverse=True)
             source.append(inverse + len(rows))
             rows += [Row(question, shown, pick[pick >= 0]) for pick in unique]
         order = sorted(range(len(rows)), key=lambda r: (len(rows[r].index), len(rows[r].question.question)))
         num_options = max(len(q.options) for q in questions)
-        scores = index.new_full((len(rows), num_options), -torch.inf, dtype=torch.float32)
+        parts = []
         for start in range(0, len(rows), rows_per_forward):
-            chunk = order[start : start + rows_per_forward]
-            part = self.score_rows([rows[r] for r in chunk]).to(scores)
-            scores[chunk, : part.shape[1]] = part
-        return torch.stack([scores[s] for s in source])
+            part = self.score_rows([rows[r] for r in order[start : start + rows_per_forward]])
+            missing = num_options - part.shape[1]
+            parts.append(torch.nn.functional.pad(part.to(index.device, torch.float32), (0, missing), value=-torch.inf))
+        position = torch.tensor(order).argsort()[torch.stack(source)]
+        return torch.cat(parts)[position.to(index.device)]

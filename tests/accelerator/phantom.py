@@ -12,8 +12,8 @@ import os
 import shutil
 import subprocess
 import traceback
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -69,8 +69,29 @@ def register() -> None:
     torch.ops.load_library(build())
     torch._register_device_module(NAME, _device_module())
     torch.utils.generate_methods_for_privateuse1_backend()
-    torch.__future__.set_swap_module_params_on_conversion(True)  # as on a GPU: what is tied stays tied when it moves
+    torch.nn.Module._apply = _staying_tied(torch.nn.Module._apply)
     AcceleratorRegistry.register(NAME, PhantomAccelerator, description="host memory that is another device")
+
+
+def _staying_tied(apply: Callable[..., torch.nn.Module]) -> Callable[..., torch.nn.Module]:
+    """``Module._apply`` under which weights that are tied stay so.
+
+    To a GPU a parameter moves in place. To a device of somebody's own PyTorch makes a new one for each place it is in.
+    """
+
+    def moved(self: torch.nn.Module, fn: Any, recurse: bool = True) -> torch.nn.Module:
+        places = defaultdict(list)
+        for module in self.modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    places[id(parameter)].append((module._parameters, name))
+        result = apply(self, fn, recurse)
+        for (first, name), *others in places.values():
+            for parameters, other in others:
+                parameters[other] = first[name]
+        return result
+
+    return moved
 
 
 def _device_module() -> ModuleType:
@@ -163,7 +184,7 @@ def counted() -> Iterator[list[Traffic]]:
 
 
 class Places(TorchDispatchMode):
-    """Notes the lines of the project at which the host waits, and how often; forward passes only."""
+    """Notes the lines of the project at which the host waits, and how often."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,6 +194,8 @@ class Places(TorchDispatchMode):
         before = traffic()
         result = func(*args, **(kwargs or {}))
         if waits := (traffic() - before).waits:
-            *_, at = (f for f in traceback.extract_stack() if f.filename.startswith(_OURS))
-            self.waits[f"{at.filename.removeprefix(f'{_ROOT}/')}:{at.lineno} {at.line}"] += waits
+            lines = [f for f in traceback.extract_stack()[:-1] if f.filename.startswith(_OURS)]
+            at = lines[-1] if lines else None  # a backward pass may be in a thread of its own
+            place = f"{at.filename.removeprefix(f'{_ROOT}/')}:{at.lineno} {at.line}" if at else "the backward pass"
+            self.waits[place] += waits
         return result
