@@ -129,15 +129,14 @@ def greys(info: VideoInfo, frame_ids: list[int]) -> list[int]:
 
 
 def test_few_frames_cost_few_packets(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fed = [0]
-    give = frame_reading._and_end
+    fed, real = [0], frame_reading._Packets.of
 
-    def counted(packets: Iterator[av.Packet]) -> Iterator[av.Packet | None]:
-        for packet in give(packets):
-            fed[0] += packet is not None
+    def counted(self, stretch: Stretch, left_out: np.ndarray) -> Iterator[av.Packet]:
+        for packet in real(self, stretch, left_out):
+            fed[0] += 1
             yield packet
 
-    monkeypatch.setattr(frame_reading, "_and_end", counted)
+    monkeypatch.setattr(frame_reading._Packets, "of", counted)
     info = probe(str(video))
     assert info.table.key.sum() == 8
     for frame_ids, most in (([0, 25, 50, 75, 100, 125, 150, 175], 8), ([180], 8), ([3, 199], 35)):
