@@ -8,6 +8,7 @@ comes) makes it begin again in sequence from the file's start, which is slow and
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -57,11 +58,24 @@ def plan(table: PacketTable, frame_ids: np.ndarray) -> list[Stretch]:
 class _Packets:
     """The packets of one stretch after another, their order held against the table."""
 
-    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream, table: PacketTable) -> None:
-        self.container, self.stream, self.table = container, stream, table
+    def __init__(
+        self,
+        container: av.container.InputContainer,
+        stream: av.VideoStream,
+        table: PacketTable,
+        alive: Callable[[], None],
+    ) -> None:
+        self.container, self.stream, self.table, self.alive = container, stream, table, alive
         self.rank_of = dict(zip(table.pts.tolist(), table.decode_rank.tolist(), strict=True))
         self.next_rank: int | None = 0
         """Of the packet that comes next; None just after a seek."""
+
+    def every(self) -> Iterator[av.Packet]:
+        """Whatever comes next, to the end of the file."""
+        for packet in self.container.demux(self.stream):
+            self.alive()
+            if packet.size:
+                yield packet
 
     def of(self, stretch: Stretch, left_out: np.ndarray) -> Iterator[av.Packet]:
         """The packets of a stretch, but not those whose rank is marked in ``left_out`` (N,).
@@ -71,10 +85,10 @@ class _Packets:
         if self.table.container in _INDEXED and stretch.first - (self.next_rank or 0) > _SEEK_PACKETS:
             self._seek(stretch.first)
         begun = stretch.first == 0
-        for packet in self.container.demux(self.stream):
+        for packet in self.every():
             rank = self.rank_of.get(packet.pts)
             if rank is None:
-                if begun and packet.size:
+                if begun:
                     yield packet
                 continue
             if self.next_rank not in (None, rank) or (rank > stretch.first and not begun):
@@ -113,13 +127,14 @@ def decode_frames(
         assert isinstance(stream, av.VideoStream)
         decoder = stream.codec_context
         decoder.thread_count = 1  # files are decoded side by side, each in a process of its own
-        packets = _Packets(container, stream, table)
+        packets = _Packets(container, stream, table, alive)
         for stretch in plan(table, frame_ids):
-            fed = packets.of(stretch, left_out) if table.can_skip else container.demux(stream)
-            for packet in _and_end(fed):
-                for frame in decoder.decode(packet):
-                    alive()
-                    if frame.is_corrupt and table.can_skip and frame.pts in packets.rank_of:
+            shown_from = int(table.pts[table.decode_rank == stretch.first][0])
+            for packet in itertools.chain(
+                packets.of(stretch, left_out) if table.can_skip else packets.every(), (None,)
+            ):
+                for frame in decoder.decode(packet):  # None: what it still holds back
+                    if frame.is_corrupt and table.can_skip and (frame.pts or 0) >= shown_from:
                         raise TableMismatchError(f"the picture with time {frame.pts} is damaged")
                     frame_id = None if frame.pts is None else wanted.pop(frame.pts, None)
                     if frame_id is not None:
@@ -128,14 +143,6 @@ def decode_frames(
                     return
             decoder.flush_buffers()
     raise TableMismatchError(f"{len(wanted)} frames were never shown")
-
-
-def _and_end(packets: Iterator[av.Packet]) -> Iterator[av.Packet | None]:
-    """Packets, then None, upon which a decoder gives what it holds back."""
-    for packet in packets:
-        if packet.size:
-            yield packet
-    yield None
 
 
 def read_pyav(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ class VideoInfo:
     """Counter-clockwise turn that shows the picture upright."""
     header_num_frames: int
     """What the header claims; 0 where it says nothing."""
+    num_bytes: int = 0
+    """Of the file when it was probed: a file of another size is another file."""
     decoder: str = ""
     """Which library decoded it, once one has."""
 
@@ -91,6 +94,7 @@ def probe(path: str, alive: Callable[[], None] = lambda: None) -> VideoInfo:
     if not Path(path).is_file():
         raise BadVideoError(path, "no such file")
     try:
+        num_bytes = os.stat(path).st_size
         with open_file(path) as container:
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
@@ -114,7 +118,7 @@ def probe(path: str, alive: Callable[[], None] = lambda: None) -> VideoInfo:
         raise BadVideoError(path, f"{error.strerror or error}") from error
     if rotation % 180:
         width, height = height, width
-    return VideoInfo(path, index, table, width, height, rotation % 360, header)
+    return VideoInfo(path, index, table, width, height, rotation % 360, header, num_bytes)
 
 
 def _order_is_doubtful(table: PacketTable, stream: av.VideoStream) -> bool:
@@ -194,6 +198,8 @@ def open_frames(
         return "", iter(())
     if frame_ids[-1] >= info.num_frames:
         raise BadVideoError(info.path, f"frame {frame_ids[-1]} was asked for, and it has {info.num_frames}")
+    if Path(info.path).is_file() and info.num_bytes not in (0, num_bytes := os.stat(info.path).st_size):
+        raise BadVideoError(info.path, f"it has {num_bytes} bytes, and had {info.num_bytes} when it was probed")
     width, height = info.width, info.height
     if short_side_px is not None and min(width, height) > short_side_px:
         ratio = short_side_px / min(width, height)

@@ -17,6 +17,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+import torch
+
+from datamodules import extraction
+from datamodules.decoding import ReadRequest
+from datamodules.features import FeatureStore
+from datamodules.views import views_of
+from modules.encoders.open_clip import OpenCLIPEncoder
 
 FPS, SHORT_SIDE = 25, 224
 
@@ -56,15 +63,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--questions", type=int, default=15, help="a video, as LVBench has")
     options = parser.parse_args()
-    # here, because decoding processes import this file, and need none of it
-    import torch
-
-    from datamodules import extraction
-    from datamodules.decoding import ReadRequest
-    from datamodules.features import FeatureStore
-    from datamodules.views import views_of
-    from modules.encoders.open_clip import OpenCLIPEncoder
-
     torch.set_num_threads(1)
     encoder = OpenCLIPEncoder(model="local-dir:recipes/haystack/weights/clip")
     with tempfile.TemporaryDirectory() as folder:
