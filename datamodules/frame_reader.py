@@ -15,12 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from datamodules.decoding import DecodePool, ReadRequest
+from datamodules.decoding import DecodePool, Frames, ReadRequest
 from datamodules.pixel_cache import PixelCache
 from datamodules.probes import ProbeStore
 from datamodules.video import BadVideoError, VideoInfo
@@ -43,7 +42,7 @@ class _Reading:
     inverse: Tensor
     """int64 (n,), which of them each place shows."""
     here: dict[int, Tensor]
-    coming: list[Future[Any]]
+    coming: list[Future[Frames]]
 
     def frames(self) -> Tensor:
         """uint8 (n, 3, H, W)."""
@@ -71,7 +70,7 @@ class FrameReader:
         self._lock = threading.RLock()
         self._backlog: deque[ReadRequest] = deque()
         """What to prefetch as soon as a worker is free."""
-        self._prefetching: dict[str, tuple[ReadRequest, Future[Any]]] = {}
+        self._prefetching: dict[str, tuple[ReadRequest, Future[Frames]]] = {}
         self._num_running = self._prefetch_bytes = 0
 
     # ---- now ----
@@ -110,9 +109,9 @@ class FrameReader:
             readings.append(_Reading(video, where, frame_ids, inverse, *self._begin(video, frame_ids)))
         return readings
 
-    def _begin(self, video: str, frame_ids: list[int]) -> tuple[dict[int, Tensor], list[Future[Any]]]:
+    def _begin(self, video: str, frame_ids: list[int]) -> tuple[dict[int, Tensor], list[Future[Frames]]]:
         """Those frames of a file that are here, and what brings the others."""
-        coming: list[Future[Any]] = []
+        coming: list[Future[Frames]] = []
         with self._lock:
             prefetching = self._prefetching.get(video)
             self._drop_from_backlog(video)
@@ -153,11 +152,11 @@ class FrameReader:
             BadVideoError: the file cannot be read.
         """
         found = self.probes.load(video)
-        return self._probed(self._submit(self._request(video, []))) if found is None else found
+        return self._submit(self._request(video, [])).result()[0] if found is None else found
 
     def info_many(self, videos: Iterable[str]) -> Iterator[tuple[str, VideoInfo | BadVideoError]]:
         """What files hold, several at a time, each taken when a worker is free."""
-        started: deque[tuple[str, Future[Any]]] = deque()
+        started: deque[tuple[str, Future[Frames]]] = deque()
         for video in videos:
             started.append((video, self._submit(self._request(video, []))))
             if len(started) >= self.num_workers:
@@ -165,16 +164,12 @@ class FrameReader:
         while started:
             yield self._named(*started.popleft())
 
-    def _named(self, video: str, future: Future[Any]) -> tuple[str, VideoInfo | BadVideoError]:
+    @staticmethod
+    def _named(video: str, future: Future[Frames]) -> tuple[str, VideoInfo | BadVideoError]:
         try:
-            return video, self._probed(future)
+            return video, future.result()[0]
         except BadVideoError as error:
             return video, error
-
-    def _probed(self, future: Future[Any]) -> VideoInfo:
-        info: VideoInfo = future.result()[0]
-        self.probes.save(info)
-        return info
 
     # ---- ahead ----
 
@@ -221,28 +216,37 @@ class FrameReader:
         info = self.probes.load(video)
         return ReadRequest(video, tuple(frame_ids), short_side_px=self.short_side_px, info=info)
 
-    def _submit(self, request: ReadRequest, ahead: bool = False) -> Future[Any]:
+    def _submit(self, request: ReadRequest, ahead: bool = False) -> Future[Frames]:
+        """Hands over a request; what it brings is in the cache before whoever waits for it hears of it."""
+        answered: Future[Frames] = Future()
         with self._lock:
             self._num_running += 1
-            future = self._pool.submit(request)
             if ahead:
-                self._prefetching[request.path] = (request, future)
-        future.add_done_callback(partial(self._keep, request))
-        return future
+                self._prefetching[request.path] = (request, answered)
+        self._pool.submit(request).add_done_callback(partial(self._keep, request, answered))
+        return answered
 
-    def _keep(self, request: ReadRequest, future: Future[Any]) -> None:
-        """Puts what came into the cache, and goes on with the backlog."""
-        if not future.cancelled() and future.exception() is None:
-            info, frame_ids, frames = future.result()
-            if request.info is None and request.frame_ids:
+    def _keep(self, request: ReadRequest, answered: Future[Frames], brought: Future[Frames]) -> None:
+        """Puts what came into the cache, says so, and goes on with the backlog."""
+        try:
+            info, frame_ids, frames = brought.result()
+            if request.info is None:
                 self.probes.save(info)
             self.cache.put(request.path, frame_ids.tolist(), torch.from_numpy(frames))
+        except Exception as error:  # whoever waits has to hear
+            self._count_out(request)
+            answered.set_exception(error)
+        else:
+            self._count_out(request)
+            answered.set_result((info, frame_ids, frames))
+        self._go_on()
+
+    def _count_out(self, request: ReadRequest) -> None:
         with self._lock:
             self._num_running -= 1
             if self._prefetching.get(request.path, (None, None))[0] is request:
                 del self._prefetching[request.path]
                 self._release(request)
-        self._go_on()
 
     def stop(self) -> None:
         """Ends the workers; whoever reads later starts new ones."""

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import numpy as np
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from datamodules.bare_candidates import BareCandidates
 from datamodules.batch_order import BatchOrder
 from datamodules.decoding import ReadRequest
+from datamodules.encoding import Encoding
 from datamodules.extraction import Shard, Summary, extract
 from datamodules.features import Entry, FeatureStore
 from datamodules.frame_reader import FrameReader
@@ -33,19 +34,13 @@ from datamodules.pass_rates import read_pass_rates, with_pass_rates
 from datamodules.placement import device_of, move, own_precision, placed
 from datamodules.probes import ProbeStore
 from datamodules.probing import probe_all
-from datamodules.video import BadVideoError, grid_of
-from datamodules.views import View, views_of
+from datamodules.step_frames import StepFrames
 from modules.encoders.base import FrameEncoder, ImageTextEncoder
 from modules.frame_demand import FrameDemand
 from modules.ranks import exchange
 from modules.records import Candidates, QuestionBatch, VideoQuestion
-from modules.selections import read_selections
 
 _log = logging.getLogger(__name__)
-_TEXTS_PER_FORWARD = 256
-_PREFETCH_SHARE = 1 / 8
-"""Where fewer of the candidates can be asked for, none is prefetched. Encoders of video make groups of pictures of 8 to
-10 seconds, so at 1 fps one candidate in eight already takes decoding most of the file."""
 
 
 class VideoQuestionData(L.LightningDataModule):
@@ -115,9 +110,6 @@ class VideoQuestionData(L.LightningDataModule):
             raise ValueError(f"pass_rate_range={list(pass_rate_range)}: two shares, the first no more than the second")
         self.selections, self.pass_rates, self.pass_rate_range = selections, pass_rates, pass_rate_range
         self.train_ids = train_ids
-        self._chosen = (
-            {} if selections is None else {r.sample_id: r for r in read_selections(selections, selections_arm)}
-        )
         self.encoder, self.needles = encoder, needles
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.candidate_fps, self.max_candidates, self.short_side_px = candidate_fps, max_candidates, short_side_px
@@ -127,8 +119,8 @@ class VideoQuestionData(L.LightningDataModule):
         self.probes = ProbeStore(self.store.root)
         self.reader = FrameReader(self.probes, short_side_px, num_workers, decode_timeout_s, pixel_cache_mib)
         self.bad_videos: dict[str, str] = {}
-        self._views: dict[str, View] = {}
-        """By the key of the encoder."""
+        self._encoding = Encoding(encoder, self.feature_short_side_px, short_side_px, self.store)
+        self._bare = BareCandidates(self.reader, candidate_fps, max_candidates, selections, selections_arm)
         self._questions: dict[str, list[VideoQuestion]] = {}
         self._items: dict[str, Items] = {}
         self._batches_used = 0
@@ -178,7 +170,7 @@ class VideoQuestionData(L.LightningDataModule):
             shard: share of the videos of this process, where it is one of an array; all of them by default.
         """
         videos = self.videos(splits) if shard is None else shard.of(self.videos(splits))
-        views = self._share_a_decoding(others)
+        views = self._encoding.share_a_decoding(others)
         device = device_of(self.trainer)
         with placed([view.encoder for view in views], device), own_precision(device):
             summary = extract(
@@ -189,13 +181,6 @@ class VideoQuestionData(L.LightningDataModule):
         self.bad_videos |= summary.bad
         return summary
 
-    def _share_a_decoding(self, others: Sequence[FrameEncoder]) -> list[View]:
-        """What each encoder sees when the videos are decoded for all of them."""
-        own = [] if self.encoder is None else [(self.encoder, self.feature_short_side_px)]
-        views = views_of([*own, *((other, self.short_side_px) for other in others)])
-        self._views |= {view.encoder.key: view for view in views}
-        return views
-
     def videos(self, splits: Sequence[str]) -> list[str]:
         """Every video of some splits, once."""
         return list(dict.fromkeys(q.video for split in splits for q in self.questions(split)))
@@ -205,53 +190,13 @@ class VideoQuestionData(L.LightningDataModule):
         videos = [video for video in self.videos([split]) if video not in self.bad_videos]
         self.bad_videos |= probe_all(videos, self.reader, self.on_bad_video)
 
-    def _from_times(self, question: VideoQuestion) -> Entry:
-        """The candidates of a question, without features: the grid, or exactly the frames of a selections file."""
-        info = self.reader.info(question.video)
-        if question.sample_id in self._chosen:
-            frame_ids = np.array(self._chosen[question.sample_id].frame_ids)
-            if frame_ids.max(initial=-1) >= info.num_frames:
-                raise ValueError(
-                    f"{self.selections}: question {question.sample_id} has frame {frame_ids.max()}, but "
-                    f"{question.video} has {info.num_frames} frames; another version of the file?"
-                )
-        elif self._chosen:
-            raise ValueError(f"{self.selections} has no selection for question {question.sample_id}")
-        else:
-            frame_ids = grid_of(info.timestamps_s, info.duration_s, self.candidate_fps, self.max_candidates)
-        times = torch.from_numpy(info.timestamps_s[frame_ids])
-        candidates = Candidates(question.video, torch.from_numpy(frame_ids), times, info.duration_s, info.num_frames)
-        return Entry(candidates, torch.zeros(len(frame_ids), 1))
-
     def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None:
         """What an encoder made of some candidates (N,): (N, ...), or None where it was not extracted."""
-        if encoder_key not in self._views:
-            return None
-        parts: list[tuple[Tensor, Tensor]] = []
-        for video, where in candidates.by_source(candidate_index):
-            try:
-                entry = self.store.load(video, self._views[encoder_key].key)
-            except KeyError:
-                return None
-            frame_ids = candidates.frame_ids[candidate_index[where]]
-            rows = torch.searchsorted(entry.candidates.frame_ids, frame_ids).clamp(max=len(entry.candidates) - 1)
-            if not torch.equal(entry.candidates.frame_ids[rows], frame_ids):
-                return None  # frames of a selection that lie off the grid
-            parts.append((where, entry.features[rows]))
-        out = parts[0][1].new_empty(len(candidate_index), *parts[0][1].shape[1:])
-        for where, features in parts:
-            out[where] = features
-        return out
+        return self._encoding.stored(candidates, candidate_index, encoder_key)
 
     def embed_texts(self, texts: list[str]) -> Tensor:
         """N texts -> float32 (N, D) of the encoder, on the device it was brought to."""
-        if not isinstance(self.encoder, ImageTextEncoder):
-            raise ValueError("written queries are compared with frames: data.encoder has to be one of images and texts")
-        device = device_of(self.trainer)
-        move(self.encoder, device)
-        chunks = [texts[n : n + _TEXTS_PER_FORWARD] for n in range(0, len(texts), _TEXTS_PER_FORWARD)]
-        with own_precision(device):
-            return torch.cat([self.encoder.encode_texts(chunk) for chunk in chunks])
+        return self._encoding.embed_texts(texts, device_of(self.trainer))
 
     # ---- frames ----
 
@@ -260,45 +205,18 @@ class VideoQuestionData(L.LightningDataModule):
         return next(self.decode_many([(candidates, candidate_index)]))
 
     def decode_many(self, asked: Sequence[tuple[Candidates, Tensor]]) -> Iterator[Tensor | None]:
-        """Frames of several questions, one after another, while their files are decoded side by side.
+        """Frames of several questions, as `datamodules.step_frames.StepFrames.of` gives them."""
+        return self._step_frames.of(asked)
 
-        Args:
-            asked: candidates of each question, and increasing indices (N,) into them.
-
-        Yields:
-            uint8 (N, 3, H, W); those of other files than the question's own are resized to the size of its frames (a
-            needle among clips). None under ``on_bad_video: skip`` where a file cannot be decoded, though it could be
-            when features were made: it is named and counted, and not tried again.
-        """
-        bad = [self._known_as_bad(candidates) for candidates, _ in asked]
-        frames = self.reader.read_many([one for one, known in zip(asked, bad, strict=True) if not known])
-        for known in bad:
-            found = None if known else next(frames)
-            if isinstance(found, BadVideoError):
-                self._note(found)
-            yield found if isinstance(found, Tensor) else None
-
-    def _known_as_bad(self, candidates: Candidates) -> bool:
-        return any(video in self.bad_videos for video in (candidates.sources or (candidates.video,)))
-
-    def _note(self, error: BadVideoError) -> None:
-        """Names and counts a video that cannot be read after all.
-
-        Raises:
-            BadVideoError: under ``on_bad_video: raise``.
-        """
-        if self.on_bad_video == "raise":
-            raise error
-        if error.path not in self.bad_videos:
-            _log.warning("%s; it was read before. What asks for its frames gets none from here on", error)
-        self.bad_videos[error.path] = error.reason
+    @property
+    def _step_frames(self) -> StepFrames:
+        return StepFrames(self.reader, self.bad_videos, self.on_bad_video)
 
     def _collate(self, items: Sequence[tuple[VideoQuestion, Entry, Tensor]]) -> QuestionBatch:
         """A batch; what it will want decoded begins to be."""
         batch, demand = collate(items), self._demand
         if demand is not None and (wanted := demand.frames_per_question):
-            worth_it = [c for c in batch.candidates if wanted >= _PREFETCH_SHARE * len(c)]
-            self.reader.prefetch([c for c in worth_it if not self._known_as_bad(c)])
+            self._step_frames.prefetch(batch.candidates, wanted)
         return batch
 
     @property
@@ -317,7 +235,10 @@ class VideoQuestionData(L.LightningDataModule):
         splits = [split for split in self.splits(stage) if split not in self._items]
         if not splits:
             return
-        self.bad_videos = {video: why for bad in exchange(self.bad_videos) for video, why in bad.items()}
+        everywhere = exchange(self.bad_videos)
+        self.bad_videos.clear()
+        for bad in everywhere:
+            self.bad_videos.update(bad)
         own = [] if self.encoder is None else [self.encoder]
         stored = nullcontext([]) if self._demand is None else self._demand.stored_encoders()
         with stored as others, placed(own, device_of(self.trainer)):
@@ -336,9 +257,10 @@ class VideoQuestionData(L.LightningDataModule):
         queries = torch.zeros(len(questions), 1, 1)
         if isinstance(self.encoder, ImageTextEncoder):
             queries = self.embed_texts([q.question for q in questions])[:, None].cpu()
-        own = None if self.encoder is None else self._views[self.encoder.key]
-        entry = self._from_times if own is None else StoredFeatures(self.store, own.key)
-        return Items(questions, entry, queries, self.needles if split == "train" else None)
+        entry_of: Callable[[VideoQuestion], Entry] = self._bare
+        if self.encoder is not None:
+            entry_of = StoredFeatures(self.store, self._encoding.key(self.encoder))
+        return Items(questions, entry_of, queries, self.needles if split == "train" else None)
 
     @property
     def _rank(self) -> tuple[int, int]:

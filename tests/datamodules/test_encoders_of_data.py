@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.features import FeatureStore
 from datamodules.haystack.datamodule import HaystackData
 from modules.encoders.base import ImageTextEncoder
 from modules.encoders.open_clip import OpenCLIPEncoder
@@ -88,7 +87,6 @@ def test_pixels_of_another_size_lie_under_another_key(short_world, blank_clip, t
         videos.setup("test")
         assert len(videos.encoder.sizes) == 100
         videos.teardown("test")
-    assert videos.store == FeatureStore(tmp_path / "features", "fps=1,max=None")
 
 
 class Elsewhere(ImageTextEncoder):

@@ -1,0 +1,62 @@
+"""The candidates of questions where no sampler looks at features: the grid, or the frames of a selections file."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from datamodules.features import Entry
+from datamodules.frame_reader import FrameReader
+from datamodules.video import grid_of
+from modules.records import Candidates, VideoQuestion
+from modules.selections import read_selections
+
+
+class BareCandidates:
+    """Entries with candidates and one zero for each in the place of features.
+
+    Args:
+        reader: knows what files hold.
+        candidate_fps, max_candidates: of the grid.
+        selections: file of selections whose frames are the candidates, exactly, in the place of the grid.
+        arm: which sampler's of them, where the file holds several.
+    """
+
+    def __init__(
+        self,
+        reader: FrameReader,
+        candidate_fps: float,
+        max_candidates: int | None,
+        selections: str | None,
+        arm: str | None,
+    ) -> None:
+        self.reader, self.candidate_fps, self.max_candidates = reader, candidate_fps, max_candidates
+        self.selections = selections
+        rows = [] if selections is None else read_selections(selections, arm)
+        self._chosen = {row.sample_id: row.frame_ids for row in rows}
+
+    def __call__(self, question: VideoQuestion) -> Entry:
+        """Of a question whose file was probed, or is now.
+
+        Raises:
+            ValueError: the selections file has no such question, or frames that the file does not have.
+        """
+        info = self.reader.info(question.video)
+        if self.selections is None:
+            frame_ids = grid_of(info.timestamps_s, info.duration_s, self.candidate_fps, self.max_candidates)
+        else:
+            frame_ids = self._selected(question, info.num_frames)
+        times = torch.from_numpy(info.timestamps_s[frame_ids])
+        candidates = Candidates(question.video, torch.from_numpy(frame_ids), times, info.duration_s, info.num_frames)
+        return Entry(candidates, torch.zeros(len(frame_ids), 1))
+
+    def _selected(self, question: VideoQuestion, num_frames: int) -> np.ndarray:
+        if question.sample_id not in self._chosen:
+            raise ValueError(f"{self.selections} has no selection for question {question.sample_id}")
+        frame_ids = np.array(self._chosen[question.sample_id], dtype=np.int64)
+        if frame_ids.max(initial=-1) >= num_frames:
+            raise ValueError(
+                f"{self.selections}: question {question.sample_id} has frame {frame_ids.max()}, but "
+                f"{question.video} has {num_frames} frames; another version of the file?"
+            )
+        return frame_ids
