@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
 from modules.mllms.packed_attention import pack_attention
+from modules.mllms.qwen_vl import Qwen3VL, Qwen25VL
+from modules.pretraining.blank_families import write_blank_family
 
 GRIDS = torch.tensor(
     [[1, 10, 14], [2, 6, 4], [1, 10, 14], [1, 2, 2]]
@@ -36,10 +40,10 @@ def towers(family: str, attention: str = "sdpa") -> tuple[torch.nn.Module, torch
     return own, packed
 
 
-def num_calls(tower: torch.nn.Module, pixels: torch.Tensor, grids: torch.Tensor) -> int:
+def num_calls(run: Callable[..., object], *args: object, **kwargs: object) -> int:
     """How often the attention kernel is called."""
     with torch.no_grad(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        tower(pixels, grid_thw=grids)
+        run(*args, **kwargs)
     return sum(event.name == "aten::scaled_dot_product_attention" for event in profile.events())
 
 
@@ -66,9 +70,17 @@ def test_calls_do_not_grow_with_frames_or_windows(family: str) -> None:
     own, packed = towers(family)
     grids = torch.tensor([[1, 10, 14]]).repeat(6, 1)
     pixels = torch.randn(int(grids.prod(-1).sum()), 3 * 2 * 14 * 14)
-    assert num_calls(packed, pixels, grids) <= 3 * 4
-    assert num_calls(packed, pixels, grids) == num_calls(packed, pixels[:140], grids[:1])
-    assert num_calls(own, pixels, grids) == 6 * num_calls(own, pixels[:140], grids[:1])
+    assert num_calls(packed, pixels, grid_thw=grids) <= 3 * 4
+    assert num_calls(packed, pixels, grid_thw=grids) == num_calls(packed, pixels[:140], grid_thw=grids[:1])
+    assert num_calls(own, pixels, grid_thw=grids) == 6 * num_calls(own, pixels[:140], grid_thw=grids[:1])
+
+
+@pytest.mark.parametrize(("family", "cls"), [("qwen2_5_vl", Qwen25VL), ("qwen3_vl", Qwen3VL)])
+def test_encoding_many_frames_takes_as_many_calls_as_one(family: str, cls: type[Qwen25VL], tmp_path: Path) -> None:
+    write_blank_family(family, tmp_path)
+    mllm = cls(path=str(tmp_path), frames_per_grid=1)
+    frames = torch.randint(0, 255, (5, 3, 140, 196), dtype=torch.uint8)
+    assert num_calls(mllm.encode_frames, frames) == num_calls(mllm.encode_frames, frames[:1])
 
 
 def test_a_copy_reads_with_its_own_weights() -> None:
