@@ -57,7 +57,8 @@ class Mamba2Backbone(SequenceBackbone):
     state_size: of the recurrence.
     head_dim: channels a head; divides ``2 * width``.
     chunk_size: of the parallel scan.
-    vocab_size: of the embeddings, for questions that come as tokens.
+    vocab_size: of the embeddings, for questions that come as tokens; 1 for none, and then there are no weights for it
+        that nothing trains, no checkpoint holds and every run would draw anew.
     path: folder or hub id of a Mamba-2 to start from, in place of the above.
     reinit_layers: so many of the last layers start anew (official code: 1, for training by reinforcement).
     """
@@ -87,7 +88,8 @@ class Mamba2Backbone(SequenceBackbone):
                     pad_token_id=None, bos_token_id=None, eos_token_id=None,
                 )
             )  # fmt: skip
-            self.model.embeddings.requires_grad_(vocab_size > 1)
+            if vocab_size == 1:
+                self.model.embeddings = None  # type: ignore[assignment]
         self.width = self.model.config.hidden_size
         for layer in list(self.model.layers)[len(self.model.layers) - reinit_layers :]:
             layer.apply(self.model._init_weights)
@@ -120,7 +122,7 @@ class Mamba2Backbone(SequenceBackbone):
         return self._read(nn.functional.pad(x, (0, 0, 0, 1)) if length == 1 else x, state)[0][:, :length]
 
     def embed(self, token_ids: Tensor) -> Tensor:
-        return self.model.embeddings(token_ids)
+        return super().embed(token_ids) if self.model.embeddings is None else self.model.embeddings(token_ids)
 
     def _read(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         carried = _Carried(len(self.model.layers), state)

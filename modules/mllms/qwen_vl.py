@@ -22,10 +22,17 @@ import torch
 import transformers
 from torch import Tensor
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+from transformers.vision_utils import (
+    get_vision_cu_seqlens,
+    get_vision_interpolation_indices_and_weights,
+    get_vision_position_ids,
+    get_vision_window_index,
+)
 
 from modules.mllms.base import Row
 from modules.mllms.loading import Loading
 from modules.mllms.mrope import rope_positions
+from modules.mllms.packed_attention import pack_attention
 from modules.mllms.prompt import Prompt
 from modules.mllms.transformers_mllm import Clip, TransformersMLLM
 from modules.paths import ModelPath
@@ -56,6 +63,7 @@ class Qwen25VL(TransformersMLLM):
         positions: Literal["v4", "v5"] = "v5",
     ) -> None:
         super().__init__(path=path, prompt=prompt, loading=loading, frames_per_forward=frames_per_forward)
+        pack_attention(self.model.model.visual)
         self.frames_per_grid, self.frame_pixels, self.positions = frames_per_grid, frame_pixels, positions
         if frame_pixels is not None and not 0 < frame_pixels[0] <= frame_pixels[1]:
             raise ValueError(f"frame_pixels {frame_pixels}: at least 1, and the first no more than the second")
@@ -98,9 +106,25 @@ class Qwen25VL(TransformersMLLM):
     def vision_tokens(self, frames: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) -> (N, H', W', levels * D), each frame a grid of its own, with graph."""
         pixels, grids = self._pixels([frame[None] for frame in frames])
-        output = self.model.model.get_video_features(pixels, grids.to(self.device))
+        output = self.model.model.get_video_features(pixels, grids, **self._places(grids))
         side = (int(grids[0, 1]) // self.merge, int(grids[0, 2]) // self.merge)
         return torch.stack([self._levels(output, n).unflatten(0, side) for n in range(len(frames))])
+
+    def _places(self, grids: Tensor) -> dict[str, Tensor]:
+        """Where the tower's patches and windows lie, from grids (V, 3) on the host.
+
+        What cuts and loops stays on the host, what is computed with goes to the device; left to itself the tower
+        fetches the lengths of its windows from there in every layer.
+        """
+        config = self.model.config.vision_config
+        window_index, windows = get_vision_window_index(
+            grids, spatial_merge_size=self.merge, window_size=config.window_size, patch_size=config.patch_size
+        )
+        return {
+            "position_ids": get_vision_position_ids(grids, self.merge).to(self.device),
+            "cu_seqlens": get_vision_cu_seqlens(grids), "cu_window_seqlens": windows,
+            "window_index": window_index.to(self.device),
+        }  # fmt: skip
 
     def encode_previews(self, frames: Tensor, num_tokens: int) -> Tensor:
         """Frames with so few pixels that they become at most ``num_tokens`` tokens."""
@@ -124,7 +148,7 @@ class Qwen25VL(TransformersMLLM):
             grid, features = torch.tensor([[len(tokens), height, width]]), tokens.flatten(0, 2)
         else:
             pixels, grid = self._pixels([row.tokens])
-            features = self._levels(self.model.model.get_video_features(pixels, grid.to(self.device)), 0)
+            features = self._levels(self.model.model.get_video_features(pixels, grid, **self._places(grid)), 0)
         metadata = self.metadata(row, repeat=3 - self.frames_per_grid)
         text = self.processor.replace_video_token({"video_grid_thw": grid, "video_metadata": [metadata]}, 0)
         return Clip(text, features, {"video_grid_thw": grid, **self._times(row, grid)})
@@ -176,6 +200,18 @@ class Qwen3VL(Qwen25VL):
             return super()._size(num_frames)
         rounded = num_frames + num_frames % 2  # an odd number is filled up by repeating the last frame
         return {"shortest_edge": self.frame_pixels[0] * rounded, "longest_edge": self.frame_pixels[1] * rounded}
+
+    def _places(self, grids: Tensor) -> dict[str, Tensor]:
+        visual = self.model.model.visual
+        index, weights = get_vision_interpolation_indices_and_weights(
+            grids, num_grid_per_side=visual.num_grid_per_side, mode=visual.interpolation_mode,
+            align_corners=visual.interpolation_align_corners, spatial_merge_size=self.merge,
+        )  # fmt: skip
+        return {
+            "position_ids": get_vision_position_ids(grids, self.merge).to(self.device),
+            "cu_seqlens": get_vision_cu_seqlens(grids), "interp_indices": index.to(self.device),
+            "interp_weights": weights.to(self.device),
+        }  # fmt: skip
 
     def _levels(self, output: Any, n: int) -> Tensor:
         return torch.cat([output.pooler_output[n], *(level[n] for level in output.deepstack_features)], -1)

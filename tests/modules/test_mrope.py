@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from modules.mllms.base import FrameTokens, Row
@@ -13,6 +16,26 @@ from modules.mllms.prompt import Prompt
 from modules.mllms.qwen_vl import Qwen3VL, Qwen25VL
 from modules.pretraining.blank_families import write_blank_family
 from modules.records import VideoQuestion
+from recipes.guard import ROOT
+
+
+def nodes(value: Any) -> Iterator[dict]:
+    """Every mapping in a recipe."""
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from nodes(part)
+
+
+def test_every_recipe_with_qwen2_5_vl_asks_after_the_last_frame() -> None:
+    """Published numbers were made so, and a run and its evaluation have to put the question in one place."""
+    found = []
+    for path in sorted((ROOT / "recipes").rglob("*.yaml")):
+        for node in nodes(yaml.safe_load(path.read_text())):
+            if node.get("class_path") == "modules.mllms.qwen_vl.Qwen25VL":
+                found.append(path.name)
+                assert node["init_args"].get("positions") == "v4", path
+    assert len(found) >= 10
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ from modules.backbones.base import SequenceBackbone
 from modules.backbones.gru import GRUBackbone
 from modules.backbones.mamba2 import Mamba2Backbone
 from modules.backbones.transformer import TransformerBackbone
+from modules.evaluation import EvaluationModule
+from modules.mllms.openai import OpenAIChat
 from modules.policies import Autoregressive
 from modules.records import Candidates, QuestionBatch, VideoQuestion
 from modules.samplers.refocus import ReFoCUSSampler
@@ -57,6 +59,35 @@ def batch_of(lengths: list[int], videos: list[str], width: int = DIM) -> Questio
         candidates.append(Candidates(video, torch.arange(length), torch.arange(length).float(), 9.0, length))
         features[n] = features[videos.index(video)]
     return QuestionBatch(questions, candidates, features, mask, times, queries)
+
+
+@pytest.mark.parametrize("kind", [*BACKBONES, "mamba2 with a vocabulary"])
+def test_a_checkpoint_of_what_is_trained_can_be_evaluated(kind: str) -> None:
+    """Checkpoints hold trained parameters alone, so nothing else may make a sampler what it is."""
+
+    def built() -> ReFoCUSSampler:
+        torch.manual_seed(next(seeds))
+        if kind in BACKBONES:
+            return sharp(BACKBONES[kind]())
+        return sharp(Mamba2Backbone(width=DIM, state_size=4, head_dim=4, chunk_size=4, vocab_size=50))
+
+    seeds = itertools.count()
+    sampler = built()
+    saved = {f"sampler.{name}": p.detach() for name, p in sampler.named_parameters() if p.requires_grad}
+    module = EvaluationModule(
+        mllm=OpenAIChat(model="m", base_url="http://127.0.0.1:1/v1"), samplers={"sampler": built()}
+    )
+    checkpoint = {"state_dict": saved}
+    module.on_load_checkpoint(checkpoint)
+    module.load_state_dict(checkpoint["state_dict"], strict=False)
+    batch = batch_of([5, 7], ["v0", "v1"])
+    theirs, ours = sampler.policies(batch).mode(3), module.arms["sampler"].policies(batch).mode(3)
+    assert torch.equal(theirs.candidate_index, ours.candidate_index)
+    torch.testing.assert_close(theirs.log_probs, ours.log_probs)
+    hashes = {EvaluationModule(mllm=module.mllm, samplers={"sampler": module.arms["sampler"]})._hash("sampler")}
+    other = built()
+    other.load_state_dict({name.removeprefix("sampler."): p for name, p in saved.items()})
+    assert hashes == {EvaluationModule(mllm=module.mllm, samplers={"sampler": other})._hash("sampler")}
 
 
 def naive(sampler: ReFoCUSSampler, arguments: tuple[Tensor, ...], index: Tensor) -> tuple[Tensor, Tensor]:

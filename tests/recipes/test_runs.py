@@ -151,11 +151,17 @@ def test_refocus_with_a_curriculum_and_every_way_to_take_frames(workplace: Path)
     assert len({tuple(b - a for a, b in itertools.pairwise(row.frame_ids)) for row in ways["official"]}) == 1
 
 
-def test_refocus_on_mamba_evolves_jointly(workplace: Path) -> None:
+def test_refocus_on_mamba_evolves_and_is_evaluated(workplace: Path) -> None:
+    mamba = "modules.backbones.mamba2.Mamba2Backbone"
     run(workplace, "run", str(ROOT / "recipes/refocus.yaml"), *SMOKE, *WEIGHTS, "--model.evolve", "joint",
-        "--model.sampler.backbone.class_path", "modules.backbones.mamba2.Mamba2Backbone",
-        "--run_dir", "outputs/refocus_mamba")  # fmt: skip
-    assert (workplace / "outputs/refocus_mamba/checkpoints/last.ckpt").is_file()
+        "--model.sampler.backbone.class_path", mamba, "--run_dir", "outputs/refocus_mamba")  # fmt: skip
+    run(workplace, "run", str(ROOT / "recipes/refocus.yaml"), *SMOKE, *WEIGHTS,
+        "--model.sampler.backbone.class_path", mamba, "--run_dir", "outputs/refocus_mamba_alone")  # fmt: skip
+    said = run(workplace, "run", str(ROOT / "recipes/eval/haystack.yaml"), *WEIGHTS, "--data.num_test_videos", "2",
+               "--data.world.duration_s", "100", "--data.world.event_duration_s", "[2.0, 2.5]",
+               "--model.samplers.sampler.backbone.class_path", mamba, "--run_dir", "outputs/mamba_evaluated",
+               "--checkpoint", "outputs/refocus_mamba_alone/checkpoints/last.ckpt")  # fmt: skip
+    assert "best of 8" in said
 
 
 def test_ask(workplace: Path) -> None:
