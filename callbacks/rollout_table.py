@@ -16,10 +16,12 @@ from modules.records import Rollouts
 def rollout_rows(rollouts: Rollouts, step: int, num_questions: int) -> list[dict[str, Any]]:
     """One row a rollout of the first questions of a batch."""
     rows = []
-    times = rollouts.selection.in_time_order()
+    times = rollouts.selection.in_time_order()[:num_questions].cpu()  # one copy of each, not one a rollout
+    rewards = {name: term[:num_questions].tolist() for name, term in rollouts.rewards.items()}
+    options = None if rollouts.option_log_probs is None else rollouts.chosen_option[:num_questions].tolist()
     for b, question in enumerate(rollouts.batch.questions[:num_questions]):
         for g in range(times.shape[1]):
-            picks = times[b, g][times[b, g] >= 0].cpu()
+            picks = times[b, g][times[b, g] >= 0]
             row = {
                 "step": step,
                 "sample_id": question.sample_id,
@@ -28,14 +30,14 @@ def rollout_rows(rollouts: Rollouts, step: int, num_questions: int) -> list[dict
                 "rollout": g,
                 "timestamps_s": [round(float(t), 2) for t in rollouts.batch.candidates[b].timestamps_s[picks]],
             }
-            if rollouts.option_log_probs is not None:
-                chosen = int(rollouts.chosen_option[b, g])
+            if options is not None:
+                chosen = options[b][g]
                 row["chosen_option"] = question.options[chosen] if chosen >= 0 else None
             if rollouts.queries is not None:
                 row["queries"] = rollouts.queries[b][g]
             if rollouts.texts is not None:
                 row["text"] = rollouts.texts[b][g]
-            row |= {f"reward_{name}": round(float(term[b, g]), 4) for name, term in rollouts.rewards.items()}
+            row |= {f"reward_{name}": round(term[b][g], 4) for name, term in rewards.items()}
             rows.append(row)
     return rows
 

@@ -48,8 +48,7 @@ def evidence_coverage(batch: QuestionBatch, candidate_index: Tensor) -> tuple[Te
         in evidence the share that only repeat a span which another frame already shows, NaN where none does.
     """
     found, repeated = (torch.full((len(batch),), torch.nan) for _ in range(2))
-    for b, question in enumerate(batch.questions):
-        picks = candidate_index[b].cpu()
+    for b, (question, picks) in enumerate(zip(batch.questions, candidate_index.cpu(), strict=True)):
         times = batch.candidates[b].timestamps_s[picks[picks >= 0]]
         if question.evidence_s:
             inside = torch.stack([(times >= s) & (times < e) for s, e in question.evidence_s])

@@ -29,6 +29,12 @@ def device() -> torch.device:
     return torch.device(DEVICE)
 
 
+@pytest.fixture(scope="session")
+def on_device(device: torch.device) -> list[str]:
+    """What brings a recipe to that device, as words of the command."""
+    return ["--overlay", str(ROOT / "tests/accelerator/phantom.yaml")] if device.type == "phantom" else []
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)

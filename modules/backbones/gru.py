@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
@@ -35,16 +36,14 @@ class GRUBackbone(SequenceBackbone):
 
     def _read(self, x: Tensor, lengths: Tensor | None, state: State | None) -> tuple[Tensor, State]:
         """Reads on to the end, or to where each row's real vectors end."""
+        if lengths is None:
+            lengths = torch.full(x.shape[:1], x.shape[1], device=x.device)
+        end = (lengths - 1)[:, None, None].expand(-1, 1, self.width)
         after = []
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             before = None if state is None else state[number][None].contiguous()
             out, _ = layer(norm(x), before)
             # a GRU's state is what it puts out, and padding comes behind all that is real
-            last = (
-                out[:, -1]
-                if lengths is None
-                else out.gather(1, (lengths - 1)[:, None, None].expand_as(out[:, :1]))[:, 0]
-            )
+            after.append(out.gather(1, end)[:, 0])
             x = x + out
-            after.append(last)
         return self.final_norm(x), tuple(after)

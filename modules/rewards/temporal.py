@@ -17,9 +17,9 @@ class TemporalLocating(Reward):
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         picks, batch = rollouts.selection.candidate_index, rollouts.batch
-        listed = [torch.tensor(q.evidence_s).reshape(-1, 2) for q in batch.questions]
+        own_spans = [torch.tensor(q.evidence_s).reshape(-1, 2) for q in batch.questions]
         # (B, S, 2); nothing lies inside a span that is not there
-        spans = nn.utils.rnn.pad_sequence(listed, batch_first=True, padding_value=torch.nan).to(picks.device)
+        spans = nn.utils.rnn.pad_sequence(own_spans, batch_first=True, padding_value=torch.nan).to(picks.device)
         times = batch.timestamps_s[:, None].expand(-1, picks.shape[1], -1).gather(2, picks.clamp(min=0))
         start, end = spans[:, None, None].unbind(-1)  # (B, 1, 1, S)
         inside = ((times[..., None] >= start) & (times[..., None] < end)).any(-1)

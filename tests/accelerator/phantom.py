@@ -183,6 +183,21 @@ def counted() -> Iterator[list[Traffic]]:
     seen.append(traffic() - before)
 
 
+class HostArithmetic(TorchDispatchMode):
+    """Notes what is multiplied or convolved on the host though there is a device, and from which line."""
+
+    kernels = ("mm", "addmm", "bmm", "baddbmm", "convolution", "_scaled_dot_product_flash_attention_for_cpu")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in self.kernels and args[0].device.type == "cpu":
+            self.found[f"{func.overloadpacket.__name__} at {_line_of_ours()}"] += 1
+        return func(*args, **(kwargs or {}))
+
+
 class Places(TorchDispatchMode):
     """Notes the lines of the project at which the host waits, and how often."""
 
@@ -194,8 +209,13 @@ class Places(TorchDispatchMode):
         before = traffic()
         result = func(*args, **(kwargs or {}))
         if waits := (traffic() - before).waits:
-            lines = [f for f in traceback.extract_stack()[:-1] if f.filename.startswith(_OURS)]
-            at = lines[-1] if lines else None  # a backward pass may be in a thread of its own
-            place = f"{at.filename.removeprefix(f'{_ROOT}/')}:{at.lineno} {at.line}" if at else "the backward pass"
-            self.waits[place] += waits
+            self.waits[_line_of_ours()] += waits
         return result
+
+
+def _line_of_ours() -> str:
+    """The innermost line of the project that led here."""
+    lines = [f for f in traceback.extract_stack()[:-2] if f.filename.startswith(_OURS)]
+    if not lines:
+        return "the backward pass"
+    return f"{lines[-1].filename.removeprefix(f'{_ROOT}/')}:{lines[-1].lineno} {lines[-1].line}"

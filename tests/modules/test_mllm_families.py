@@ -57,9 +57,9 @@ def folder(tmp_path_factory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(params=CASES, scope="module")
-def mllm(request, folder) -> TransformersMLLM:
+def mllm(request, folder, device: torch.device) -> TransformersMLLM:
     family, cls, arguments = CASES[request.param]
-    return cls(path=str(folder(family)), **arguments)
+    return cls(path=str(folder(family)), **arguments).to(device)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from callbacks.rollout_table import rollout_rows
 from modules.advantages import DifficultyAware, GroupNorm
 from modules.backbones.gru import GRUBackbone
 from modules.backbones.mamba2 import Mamba2Backbone
@@ -208,6 +209,13 @@ REWARDS: list[Reward] = [
 @pytest.mark.parametrize("reward", REWARDS, ids=lambda r: f"{r.name}, {' '.join(map(str, vars(r).values()))}")
 def test_rewards(reward: Reward, device: torch.device) -> None:
     assert_equal(reward(rollouts(batch().to(device))), reward(rollouts(batch())))
+
+
+def test_the_table_of_rollouts(device: torch.device) -> None:
+    here, there = rollouts(batch()), rollouts(batch().to(device))
+    for asked in (here, there):
+        asked.rewards = {r.name: r(asked) for r in (Probability(), Margin())}
+    assert rollout_rows(there, 1, 2) == rollout_rows(here, 1, 2)
 
 
 def test_evidence(device: torch.device) -> None:

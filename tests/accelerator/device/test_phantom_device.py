@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 phantom = pytest.importorskip("phantom", reason="only where KAIROS_TEST_DEVICE is phantom")
+_HERE = "tests/accelerator/device/test_phantom_device.py"
 
 
 def test_tensors_of_two_devices_do_not_mix(device) -> None:
@@ -111,6 +112,19 @@ def test_modules_are_copied_saved_and_cast(device) -> None:
         assert layer.weight.softmax(-1).dtype == torch.float32
 
 
+def test_arithmetic_on_the_host_is_found(device) -> None:
+    layer, x = nn.Linear(3, 3), torch.ones(2, 3)
+    there = copy.deepcopy(layer).to(device)
+    with phantom.HostArithmetic() as host:
+        there(x.to(device)).sum().backward()
+        nn.functional.scaled_dot_product_attention(*(torch.ones(1, 1, 2, 4, device=device) for _ in range(3)))
+        x.exp()  # bookkeeping is no arithmetic
+    assert not host.found
+    with phantom.HostArithmetic() as host:
+        layer(x)
+    assert [(at.split(":")[0], n) for at, n in host.found.items()] == [(f"addmm at {_HERE}", 1)]
+
+
 def test_the_lines_that_wait_are_named(device) -> None:
     x = torch.arange(6.0, device=device)
     with phantom.Places() as places:
@@ -118,6 +132,6 @@ def test_the_lines_that_wait_are_named(device) -> None:
             float(x[0])
         x.sum()
     ((at, waits),) = places.waits.items()
-    assert at.startswith("tests/accelerator/device/test_phantom_device.py:")
+    assert at.startswith(f"{_HERE}:")
     assert at.endswith("float(x[0])")
     assert waits == 3

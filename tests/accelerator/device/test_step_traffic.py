@@ -14,7 +14,9 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from test_parts_on_device import batch, rollouts
 
+from callbacks.rollout_table import rollout_rows
 from datamodules.haystack.datamodule import HaystackData
 from modules.backbones.gru import GRUBackbone
 from modules.encoders.open_clip import OpenCLIPEncoder
@@ -118,6 +120,14 @@ def grown(small: Watch, large: Watch) -> str:
 def test_a_step_of_the_sampler(sampler: type[FrameSampler], take_steps) -> None:
     small, large = take_steps(sampler), take_steps(sampler, **LARGER)
     assert small.waits[1] >= large.waits[1], grown(small, large)
+
+
+def test_a_table_of_rollouts(device: torch.device) -> None:
+    asked = rollouts(batch().to(device))
+    asked.rewards = {r.name: r(asked) for r in (Probability(), Margin())}
+    with phantom.counted() as seen:
+        rollout_rows(asked, 1, 2)
+    assert seen[0].waits == 2 + len(asked.rewards)  # what was chosen, what was answered, each term
 
 
 def test_a_joint_step(take_steps) -> None:
