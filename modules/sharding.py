@@ -268,9 +268,10 @@ class ShardedStrategy(DeepSpeedStrategy):
                 if not sharded:
                     optimizer.state[parameter] = _copied(state, parameter.device)
                     continue
-                for key in MOMENTS:
-                    self._states.set_moment(parameter, key, state[key])
-                self._states.step = state["step"]
+                if state:  # there is none before the first finite step
+                    for key in MOMENTS:
+                        self._states.set_moment(parameter, key, state[key])
+                    self._states.step = state["step"]
 
 
 class _Held(nn.Module):

@@ -153,7 +153,6 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         max_grad_norm=1e6, rows_per_forward=3,
     )  # fmt: skip
     callbacks: list[L.Callback] = [
-        Gradients(folder / "first_step.pt"),
         Dtypes(folder / "dtypes.json"),
         L.pytorch.callbacks.ModelCheckpoint(
             dirpath=folder, filename="{step}", every_n_train_steps=settings["every_n_train_steps"], save_top_k=-1
@@ -161,8 +160,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     ]
     if settings["lopsided"]:
         callbacks.append(Lopsided())
-    if settings["poison"]:
-        callbacks.append(Poison(folder / "start.pt"))
+    callbacks.append(Poison(folder / "start.pt") if settings["poison"] else Gradients(folder / "first_step.pt"))
     if settings["stall"]:
         callbacks += [Stall(), Watchdog(run_dir=str(folder), timeout_s=15.0)]
     trainer = L.Trainer(
