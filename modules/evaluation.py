@@ -17,6 +17,7 @@ from modules.answering import Answering, FrameSource
 from modules.decoding import Decoding
 from modules.evidence import oracle_selection
 from modules.mllms.base import MLLM
+from modules.precision import settle_precision
 from modules.records import Answer, QuestionBatch, Rollouts, Selection
 from modules.samplers.base import FrameSampler
 from modules.selections import SelectionRow
@@ -86,6 +87,9 @@ class EvaluationModule(L.LightningModule):
         if missing:
             raise ValueError(f"this checkpoint is of another sampler: {sorted(missing)[:5]} do not match")
         checkpoint["state_dict"] = {f"arms.sampler.{k}": v for k, v in trained.items()}
+
+    def setup(self, stage: str) -> None:
+        settle_precision(self.trainer.strategy, self.mllm)
 
     def prepare_data(self) -> None:
         if self.answering.store_frame_tokens:
