@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins import CheckpointIO, TorchCheckpointIO
@@ -89,11 +89,16 @@ def _write_pieces(checkpoint: dict[str, Any], part: Path, writer: bool) -> None:
     offsets = _lay_out(checkpoint, part) if writer else [0] * len(tensors)
     with part.open("r+b") if writer else nullcontext() as file:
         for tensor, offset in zip(tensors, offsets, strict=True):
-            whole = tensor.whole() if isinstance(tensor, Gathered) else tensor
-            if file is not None:
-                plain = whole.detach().to("cpu", tensor.dtype).reshape(-1)
-                file.seek(offset)
-                file.write(plain.view(torch.uint8).numpy().data)
+            _put(tensor, file, offset)
+
+
+def _put(tensor: Tensor | Gathered, file: BinaryIO | None, offset: int) -> None:
+    """Writes one tensor into its place; a function of its own, so that it is let go before the next is made."""
+    whole = tensor.whole() if isinstance(tensor, Gathered) else tensor
+    if file is not None:
+        plain = whole.detach().to("cpu", tensor.dtype).reshape(-1)
+        file.seek(offset)
+        file.write(plain.view(torch.uint8).numpy().data)
 
 
 def _lay_out(checkpoint: dict[str, Any], part: Path) -> list[int]:

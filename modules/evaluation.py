@@ -21,6 +21,7 @@ from modules.encoders.base import FrameEncoder
 from modules.evidence import oracle_selection
 from modules.frame_demand import FrameDemand
 from modules.mllms.base import MLLM
+from modules.precision import settle_precision
 from modules.records import Answer, QuestionBatch, Rollouts, Selection
 from modules.samplers.base import FrameSampler
 from modules.selections import SelectionRow
@@ -108,6 +109,9 @@ class EvaluationModule(L.LightningModule, FrameDemand):
     @property
     def frames_per_question(self) -> int:
         return 0 if self.answering.store_frame_tokens else self.num_frames
+
+    def setup(self, stage: str) -> None:
+        settle_precision(self.trainer.strategy, self.mllm)
 
     def describe(self) -> dict[str, Any]:
         """For the evaluation card."""

@@ -98,18 +98,18 @@ class ShardedStrategy(DeepSpeedStrategy):
         module.to(self.root_device)
         self._replicate(module)
         held = {id(p) for p in module.mllm.parameters()}
-        inner = AdamW([dict(g) for g in optimizer.param_groups if any(id(p) in held for p in g["params"])])
-        if not inner.param_groups:
+        self._sharded = [g for g in optimizer.param_groups if any(id(p) in held for p in g["params"])]
+        if not self._sharded:
             raise ValueError(
                 "trainer.strategy: ZeRO scatters what an MLLM is trained with, and under evolve: sampler it is not "
                 "trained; the frozen MLLM is whole on every GPU anyway: use ddp (recipes/overlays/ddp.yaml)"
             )
         self._configure(module)
+        inner = AdamW([dict(group) for group in self._sharded])
         engine, _ = self._setup_model_and_optimizer(_Held(module.mllm), inner)
         self._set_deepspeed_activation_checkpointing()
         self._engine = self.model = engine
         self._states = ShardedStates(engine)
-        self._sharded = [g for g in optimizer.param_groups if any(id(p) in held for p in g["params"])]
         for group in self._sharded:  # its rate and decay are set here as ever; its parameters are DeepSpeed's to step
             group["params"] = []
         self.optimizers = [optimizer]
@@ -268,9 +268,10 @@ class ShardedStrategy(DeepSpeedStrategy):
                 if not sharded:
                     optimizer.state[parameter] = _copied(state, parameter.device)
                     continue
-                for key in MOMENTS:
-                    self._states.set_moment(parameter, key, state[key])
-                self._states.step = state["step"]
+                if state:  # there is none before the first finite step
+                    for key in MOMENTS:
+                        self._states.set_moment(parameter, key, state[key])
+                    self._states.step = state["step"]
 
 
 class _Held(nn.Module):

@@ -94,6 +94,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.seeds",
     ),
     "modules.advantages": ("modules.records", "modules.grpo"),
+    "modules.checkpoint_files": (),
+    "modules.sharded_states": (),
+    "modules.sharding": ("modules.checkpoint_files", "modules.sharded_states"),
     "modules.updates": ("modules.sharding",),
     "modules.update_metrics": ("modules.ranks",),
     "modules.policy_update": (
@@ -105,7 +108,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.updates",
     ),
     "modules.precision": ("modules.mllms", "modules.sharding"),
-    "modules.sharding": ("modules.checkpoint_files", "modules.sharded_states"),
     "modules.weights": ("modules.checkpoint_files", "modules.sharded_states"),
     "modules.evaluation": ("modules",),
     "modules.evolution": ("modules",),

@@ -35,8 +35,9 @@ WEIGHTS, PROMPTS = ROOT / "recipes/haystack/weights/msjoe", ROOT / "recipes/hays
 DEFAULTS: dict[str, Any] = {
     "ranks": 1, "strategy": "auto", "batch_size": 4, "accumulate": 1, "max_steps": 1, "evolve": "joint", "resume": None,
     "every_n_train_steps": 1,
-    "dtype": "float32", "precision": "32-true", "lora": False, "lopsided": False, "stall": False, "test": False,
-    "loss_type": "grpo", "num_train_videos": 2, "questions_per_video": None, "validate": False,
+    "dtype": "float32", "precision": "32-true", "lora": False, "loss_type": "grpo",
+    "lopsided": False, "stall": False, "poison": False, "test": False, "validate": False,
+    "num_train_videos": 2, "questions_per_video": None,
 }  # fmt: skip
 
 
@@ -86,7 +87,7 @@ class Dtypes(L.Callback):
             optimizers.append(trainer.strategy.model.optimizer.optimizer)
         for optimizer in optimizers:
             self._note("stepped", optimizer.state)
-            self._note("moments", (state["exp_avg"] for state in optimizer.state.values()))
+            self._note("moments", (s["exp_avg"] for s in optimizer.state.values() if "exp_avg" in s))
         if trainer.is_global_zero:
             self.path.write_text(json.dumps({part: sorted(seen) for part, seen in self.seen.items()}))
 
@@ -98,6 +99,21 @@ class Lopsided(L.Callback):
         real = module.mllm.generate
         if trainer.global_rank == 1:
             module.mllm.generate = lambda *words, **keys: (real(*words, **keys), real(*words, **keys))[1]
+
+
+class Poison(L.Callback):
+    """The first gradient of one of the MLLM's weights is not a number, on the second rank."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def setup(self, trainer: L.Trainer, module: Any, stage: str) -> None:
+        torch.save({n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}, self.path)
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        weight = next(p for n, p in module.mllm.named_parameters() if p.requires_grad and "q_proj" in n)
+        if trainer.global_rank == 1:
+            weight.register_hook(lambda gradient: gradient * (torch.nan if trainer.global_step == 0 else 1.0))
 
 
 class Stall(L.Callback):
@@ -140,7 +156,6 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         max_grad_norm=1e6, rows_per_forward=3,
     )  # fmt: skip
     callbacks: list[L.Callback] = [
-        Gradients(folder / "first_step.pt"),
         Dtypes(folder / "dtypes.json"),
         L.pytorch.callbacks.ModelCheckpoint(
             dirpath=folder, filename="{step}", every_n_train_steps=settings["every_n_train_steps"], save_top_k=-1
@@ -148,6 +163,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     ]
     if settings["lopsided"]:
         callbacks.append(Lopsided())
+    callbacks.append(Poison(folder / "start.pt") if settings["poison"] else Gradients(folder / "first_step.pt"))
     if settings["stall"]:
         callbacks += [Stall(), Watchdog(run_dir=str(folder), timeout_s=15.0)]
     trainer = L.Trainer(

@@ -134,7 +134,7 @@ def test_adapters_of_a_bfloat16_model_are_float32_and_move_at_a_small_rate(stack
     first = {n: p.detach().float().clone() for n, p in module.named_parameters() if "lora_A" in n}
     stack.fit(module, max_steps=4)
     moved = torch.cat([(p.float() != first[n]).flatten() for n, p in module.named_parameters() if n in first])
-    assert moved.float().mean() > 0.95  # at 226e9b0 a few in a hundred
+    assert moved.float().mean() > 0.95  # as bfloat16 one in a hundred does
     assert dtypes(module.mllm, True) == {torch.float32}
     assert dtypes(module.mllm, False) == {torch.bfloat16}
 
