@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _SEEK_PACKETS = 64
 """A gap of more packets is sought over, a shorter one read through: a seek costs about as much as reading these."""
+_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+"""For scaling, which before PyAV 17 took no more anyway."""
 _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 """Formats with an index of key frames. Others are read through: after a seek their packets' times are guessed anew."""
 
@@ -179,7 +181,7 @@ def _in_order(
     expected = iter(frame_ids.tolist())
     next_id = next(expected, None)
     for frame_id, frame in decode_frames(info, table, frame_ids, alive):
-        pixels = scaler.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
+        pixels = scaler.reformat(frame, width, height, "rgb24", **_ONE_THREAD).to_ndarray()
         early[frame_id] = np.ascontiguousarray(np.rot90(pixels, turns))
         while next_id in early:
             yield early.pop(next_id)
