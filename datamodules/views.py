@@ -64,7 +64,7 @@ def shrunk(height: int, width: int, short_side_px: int | None) -> tuple[int, int
     if short_side_px is None or min(height, width) <= short_side_px:
         return height, width
     ratio = short_side_px / min(height, width)
-    return round(height * ratio), round(width * ratio)
+    return max(1, round(height * ratio)), max(1, round(width * ratio))
 
 
 def _px(size: int | None) -> str:
