@@ -18,7 +18,7 @@ import torch
 import transformers
 from torch import Tensor
 
-_PARTS, _BLOCK = 2.0**46, 512
+_PARTS, _BLOCK = 2.0**46, 128
 _UNIFORM_BITS = 48
 
 
@@ -43,7 +43,7 @@ class TokenDraw(transformers.LogitsProcessor):
         else:
             chosen = inverse_cdf(log_probs.exp(), self.uniforms[:, position])[:, None]
         self.log_probs.append(log_probs.gather(-1, chosen)[:, 0])
-        return torch.full_like(scores, -torch.inf).scatter_(-1, chosen, 0.0)
+        return log_probs.fill_(-torch.inf).scatter_(-1, chosen, 0.0)
 
 
 def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
@@ -56,8 +56,9 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     Returns:
         int64 (R,).
     """
-    padded = torch.nn.functional.pad(probabilities, (0, -probabilities.shape[-1] % _BLOCK))
-    blocks = padded.unflatten(-1, (-1, _BLOCK))
+    if missing := -probabilities.shape[-1] % _BLOCK:
+        probabilities = torch.nn.functional.pad(probabilities, (0, missing))
+    blocks = probabilities.unflatten(-1, (-1, _BLOCK))
     block, within = _invert(blocks.sum(-1, dtype=torch.float64), uniforms)
     chosen = blocks.gather(1, block[:, None, None].expand(-1, 1, _BLOCK))[:, 0]
     return block * _BLOCK + _invert(chosen.double(), within)[0]
