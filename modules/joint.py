@@ -64,6 +64,18 @@ class Spoken:
     rows: list[Row]
     generation: Generation
 
+    def of(self, rows: list[int]) -> Spoken:
+        """Some of the texts."""
+        drawn = self.generation
+        return Spoken(
+            [self.rows[r] for r in rows],
+            Generation(
+                texts=[drawn.texts[r] for r in rows],
+                token_ids=[drawn.token_ids[r] for r in rows],
+                log_probs=[drawn.log_probs[r] for r in rows],
+            ),
+        )
+
     @property
     def num_tokens(self) -> int:
         """Of all texts together."""
@@ -108,7 +120,8 @@ class TokenTraining:
 
         Each part is a forward of its own, to be followed by its backward before the next is asked for, so that the
         activations of ``rows_per_forward`` trajectories are alive at a time. The number of parts is the same on ranks
-        with the same number of trajectories.
+        with the same number of trajectories. Without KL, trajectories whose advantage is 0 have no gradient (all of a
+        group whose rewards are alike), and no forward either; the loss is that of all.
 
         Args:
             spoken: R texts a turn; the turns of a trajectory are one sequence.
@@ -119,17 +132,15 @@ class TokenTraining:
         """
         lengths = torch.tensor([[len(ids) for ids in turn.generation.token_ids] for turn in spoken])  # (turns, R)
         longest, total = lengths.amax(1), int(lengths.sum())
-        for start in range(0, lengths.shape[1], rows_per_forward):
-            rows = slice(start, start + rows_per_forward)
-            turns = [self._turn(turn, rows, int(width)) for turn, width in zip(spoken, longest, strict=True)]
+        for rows in self._rows_of_parts(advantages, lengths.sum(0).tolist(), rows_per_forward):
+            texts = [turn.of(rows) for turn in spoken]
+            turns = [self._turn(turn, int(width)) for turn, width in zip(texts, longest, strict=True)]
             log_probs, old, mask = (torch.cat([turn[n] for turn in turns], 1) for n in range(3))
             reference = None
             if self.grpo.beta > 0:
                 assert self.initial is not None
                 with torch.no_grad():
-                    said = [
-                        self._said(self.initial, turn, rows, int(w)) for turn, w in zip(spoken, longest, strict=True)
-                    ]
+                    said = [self._said(self.initial, turn, int(w)) for turn, w in zip(texts, longest, strict=True)]
                 reference = torch.cat(said, 1)
             part = grpo_loss(
                 self.grpo, log_probs, old, advantages[rows].to(log_probs), mask, ref_log_probs=reference,
@@ -139,20 +150,26 @@ class TokenTraining:
             share = self.grpo.share_of_update(of_tokens if self.grpo.loss_type == "bnpo" else of_rows)
             yield dataclasses.replace(part, loss=share * part.loss)
 
-    def _turn(self, spoken: Spoken, rows: slice, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities now and when drawn, and mask, each (rows, width)."""
+    def _rows_of_parts(self, advantages: Tensor, lengths: list[int], rows_per_forward: int) -> list[list[int]]:
+        """Which trajectories each part takes forward; of a part without any to learn from its shortest, so that ranks
+        have equally many forwards and backwards whatever their rewards are."""
+        teaches = [self.grpo.beta > 0 or advantage != 0 for advantage in advantages.tolist()]
+        parts = [range(n, min(n + rows_per_forward, len(lengths))) for n in range(0, len(lengths), rows_per_forward)]
+        return [[r for r in part if teaches[r]] or [min(part, key=lengths.__getitem__)] for part in parts]
+
+    def _turn(self, spoken: Spoken, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities now and when drawn, and mask, each (R, width)."""
         self.mllm.train(self.settings.gradient_checkpointing)  # transformers checkpoints in training mode alone
-        log_probs = self._said(self.mllm, spoken, rows, width)
+        log_probs = self._said(self.mllm, spoken, width)
         self.mllm.eval()
-        lengths = torch.tensor([len(i) for i in spoken.generation.token_ids[rows]], device=log_probs.device)
+        lengths = torch.tensor([len(i) for i in spoken.generation.token_ids], device=log_probs.device)
         mask = (torch.arange(width, device=log_probs.device)[None] < lengths[:, None]).to(log_probs)
-        old = torch.nn.utils.rnn.pad_sequence(spoken.generation.log_probs[rows], batch_first=True)
+        old = torch.nn.utils.rnn.pad_sequence(spoken.generation.log_probs, batch_first=True)
         return log_probs, _widen(old, width).to(log_probs), mask
 
-    def _said(self, mllm: MLLM, spoken: Spoken, rows: slice, width: int) -> Tensor:
-        """Log-probabilities (rows, width) of a turn."""
-        ids = spoken.generation.token_ids[rows]
-        return _widen(mllm.log_probs(spoken.rows[rows], ids, self.settings.temperature), width)
+    def _said(self, mllm: MLLM, spoken: Spoken, width: int) -> Tensor:
+        """Log-probabilities (R, width) of a turn."""
+        return _widen(mllm.log_probs(spoken.rows, spoken.generation.token_ids, self.settings.temperature), width)
 
 
 def _widen(values: Tensor, width: int) -> Tensor:

@@ -235,6 +235,42 @@ def test_an_update_of_two_batches_is_that_of_both_together(parts: Parts, monkeyp
     assert (max(mine.values()) < 1e-3) == (loss_type != "bnpo")
 
 
+@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"])
+def test_what_teaches_nothing_is_not_taken_forward(parts: Parts, monkeypatch, loss_type: str) -> None:
+    """Loss and gradient are TRL's of all six rows; only the three with an advantage run, and one for its part."""
+    mllm = parts.mllm().requires_grad_(False)
+    training = TokenTraining(mllm, JointTraining(loss_type=loss_type), GRPO(num_generations=4))
+    answers = mllm.generate(rows(mllm, 6), 4, 1.0)
+    answers = Generation(
+        answers.texts, *([v[: 1 + n % 3] for n, v in enumerate(vs)] for vs in (answers.token_ids, answers.log_probs))
+    )
+    advantages = torch.tensor([0.7, 0.0, -1.2, 0.4, 0.0, 0.0])
+    forward, real = [], mllm.log_probs
+    monkeypatch.setattr(mllm, "log_probs", lambda asked, *rest: forward.append(len(asked)) or real(asked, *rest))
+    ours = backward(training, [Spoken(rows(mllm, 6), answers)], advantages, rows_per_forward=4)
+    assert forward == [3, 1]
+    gradient = {n: p.grad.clone() for n, p in mllm.named_parameters() if p.grad is not None}
+    mllm.zero_grad()
+
+    log_probs = real(rows(mllm, 6), answers.token_ids)
+    lengths = torch.tensor([len(i) for i in answers.token_ids])
+    mask = (torch.arange(log_probs.shape[1])[None] < lengths[:, None]).float()
+    old = torch.nn.utils.rnn.pad_sequence(answers.log_probs, batch_first=True)
+    nothing = torch.zeros_like(mask)
+    theirs = trl_loss(training.grpo, log_probs, old, nothing, advantages, mask, nothing, max_length=mask.shape[1])
+    theirs.backward()
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+    for name, parameter in mllm.named_parameters():
+        if name in gradient:
+            torch.testing.assert_close(gradient[name], parameter.grad, atol=1e-5, rtol=1e-3)
+
+
+def test_a_trajectory_without_advantage_still_feels_the_kl(parts: Parts) -> None:
+    mllm = parts.mllm().requires_grad_(False)
+    training = TokenTraining(mllm, JointTraining(beta=0.1), GRPO(num_generations=4))
+    assert training._rows_of_parts(torch.zeros(3), [1, 1, 1], 2) == [[0, 1], [2]]
+
+
 def test_kl_is_zero_before_the_first_step_and_not_after(parts: Parts) -> None:
     mllm = parts.mllm().requires_grad_(False)
     training = TokenTraining(mllm, JointTraining(beta=0.1), GRPO(num_generations=4))

@@ -30,6 +30,7 @@ from transformers.video_utils import VideoMetadata
 from modules.encoders.base import weights_digest
 from modules.mllms.base import MLLM, Generation, Row
 from modules.mllms.drawing import TokenDraw, plain_decoding, uniforms_of
+from modules.mllms.last_positions import last_layer_of
 from modules.mllms.loading import Loading
 from modules.mllms.prompt import Prompt
 from modules.mllms.token_log_probs import answer_positions, token_log_probs
@@ -260,7 +261,9 @@ class TransformersMLLM(MLLM):
         0.06 or 0.12 apart, and the best two options tie in about 3 % of questions; and the rest of the vocabulary is
         not needed.
         """
-        hidden = self.model.model(**self.inputs(rows), use_cache=False).last_hidden_state[:, -1]
+        inputs = self.inputs(rows)
+        with last_layer_of(self.model, 1):
+            hidden = self.model.model(**inputs, use_cache=False).last_hidden_state[:, -1]
         most = max(map(len, token_ids))
         padded = torch.tensor([ids + [-1] * (most - len(ids)) for ids in token_ids]).to(hidden.device)
         head = self.model.get_output_embeddings()
@@ -276,6 +279,9 @@ class TransformersMLLM(MLLM):
 
     def checkpoint_gradients(self) -> None:
         self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        # computing it again would save nothing, since its activations are the first to be wanted; and what
+        # `last_layer_of` leaves out would have to be left out then as well
+        self.model.get_decoder().layers[-1].gradient_checkpointing = False
 
     def log_probs(self, rows: list[Row], token_ids: list[Tensor], temperature: float = 1.0) -> Tensor:
         return self._log_probs(rows, token_ids, lambda logits: self._spoken(logits, temperature))
@@ -286,7 +292,8 @@ class TransformersMLLM(MLLM):
         """Log-probabilities (R, L) of given answers under the logits as ``shaped``; 0 behind an answer's end."""
         lengths = [len(ids) for ids in token_ids]
         inputs = self.inputs(rows, [ids.tolist() for ids in token_ids])
-        hidden = self.model.model(**inputs, use_cache=False).last_hidden_state
+        with last_layer_of(self.model, max(lengths) + 1):
+            hidden = self.model.model(**inputs, use_cache=False).last_hidden_state
         where, position = (index.to(self.device) for index in answer_positions(lengths, hidden.shape[1]))
         targets = torch.cat(token_ids).to(self.device)
         head, vocab_size = self.model.get_output_embeddings(), self.model.config.get_text_config().vocab_size
@@ -316,7 +323,7 @@ class TransformersMLLM(MLLM):
         if temperature > 0:
             uniforms = uniforms_of(seeds or list(range(len(rows))), max_new_tokens, self.device)
         draw = TokenDraw(lambda logits: self._spoken(logits, temperature or 1.0), uniforms)
-        with plain_decoding(self.model, max_new_tokens, self.tokenizer.pad_token_id):
+        with plain_decoding(self.model, max_new_tokens, self.tokenizer.pad_token_id), last_layer_of(self.model, 1):
             config = self.model.generation_config
             sequences = self.model.generate(  # type: ignore[operator]
                 **inputs, generation_config=config, logits_processor=transformers.LogitsProcessorList([draw])

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -119,8 +120,8 @@ def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     pool, times = frames(options.pool), torch.arange(options.pool, dtype=torch.float64)
 
     class Source:
-        def decode(self, candidates: Candidates, index: torch.Tensor) -> torch.Tensor:
-            return pool[index]
+        def decode_many(self, asked: list[tuple[Candidates, torch.Tensor]]) -> Iterator[torch.Tensor]:
+            return (pool[index] for _, index in asked)
 
     batch = QuestionBatch(
         [VideoQuestion("d", "s", f"q{n}", f"v{n}", float(options.pool), "What is shown here?") for n in range(size)],

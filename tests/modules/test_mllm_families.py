@@ -288,6 +288,21 @@ def test_logits_are_those_of_a_few_tokens_at_a_time_and_none_are_kept(mllm, fram
     assert not [shape for shape in kept if shape[-1:] == (largest.vocab_size,) and shape != largest.weight]
 
 
+def test_the_last_layer_is_computed_where_it_is_read(mllm, frames) -> None:
+    """Answers' positions and one before, when log-probabilities are asked for; one a row, when an answer is begun."""
+    rows, answers = answered(mllm, frames)
+    lengths: list[int] = []
+    mlp = mllm.model.get_decoder().layers[-1].mlp
+    watch = mlp.register_forward_hook(lambda module, inputs, output: lengths.append(output.shape[1]))
+    with torch.no_grad():
+        mllm.log_probs(rows, answers)
+        mllm.generate(rows, 1)
+        mllm.model(**mllm.inputs(rows), use_cache=False)
+    watch.remove()
+    assert lengths[:2] == [5 + 1, 1]
+    assert lengths[2] > 20  # all of them, once no more than the end is asked for
+
+
 def test_saved_and_reloaded_through_the_auto_classes(mllm, frames, tmp_path: Path) -> None:
     transformers.AutoProcessor.from_pretrained(_save(mllm, tmp_path))
     auto = transformers.AutoModelForImageTextToText.from_pretrained(tmp_path)
