@@ -21,7 +21,10 @@ GROUPS = {
     "parts": ["test_phantom_device.py", "test_parts_on_device.py", "test_mllms_on_device.py", "test_step_traffic.py"],
     "recipes": ["test_recipes_on_device.py"],
 }
-CONTRACTS = ["modules/test_mllm_families.py"]
+CONTRACTS = {
+    "modules/test_mllm_families.py": [],
+    "recipes/test_real_recipes.py": ["-k", "paper_recipe or eval_recipes or both_stages"],
+}
 
 
 def on_the_phantom(tmp_path: Path, *words: str) -> None:
@@ -33,10 +36,11 @@ def on_the_phantom(tmp_path: Path, *words: str) -> None:
     if reason := phantom.missing():
         pytest.skip(reason)
     phantom.build()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "device"), *words],
         cwd=ROOT, capture_output=True, text=True, timeout=1500,
-        env={**os.environ, "KAIROS_TEST_DEVICE": phantom.NAME, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**inherited, "KAIROS_TEST_DEVICE": phantom.NAME, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
 
@@ -55,4 +59,4 @@ def test_the_rest_on_the_phantom(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("file", CONTRACTS)
 def test_contracts_on_the_phantom(file: str, tmp_path: Path) -> None:
-    on_the_phantom(tmp_path, str(HERE.parent / file))
+    on_the_phantom(tmp_path, str(HERE.parent / file), *CONTRACTS[file])

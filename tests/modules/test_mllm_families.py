@@ -86,14 +86,14 @@ def test_prompt_and_logits_equal_the_processors(mllm, frames) -> None:
     inputs = mllm.processor(
         text=[mllm.prompt_text(r)], videos=[shown], video_metadata=[mllm.metadata(r, repeat)], do_sample_frames=False,
         add_special_tokens=False, return_tensors="pt", **more,
-    )  # fmt: skip
+    ).to(mllm.device)  # fmt: skip
     ours = mllm.inputs([r])
     assert torch.equal(inputs["input_ids"], ours["input_ids"])
     for name in ("video_grid_thw", "mm_token_type_ids"):
         if name in inputs and name in ours:
             assert torch.equal(inputs[name], ours[name].to(inputs[name])), name
     if "second_per_grid_ts" in ours:
-        own = torch.as_tensor(inputs["second_per_grid_ts"]).flatten()
+        own = torch.as_tensor(inputs["second_per_grid_ts"]).flatten().to(mllm.device)
         torch.testing.assert_close(own, ours["second_per_grid_ts"], rtol=1e-3, atol=1e-3)
         inputs["second_per_grid_ts"] = ours["second_per_grid_ts"]
     allowed = {k: v for k, v in inputs.items() if k not in ("video_metadata", "rows", "cols")}
@@ -231,7 +231,8 @@ def answered(mllm: TransformersMLLM, frames: torch.Tensor) -> tuple[list[Row], l
 def gradients(mllm: TransformersMLLM, log_probs: torch.Tensor) -> dict[str, torch.Tensor]:
     """Of the sum of log-probabilities, each with a weight of its own."""
     mllm.model.zero_grad()
-    (log_probs * torch.linspace(0.5, 2.0, log_probs.numel()).view_as(log_probs)).sum().backward()
+    weights = torch.linspace(0.5, 2.0, log_probs.numel(), device=log_probs.device)
+    (log_probs * weights.view_as(log_probs)).sum().backward()
     found = {n: p.grad.clone() for n, p in mllm.model.named_parameters() if p.grad is not None}
     mllm.model.zero_grad()
     return found
@@ -241,10 +242,10 @@ def gradients(mllm: TransformersMLLM, log_probs: torch.Tensor) -> dict[str, torc
 def test_log_probs_in_pieces_equal_those_of_every_logit(mllm, frames, temperature, monkeypatch) -> None:
     """Values and gradients, of one sequence at a time with the logits of all of its tokens."""
     rows, answers = answered(mllm, frames)
-    expected = torch.zeros(3, 5)
+    expected = torch.zeros(3, 5, device=mllm.device)
     for n, (r, ids) in enumerate(zip(rows, answers, strict=True)):
         logits = mllm.model(**mllm.inputs([r], [ids.tolist()])).logits[0, -len(ids) - 1 : -1] / temperature
-        drawn = logits.index_fill(-1, torch.tensor(mllm._unsaid), -torch.inf)
+        drawn = logits.index_fill(-1, torch.tensor(mllm._unsaid, device=mllm.device), -torch.inf)
         expected[n, : len(ids)] = drawn.log_softmax(-1)[torch.arange(len(ids)), ids]
     monkeypatch.setattr("modules.mllms.token_log_probs.LOGITS_PER_PIECE", 2 * logits.shape[-1])
     log_probs = mllm.log_probs(rows, answers, temperature)
@@ -310,7 +311,7 @@ def test_saved_and_reloaded_through_the_auto_classes(mllm, frames, tmp_path: Pat
     arguments = {k: getattr(mllm, k) for k in ("frames_per_grid", "newline") if hasattr(mllm, k)}
     if getattr(mllm, "positions", "v5") == "v4":
         arguments["positions"] = "v4"
-    again = type(mllm)(path=str(tmp_path), **arguments)
+    again = type(mllm)(path=str(tmp_path), **arguments).to(mllm.device)
     assert again.key == mllm.key
     same = again.score_rows([row(again, frames, [0, 1])])
     torch.testing.assert_close(same, mllm.score_rows([row(mllm, frames, [0, 1])]))

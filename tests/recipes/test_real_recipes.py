@@ -38,7 +38,7 @@ def workplace(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+def run(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, on_device: list[str]):
     """Runs a recipe in the workplace; its run folder and what it printed."""
 
     def call(recipe: str, *arguments: str) -> tuple[Path, str]:
@@ -46,7 +46,8 @@ def run(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         monkeypatch.setenv("KAIROS_DEBUG", "1")
         monkeypatch.delenv("KAIROS_RUN_DIR", raising=False)
         run_dir = Path("outputs") / f"{Path(recipe).stem}-{len(list(workplace.glob('outputs/*')))}"
-        main(["run", str(RECIPES / recipe), "--run_dir", str(run_dir), *arguments])
+        trained = on_device if recipe.startswith(("paper/", "eval/")) else []  # jobs choose their device themselves
+        main(["run", str(RECIPES / recipe), *trained, "--run_dir", str(run_dir), *arguments])
         return workplace / run_dir, capsys.readouterr().out
 
     return call

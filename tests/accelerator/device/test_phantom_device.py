@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import io
 
+import phantom
 import pytest
 import torch
 from torch import Tensor, nn
 
-phantom = pytest.importorskip("phantom", reason="only where KAIROS_TEST_DEVICE is phantom")
 _HERE = "tests/accelerator/device/test_phantom_device.py"
 
 

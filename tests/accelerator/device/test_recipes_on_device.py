@@ -10,14 +10,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import phantom
 import pytest
 import torch
 
 from modules.selections import read_selections
 from recipes.cli import main
 from recipes.guard import ROOT
-
-phantom = pytest.importorskip("phantom", reason="the recipes' overlay is the phantom device's")
 
 
 def overlay(name: str) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import phantom
 import pytest
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
@@ -37,8 +38,6 @@ from modules.samplers.msjoe import UNetSampler
 from modules.samplers.refocus import ReFoCUSSampler
 from modules.samplers.tspo import TSPOSampler
 from recipes.guard import ROOT
-
-phantom = pytest.importorskip("phantom", reason="counts are the phantom device's")
 
 WAITS_A_TOKEN = 2  # of transformers' own loop
 JOINT = {
