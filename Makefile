@@ -1,9 +1,10 @@
 # make run: set up .venv and train the default recipe.  make test: set up .venv and run the tests (make test-long: the rest).
+# make gpu: the tests and the benchmark that need a card.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-long check bench clean
+.PHONY: run test test-long check bench gpu clean
 run: $(VENV)/ready
 	$(BIN)/lightning run recipes/tspo.yaml
 
@@ -24,6 +25,11 @@ bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/sampler.py
 	$(BIN)/python tests/benchmarks/joint_step.py
 	$(BIN)/python tests/benchmarks/refocus.py
+
+# where there is a CUDA device: contracts of every part, steps of 7B and 3B shapes, and docs/baselines/CARD.json
+gpu: $(VENV)/ready
+	KAIROS_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/gpu $(wildcard tests/accelerator/device)
+	$(BIN)/python tests/benchmarks/gpu_step.py
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

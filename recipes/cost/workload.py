@@ -151,6 +151,9 @@ def _answers(arguments: dict[str, Any], trains: bool) -> dict[str, Any]:
         generates, scores = bool(arguments.get("generate")), bool(arguments.get("score_options", True))
         return {"scores_options": scores, "answer_tokens": tokens if generates else 0}
     terms = [class_of(r["class_path"])(**(r.get("init_args") or {})) for r in map(_as_node, arguments["rewards"])]
+    if arguments.get("evolve") == "joint":
+        for term in terms:
+            term.answers_are_drawn()
     generates = arguments.get("evolve") == "joint" or any(t.needs_text for t in terms)
     return {"scores_options": any(t.needs_options for t in terms), "answer_tokens": tokens if generates else 0}
 

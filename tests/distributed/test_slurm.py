@@ -96,6 +96,7 @@ def test_warned_queued_again_killed_and_resumed(cluster: LocalCluster, cwd: Path
     assert all(torch.equal(weights[0][n], weights[1][n]) for n in weights[1])
 
 
+@pytest.mark.long
 def test_a_save_that_is_cut_off_leaves_the_job_queued_again(cluster: LocalCluster, cwd: Path) -> None:
     """Warned as SLURM warns (the batch script), then every rank is killed before it can save."""
     env = {"MASTER_ADDR": "127.0.0.1", "KAIROS": str(cwd / "lightning")}

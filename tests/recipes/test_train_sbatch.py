@@ -37,7 +37,7 @@ def job(tmp_path: Path):
     env = {
         **os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NAME": "name", "SLURM_JOB_ID": "17",
         "SLURM_JOB_NUM_NODES": "1", "SLURM_PROCID": "0", "SLURM_CONF": "/etc/slurm.conf",
-        "KAIROS_SBATCH": "--nodes=2 '--comment=two words'",
+        "KAIROS_SBATCH": "--nodes=2 --dependency=afterok:3 '--comment=two words'",
     }  # fmt: skip
     env.pop("KAIROS_RUN_DIR", None)
     started = []
@@ -73,7 +73,9 @@ def test_the_next_job_is_handed_in_before_anything_is_saved(job, tmp_path: Path)
     srun, sbatch, *rest = events(tmp_path).splitlines()
     assert srun.endswith("--run_dir outputs/slurm/name-17 --resume auto --requeue")
     assert sbatch.startswith("sbatch run_dir=outputs/slurm/name-17 procid=none conf=/etc/slurm.conf")
-    assert "--dependency=afterany:17 --nodes=2 --comment=two words" in sbatch
+    assert (
+        "--nodes=2 --dependency=afterok:3 --comment=two words --dependency=afterany:17" in sbatch
+    )  # the last one wins
     assert sbatch.endswith("train.sbatch recipes/tspo.yaml --name a b")
     assert rest == ["warned", "saved"]  # and taken up: not cancelled
 
