@@ -17,7 +17,7 @@ from slurm_cluster import LocalCluster, missing
 
 from recipes.guard import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 WEIGHTS = [
     "--data.encoder.model", f"local-dir:{ROOT}/recipes/haystack/weights/clip",
     "--model.mllm.path", f"{ROOT}/recipes/haystack/weights/vlm",

@@ -15,7 +15,7 @@ from slurm_cluster import LocalCluster, missing
 from recipes.cli import build_parser
 from recipes.submit import submit
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 TRAINING = """#!/bin/bash
 trap 'echo "$SLURM_JOB_ID $SLURM_PROCID warned" >> events' USR1
 echo "$SLURM_JOB_ID $SLURM_PROCID begins: $*" >> events
