@@ -110,4 +110,5 @@ def _lay_out(checkpoint: dict[str, Any], part: Path) -> list[int]:
     with FakeTensorMode(), torch.serialization.skip_data(materialize_fake_tensors=True):
         torch.save(tree_map(placeholder, checkpoint), part)
         laid_out = torch.load(part, weights_only=True)
-    return [t.untyped_storage()._checkpoint_offset for t in tree_leaves(laid_out) if isinstance(t, Tensor)]
+    storages: list[Any] = [t.untyped_storage() for t in tree_leaves(laid_out) if isinstance(t, Tensor)]
+    return [storage._checkpoint_offset for storage in storages]

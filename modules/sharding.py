@@ -59,7 +59,7 @@ class ShardedStrategy(DeepSpeedStrategy):
         super().__init__(
             stage=stage, offload_optimizer=offload_optimizer, offload_parameters=offload_parameters, **kwargs
         )
-        self._forward_redirection = _ThroughEngine()
+        self._forward_redirection = _ThroughEngine()  # type: ignore[assignment]
         self._engine: Any = None
 
     # ---- CPU ----

@@ -107,7 +107,7 @@ class DeepSpeedUpdates(Updates):
             yield
 
     def backward(self, module: L.LightningModule, loss: Tensor, last: bool) -> None:
-        engine = module.trainer.strategy.model
+        engine: Any = module.trainer.strategy.model
         self._finite = self._finite and self.is_finite(module, [loss])  # all ranks take part in a backward, or none
         if self._finite:
             engine.set_gradient_accumulation_boundary(is_boundary=last)
