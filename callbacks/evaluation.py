@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from callbacks.provenance import environment
-from modules.ranks import gather_lists
+from modules.ranks import exchange, gather_lists
 from modules.records import Answer
 from modules.scoring.aggregate import Line, judge, report
 from modules.scoring.answers import FILE_NAME, write_answers
@@ -58,13 +58,14 @@ class EvaluationReport(L.Callback):
         answers.sort(key=lambda a: (a.sample_id, a.arm))
         selections = gather_lists(self.selections, key=lambda s: (s.sample_id, s.sampler))
         selections.sort(key=lambda s: (s.sample_id, s.sampler))
+        left_out = {video for bad in exchange(sorted(trainer.datamodule.bad_videos)) for video in bad}  # type: ignore[attr-defined]
         if not trainer.is_global_zero:
             return
         self.run_dir.mkdir(parents=True, exist_ok=True)
         write_answers(self.run_dir / FILE_NAME, answers)
         for suffix in (".parquet", ".jsonl"):
             write_selections(self.run_dir / f"selections{suffix}", selections)
-        card = self._card(trainer, pl_module, answers)
+        card = self._card(trainer, pl_module, answers, len(left_out))
         (self.run_dir / "card.json").write_text(json.dumps(card, indent=2) + "\n")
         scores = {s.name: score_arms(answers, s.name, self.macro_over) for s in self.scorers}
         (self.run_dir / "scores.json").write_text(json.dumps(scores, indent=2, default=lambda line: vars(line)) + "\n")
@@ -79,13 +80,12 @@ class EvaluationReport(L.Callback):
         console.print(f"score again lightning score {self.run_dir} --scorer NAME", highlight=False)
         console.print(f"compare     lightning compare {self.run_dir} OTHER_RUN", highlight=False)
 
-    def _card(self, trainer: L.Trainer, pl_module: Any, answers: Sequence[Answer]) -> dict[str, Any]:
+    def _card(self, trainer: L.Trainer, pl_module: Any, answers: Sequence[Answer], num_left_out: int) -> dict[str, Any]:
         data = trainer.datamodule.describe()  # type: ignore[attr-defined]
-        bad = trainer.datamodule.bad_videos  # type: ignore[attr-defined]
         return {
             "dataset": ", ".join(sorted({f"{a.dataset}/{a.split}" for a in answers})),
             "questions": len({a.sample_id for a in answers}), "videos": len({a.video for a in answers}),
-            "videos left out": len(bad), **pl_module.describe(), **data,
+            "videos left out": num_left_out, **pl_module.describe(), **data,
             "scorers": [s.name for s in self.scorers], "versions": environment(),
         }  # fmt: skip
 

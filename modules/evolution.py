@@ -230,12 +230,14 @@ class EvolutionModule(L.LightningModule, FrameDemand):
             expected = tuple(rollouts.selection.candidate_index.shape[:2])
             if tuple(term.shape) != expected:
                 raise ValueError(f"reward {name!r} returned {tuple(term.shape)}, expected (B, G) = {expected}")
-            if term.isinf().any():
-                raise ValueError(f"reward {name!r} is infinite; NaN is how a term says that it does not apply")
             term = term.to(self.device, torch.float32)
             for b in rollouts.undecoded:  # nobody saw these frames, so nothing is learnt from the answer
                 term[b] = torch.nan
             rollouts.rewards[name] = term
+        infinite = torch.stack([term.isinf().any() for term in rollouts.rewards.values()]).tolist()
+        if any(infinite):
+            name = list(rollouts.rewards)[infinite.index(True)]
+            raise ValueError(f"reward {name!r} is infinite; NaN is how a term says that it does not apply")
         return (
             grpo.total_reward(rollouts.rewards, self.reward_weights),
             grpo.total_reward(rollouts.rewards, self.sampler_reward_weights),
