@@ -26,12 +26,13 @@ from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 
+from modules.mllms.base import MLLM
 from modules.sharding import ShardedStrategy
 
 _HALVES = (torch.bfloat16, torch.float16)
 
 
-def settle_precision(strategy: Strategy, mllm: nn.Module, copy: nn.Module | None = None) -> None:
+def settle_precision(strategy: Strategy, mllm: MLLM, copy: MLLM | None = None) -> None:
     """Gives the MLLM, and a frozen copy of it, their precision; takes the trainer's plugin out of the way.
 
     To be called before the strategy sets up the model.
@@ -73,9 +74,9 @@ def _train_in_float32(mllm: nn.Module) -> torch.dtype | None:
     return dtypes.pop() if dtypes else None
 
 
-def compute_in(mllm: nn.Module, dtype: torch.dtype) -> None:
-    """Runs the forwards of an MLLM's model, and of its vision parts, under autocast."""
-    for part in (getattr(mllm, "model", mllm), *getattr(mllm, "vision", ())):
+def compute_in(mllm: MLLM, dtype: torch.dtype) -> None:
+    """Runs all that an MLLM's model computes under autocast."""
+    for part in mllm.entrances:
         autocast = _Autocast(dtype)
         part.register_forward_pre_hook(autocast.enter)
         part.register_forward_hook(autocast.leave, always_call=True)

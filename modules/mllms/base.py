@@ -86,6 +86,11 @@ class MLLM(FrameEncoder):
         """Whether `score_rows` gives probabilities; else the option that was answered gets 1."""
         return True
 
+    @property
+    def entrances(self) -> list[torch.nn.Module]:
+        """Modules whose forwards are called from outside of the model; none where it computes elsewhere."""
+        return []
+
     def describe(self) -> dict[str, Any]:
         """What an evaluation card has to name: class, weights, prompt, pixels, versions."""
         return {"mllm": type(self).__name__, "mllm_key": self.key}

@@ -126,6 +126,11 @@ class TransformersMLLM(MLLM):
         return self.model.dtype
 
     @property
+    def entrances(self) -> list[torch.nn.Module]:
+        # generation calls the whole; scores and log-probabilities the language model, then the head
+        return [self.model, self.model.model, self.model.get_output_embeddings(), *self.vision]
+
+    @property
     def key(self) -> str:
         # frame tokens come out of tower and projector; the language model may change beneath them
         name = type(self).__name__.lower()

@@ -17,10 +17,11 @@ from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.evolution import EvolutionModule
 from modules.grpo import GRPO
 from modules.joint import JointTraining
+from modules.mllms.base import FrameTokens, Row
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.loading import Loading, Lora
 from modules.mllms.prompt import Prompt
-from modules.records import Rollouts
+from modules.records import Rollouts, VideoQuestion
 from modules.rewards.base import Reward
 from modules.rewards.probability import Probability
 from modules.samplers.base import FrameSampler
@@ -144,11 +145,19 @@ def test_a_bfloat16_language_model_trains_in_float32_and_computes_in_bfloat16(st
     linear = next(m for n, m in module.mllm.named_modules() if n.endswith("q_proj") and "language_model" in n)
     computed: set[torch.dtype] = set()
     linear.register_forward_hook(lambda layer, inputs, output: computed.add(output.dtype))
-    metrics: list[dict[str, Tensor]] = []
-    module.log_dict = lambda values, **_: metrics.append(dict(values))  # type: ignore[method-assign]
     stack.fit(module, max_steps=1)
     assert dtypes(module.mllm, True) == {torch.float32}
     assert dtypes(module.mllm, False) == {torch.bfloat16}  # the vision tower
     assert computed == {torch.bfloat16}
-    (kl,) = [m["tokens/kl_nats"] for m in metrics if "tokens/kl_nats" in m]
-    assert float(kl) == 0.0  # the frozen copy computes as the model does
+    # the frozen copy computes as the model does
+    assert float(module.trainer.callback_metrics["tokens/kl_nats"]) == 0.0
+    computed.clear()
+    frames = torch.randint(0, 255, (4, 3, 64, 64), dtype=torch.uint8)
+    question = VideoQuestion("d", "s", "q", "v", 4.0, "What?", ("red", "green"), 0)
+    row = Row(question, FrameTokens(module.mllm.encode_frames(frames), torch.arange(4.0)), torch.arange(4))
+    drawn = module.mllm.generate([row] * 3, 4, 1.0, [1, 2, 3])
+    credited = module.mllm.log_probs([row] * 3, drawn.token_ids)
+    for answer, log_probs in zip(drawn.log_probs, credited, strict=True):
+        torch.testing.assert_close(log_probs[: len(answer)], answer, atol=0.03, rtol=0.02)
+    module.mllm.score_rows([row])
+    assert computed == {torch.bfloat16}
