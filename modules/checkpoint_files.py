@@ -11,6 +11,8 @@ under ``weights_only``. The zip checksums of what was written into holes are not
 from __future__ import annotations
 
 import os
+import pickle
+import zipfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -63,9 +65,12 @@ def read(path: str | Path) -> dict[str, Any]:
     """The checkpoint, its tensors mapped instead of read: only what is looked at takes memory.
 
     Raises:
-        pickle.UnpicklingError: it holds anything but plain data.
+        ValueError: it is none, or holds anything but plain data.
     """
-    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is refused: it is no checkpoint of plain data, and nothing else is loaded") from error
 
 
 class PlainFiles(TorchCheckpointIO):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +91,8 @@ def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> Non
     for stage in stages:
         run = getattr(cli.trainer, stage)
         extra = {"return_predictions": False} if stage == "predict" else {}  # callbacks take them as they come
-        try:
-            # weights_only: a checkpoint is data; nothing in it is ever executed
-            run(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True, **extra)
-        except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{checkpoint} is refused: it is no checkpoint of plain data, and nothing else is loaded"
-            ) from error
+        # weights_only: a checkpoint is data; nothing in it is ever executed
+        run(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True, **extra)
         if queued_again.stopped:
             return
         checkpoint = None  # later stages go on with what is in memory

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from modules.mllms.token_log_probs import LOGITS_PER_PIECE
 from recipes.cost.shapes import Decoder
 from recipes.cost.workload import OPTIONS, Workload
 
@@ -167,7 +168,8 @@ def _loss(work: Workload) -> Phase:
             sum(_graph(work, length + said) for length, said in turns)
             + max(_layer(work, length + said) for length, said in turns) * work.checkpoints_activations
         )
-        parts["logits"] = sum(said * work.rows * _vocabulary(work) * 16.0 for _, said in turns)
+        pieces = (min(said * work.rows * _vocabulary(work), LOGITS_PER_PIECE) for _, said in turns)
+        parts["logits"] = max(pieces) * 16.0  # of one piece: logits, their softmax, and the gradients of both
         parts["gathered layers"] = _live(work)
         parts["casts"] = _casts(work)
     return Phase("loss", parts)

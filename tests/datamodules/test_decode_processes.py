@@ -88,10 +88,11 @@ def test_many_files_are_decoded_once_each_and_bad_ones_named(tmp_path: Path) -> 
 
 def test_a_stream_can_be_left_half_way(tmp_path: Path) -> None:
     requests = [ReadRequest(str(write(tmp_path / f"{n}.mp4", 200)), fps=25.0) for n in range(3)]
+    before = threading.active_count()
     stream = stream_many(requests, num_workers=2, pieces_ahead=1)
     assert isinstance(next(stream), Piece)
     stream.close()
-    assert threading.active_count() < 10
+    assert threading.active_count() <= before
 
 
 def test_worker_that_hangs_is_given_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import lightning as L
 import torch
@@ -33,12 +32,6 @@ class RandomVideos(L.LightningDataModule):
 
     # ---- what modules.answering asks of a source of frames ----
 
-    def splits(self, stage: str | None) -> list[str]:
-        return ["train"]
-
-    def extract(self, encoders: Sequence[Any], splits: Sequence[str]) -> None:
-        raise AssertionError("nothing is stored here")
-
     def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> None:
         return None
 
@@ -49,6 +42,9 @@ class RandomVideos(L.LightningDataModule):
             generator = torch.Generator().manual_seed(frame)
             frames.append(torch.randint(0, 255, self.pixels, dtype=torch.uint8, generator=generator))
         return torch.stack(frames)
+
+    def decode_many(self, asked: Sequence[tuple[Candidates, Tensor]]) -> Iterator[Tensor]:
+        return (self.decode(candidates, index) for candidates, index in asked)
 
     def embed_texts(self, texts: list[str]) -> Tensor:
         return torch.randn(len(texts), self.size[2], generator=torch.Generator().manual_seed(len(texts)))

@@ -173,7 +173,7 @@ def test_extract_once_then_nothing_then_shards(run, workplace: Path, monkeypatch
     monkeypatch.delenv("SLURM_ARRAY_TASK_MIN")
     _, printed = run("data/extract.yaml", *source, *store, "--job.shard.index", "0", "--job.shard.count", "2")
     assert "videos      3: 3 encoded, 0 stored before" in printed
-    assert len(list((workplace / "shards").rglob("*.safetensors"))) == 5
+    assert len(list((workplace / "shards").glob("clip-*/*.safetensors"))) == 5
     _, printed = run("data/extract.yaml", *source, *store)
     assert "videos      5: 0 encoded, 5 stored before, 0 failed" in printed
 
@@ -305,7 +305,7 @@ def test_memory_needs_no_weights(capsys: pytest.CaptureFixture) -> None:
     printed = capsys.readouterr().out
     assert "8,292,166,656 parameters" in printed
     assert "sampler     2,952,960 parameters" in printed
-    assert "joint, ZeRO-3,  8 GPUs" in printed
+    assert "by phase: arithmetic, not a measurement" in printed
     main(
         [
             "check",
@@ -319,7 +319,7 @@ def test_memory_needs_no_weights(capsys: pytest.CaptureFixture) -> None:
     main(["check", str(RECIPES / "paper/refocus_1_3b.yaml"), "--memory"])
     printed = capsys.readouterr().out
     assert "2,088,883,712 parameters" in printed
-    assert "sampler     not counted below" in printed
+    assert "sampler     1," in printed  # built of parts, and counted
     with pytest.raises(SystemExit, match="is not known"):
         monkeypatched_main(
             ["check", str(RECIPES / "paper/tspo_qwen2_5_vl_7b.yaml"), "--memory", "--mllm", "some/model"]
