@@ -100,6 +100,7 @@ def test_tspo_evolves_jointly_by_one_key(workplace: Path) -> None:
     assert not any("vision_tower" in name for name in saved)
 
 
+@pytest.mark.long
 def test_msjoe_as_documented_in_both_stages_and_consolidated(workplace: Path) -> None:
     """The commands of the recipes' own comments, from a folder that is not the repository; stage 1 ran as a job."""
     smoke = ["--overlay", "recipes/overlays/smoke.yaml"]
@@ -126,6 +127,7 @@ def test_msjoe_as_documented_in_both_stages_and_consolidated(workplace: Path) ->
         "--model.mllm.path", "build/msjoe/mllm", "--stage", "test")  # fmt: skip
 
 
+@pytest.mark.long
 def test_refocus_with_a_curriculum_and_every_way_to_take_frames(workplace: Path) -> None:
     curriculum = ["--overlay", str(ROOT / "recipes/overlays/curriculum.yaml")]
     run(workplace, "run", str(ROOT / "recipes/refocus.yaml"), *curriculum, *SMOKE, *WEIGHTS)
@@ -151,6 +153,7 @@ def test_refocus_with_a_curriculum_and_every_way_to_take_frames(workplace: Path)
     assert len({tuple(b - a for a, b in itertools.pairwise(row.frame_ids)) for row in ways["official"]}) == 1
 
 
+@pytest.mark.long
 def test_refocus_on_mamba_evolves_and_is_evaluated(workplace: Path) -> None:
     mamba = "modules.backbones.mamba2.Mamba2Backbone"
     run(workplace, "run", str(ROOT / "recipes/refocus.yaml"), *SMOKE, *WEIGHTS, "--model.evolve", "joint",
@@ -236,6 +239,7 @@ def test_killed_and_resumed_equals_uninterrupted(workplace: Path, tmp_path: Path
     assert ids[0] != ids[1]
 
 
+@pytest.mark.long
 def test_two_cpu_processes_equal_one(workplace: Path) -> None:
     """The first update's gradients, and what the third leaves.
 
@@ -268,7 +272,7 @@ def test_two_cpu_processes_equal_one(workplace: Path) -> None:
         assert row["accuracy"] == pytest.approx(two[key]["accuracy"], abs=1e-6), key
 
 
-@pytest.mark.parametrize("part", ["clip", "tower", "answerer"])
+@pytest.mark.parametrize("part", ["clip", "tower", pytest.param("answerer", marks=pytest.mark.long)])
 def test_small_stack_recipes_take_two_steps(workplace: Path, part: str) -> None:
     words = ["--model.num_steps", "2", "--data.batch_size", "8", "--trainer.val_check_interval", "2",
              "--data.num_val_batches", "1"]  # fmt: skip
@@ -294,6 +298,7 @@ def test_killed_after_the_last_update_resumes_into_the_test(workplace: Path) -> 
     assert (folder / "curve.csv").read_text() == curve
 
 
+@pytest.mark.long
 def test_a_sweep_chains_its_variants_and_runs_nothing_twice(workplace: Path) -> None:
     stack = {WEIGHTS[n].removeprefix("--"): WEIGHTS[n + 1] for n in range(0, len(WEIGHTS), 2)}
     variant = {"recipe": str(ROOT / "recipes/tspo.yaml"), "overlays": [SMOKE[1]]}
