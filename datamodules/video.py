@@ -19,9 +19,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from datamodules.frame_reading import TableMismatchError, read_pyav
+from datamodules.frame_decoding import TableMismatchError, read_pyav
 from datamodules.packet_table import PacketTable, open_file, read_table, shown_order
-from datamodules.torchcodec_reading import read_torchcodec
+from datamodules.torchcodec_decoding import read_torchcodec
 
 _SLACK_S = 1e-6
 """A grid time this much before a frame's still shows it: times are rounded to ticks."""

@@ -233,11 +233,11 @@ def test_slow_is_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     body = "".join(
         f"{line}\n            "
         for line in (
-            "from datamodules import frame_reading, video",
-            "decode = frame_reading.decode_frames",
+            "from datamodules import frame_decoding, video",
+            "decode = frame_decoding.decode_frames",
             "def slowly(info, table, frame_ids, alive):",
             "    return decode(info, table, frame_ids, lambda: (time.sleep(0.1), alive()))",
-            "frame_reading.decode_frames = slowly",
+            "frame_decoding.decode_frames = slowly",
             "connection.send(Alive())",
             "decode_worker._answer(connection, decode_worker.ReadRequest(os.environ['SLOW_VIDEO'], (39,)), alive_s)",
         )

@@ -12,8 +12,8 @@ import av
 import numpy as np
 import pytest
 
-from datamodules import frame_reading
-from datamodules.frame_reading import Stretch, plan
+from datamodules import frame_decoding
+from datamodules.frame_decoding import Stretch, plan
 from datamodules.packet_table import PacketTable
 from datamodules.picture_headers import header_reader
 from datamodules.video import BadVideoError, VideoInfo, open_frames, probe, read_frames
@@ -129,14 +129,14 @@ def greys(info: VideoInfo, frame_ids: list[int]) -> list[int]:
 
 
 def test_few_frames_cost_few_packets(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fed, real = [0], frame_reading._Packets.of
+    fed, real = [0], frame_decoding._Packets.of
 
     def counted(self, stretch: Stretch, left_out: np.ndarray) -> Iterator[av.Packet]:
         for packet in real(self, stretch, left_out):
             fed[0] += 1
             yield packet
 
-    monkeypatch.setattr(frame_reading._Packets, "of", counted)
+    monkeypatch.setattr(frame_decoding._Packets, "of", counted)
     info = probe(str(video))
     assert info.table.key.sum() == 8
     for frame_ids, most in (([0, 25, 50, 75, 100, 125, 150, 175], 8), ([180], 8), ([3, 199], 35)):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datamodules.frame_reading import TableMismatchError, read_pyav
+from datamodules.frame_decoding import TableMismatchError, read_pyav
 
 if TYPE_CHECKING:
     from datamodules.video import VideoInfo
