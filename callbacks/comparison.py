@@ -85,7 +85,8 @@ class Comparison(L.Callback):
         (self.run_dir / "test_summary.json").write_text(json.dumps(summary.to_dict("records"), indent=2) + "\n")
         overall = summary[summary["kind"] == "all"].set_index("arm")
         if isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
-            metrics = {f"test/accuracy_{arm}": float(row["accuracy"]) for arm, row in overall.iterrows()}
+            names = {arm: str(arm).replace(",", "") for arm in overall.index}  # MLflow takes no commas
+            metrics = {f"test/accuracy_{names[arm]}": float(row["accuracy"]) for arm, row in overall.iterrows()}
             trainer.logger.log_metrics(metrics, trainer.global_step)
             for name in ("test_rows.csv", "test_summary.json"):
                 trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(self.run_dir / name))

@@ -13,7 +13,7 @@ import lightning as L
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import MLFlowLogger
 
-_PACKAGES = ("torch", "lightning", "transformers", "trl", "open_clip_torch", "decord", "av", "omegaconf", "mlflow")
+_PACKAGES = ("torch", "lightning", "transformers", "trl", "open_clip_torch", "av", "omegaconf", "mlflow")
 
 
 def environment() -> dict[str, str]:

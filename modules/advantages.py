@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from modules.grpo import group_advantages
+from modules.grpo import group_advantages, nanstd
 from modules.records import Rollouts
 
 
@@ -35,8 +35,6 @@ class GroupNorm(Advantage):
         self.min_std = min_std
 
     def __call__(self, rollouts: Rollouts, reward: Tensor) -> Tensor:
-        from trl.trainer.utils import nanstd
-
         return group_advantages(reward).masked_fill(nanstd(reward, dim=1)[:, None] < self.min_std, 0.0)
 
 

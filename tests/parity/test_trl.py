@@ -11,7 +11,7 @@ import pytest
 import torch
 from trl_oracle import trl_loss
 
-from modules.grpo import GRPO, group_advantages, grpo_loss
+from modules.grpo import GRPO, group_advantages, grpo_loss, nanstd
 
 N, L, MAX_LENGTH = 6, 5, 9
 
@@ -98,6 +98,15 @@ def test_entropy_bonus_equals_trl_when_every_position_counts() -> None:
     )
     ours = grpo_loss(GRPO(loss_type="grpo"), log_probs, old, advantages, mask).loss - 0.01 * entropies.mean()
     torch.testing.assert_close(ours, theirs)
+
+
+def test_standard_deviations_equal_trls() -> None:
+    from trl.trainer.utils import nanstd as theirs
+
+    rewards = torch.rand(5, 8)
+    rewards[1, :3], rewards[2, :7], rewards[3], rewards[4] = torch.nan, torch.nan, torch.nan, 0.5
+    torch.testing.assert_close(nanstd(rewards, dim=1), theirs(rewards, dim=1), equal_nan=True)
+    torch.testing.assert_close(nanstd(rewards), theirs(rewards))
 
 
 @pytest.mark.parametrize("scale", ["group", "batch", "none"])
