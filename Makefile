@@ -25,6 +25,8 @@ bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/sampler.py
 	$(BIN)/python tests/benchmarks/joint_step.py
 	$(BIN)/python tests/benchmarks/refocus.py
+	$(BIN)/python tests/benchmarks/decoding.py
+	$(BIN)/python tests/benchmarks/checkpoint.py auto
 
 # where there is a CUDA device: contracts of every part, steps of 7B and 3B shapes, and docs/baselines/CARD.json
 gpu: $(VENV)/ready
