@@ -182,30 +182,37 @@ def _step(work: Workload) -> Phase:
     if work.on_cpu:
         on_gpu = min(on_gpu, work.model.largest_layer if work.model else 0)
     room = 4 * (on_gpu + work.sampler.num_trained)
-    return Phase("step", held(work) | {"gradients": gradients(work), "AdamW's room": room})
+    parts = held(work) | {"gradients": gradients(work), "AdamW's room": room}
+    if work.strategy.name == "zero3":  # layers are scattered again only now, and gradients become one tensor
+        parts |= {
+            "gathered layers": _live(work),
+            "gradients as one tensor": 4.0 * trained * (not work.strategy.offload_optimizer),
+        }
+    return Phase("step", parts)
 
 
 # ---- what is alive in them ----
 
 
 def _rollout(work: Workload) -> dict[str, float]:
-    """During rollouts: what is held, the rest of a scattered model, frame tokens; gradients of an unfinished update."""
+    """During rollouts: what is held, a scattered model whole beside its share, frame tokens, DeepSpeed's buffers."""
     parts = held(work) | {"frame tokens": _frame_tokens(work)}
     if work.strategy.name == "zero3" and work.model is not None and work.trains_model:
-        whole = work.model.bytes_each * (work.model.num_parameters + work.model.num_adapters)
-        parts["gathered model"] = whole * (1.0 if work.strategy.offload_parameters else 1 - 1 / work.strategy.num_gpus)
-    if work.accumulates and work.trains_sampler:
+        parts["gathered model"] = work.model.bytes_each * (work.model.num_parameters + work.model.num_adapters)
+    if work.strategy.shards and work.trains_model:
         parts["gradients"] = gradients(work)
     return parts
 
 
 def _frame_tokens(work: Workload) -> float:
-    """Of the union of each question's frames, float32, and of its previews."""
+    """Of the union of each question's frames, float32, and of its previews; of all batches of an update, if its loss
+    reads them again."""
     if work.model is None:
         return 0.0
+    num_batches = work.accumulate if work.trains_model else 1
     frames = work.num_questions * work.union * work.model.frame_tokens
     previews = work.num_questions * work.previews * work.preview_tokens
-    return 4 * (frames + previews) * work.model.token_width
+    return 4 * num_batches * (frames + previews) * work.model.token_width
 
 
 def _tower(work: Workload, frames: int) -> float:
@@ -264,9 +271,8 @@ def _graph(work: Workload, length: int) -> float:
     assert work.model is not None
     decoder, each = work.model.decoder, work.model.bytes_each
     a_layer = each * decoder.hidden if work.checkpoints_activations else _kept(decoder, each)
-    return work.rows * length * (decoder.num_layers * a_layer + 2 * each * decoder.hidden) + _masks(
-        work.rows, length, each
-    )
+    num_layers = decoder.num_layers - 1  # the last is computed where it is read, at the answer's tokens
+    return work.rows * length * (num_layers * a_layer + 2 * each * decoder.hidden) + _masks(work.rows, length, each)
 
 
 def _layer(work: Workload, length: int) -> float:

@@ -64,7 +64,7 @@ class Workload:
     previews: int = 0
     preview_tokens: int = 0
     stores_tokens: bool = False
-    accumulates: bool = False
+    accumulate: int = 1
     on_cpu: bool = False
     prompt_tokens: int = PROMPT_TOKENS
 
@@ -138,7 +138,7 @@ def workload_of(recipe: dict[str, Any]) -> Workload:
         rows_per_forward=int(arguments.get("rows_per_forward") or (256 if trains else 8)),
         frames_per_forward=int(settings.get("frames_per_forward", 256)),
         options_are_texts=(settings.get("prompt") or {}).get("answer_with", "letter") != "letter",
-        stores_tokens=bool(arguments.get("store_frame_tokens")), accumulates=int(arguments.get("accumulate") or 1) > 1,
+        stores_tokens=bool(arguments.get("store_frame_tokens")), accumulate=int(arguments.get("accumulate") or 1),
         on_cpu=(recipe.get("trainer") or {}).get("accelerator") == "cpu",
         **answers, **_queries(arguments, int(arguments.get("num_frames") or 8)),
     )  # fmt: skip

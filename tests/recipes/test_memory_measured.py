@@ -106,8 +106,10 @@ def estimated(recipe: dict[str, Any], found: dict[str, int]) -> dict[str, float]
     prompt = found["length"] - (work.answer_length - work.prompt_tokens)
     work = dataclasses.replace(work, prompt_tokens=prompt, answer_tokens=found["said"])
     by_phase = {p.name: p.total for p in phases(work)}
+    assert work.model is not None
+    whole = work.model.bytes_each * work.model.num_parameters  # rollouts begin with the model gathered
     return {
-        "held": sum(held(work).values()) + (gradients(work) if work.strategy.shards else 0),
+        "held": sum(held(work).values()) + (gradients(work) + whole if work.strategy.shards else 0),
         "rollouts": max(by_phase["encode frames"], by_phase["answer"]), "loss": by_phase["loss"],
         "step": by_phase["step"],
     }  # fmt: skip

@@ -47,7 +47,7 @@ def run(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         monkeypatch.delenv("KAIROS_RUN_DIR", raising=False)
         run_dir = Path("outputs") / f"{Path(recipe).stem}-{len(list(workplace.glob('outputs/*')))}"
         trained = on_device if recipe.startswith(("paper/", "eval/")) else []  # jobs choose their device themselves
-        main(["run", str(RECIPES / recipe), *trained, "--run_dir", str(run_dir), *arguments])
+        main(["run", str(RECIPES / recipe), "--run_dir", str(run_dir), *arguments, *trained])
         return workplace / run_dir, capsys.readouterr().out
 
     return call
@@ -238,7 +238,7 @@ def test_msjoes_data_and_both_stages(run, workplace: Path) -> None:
     trained = {n.removeprefix("mllm.model."): w for n, w in saved.items() if n.startswith("mllm.")}
     assert trained
     assert not any("visual" in n for n in trained)
-    assert all(torch.equal(written[n], w) for n, w in trained.items())
+    assert all(torch.equal(written[n].cpu(), w.cpu()) for n, w in trained.items())
     again = ["--model.mllm.path", "build/msjoe/mllm", "--model.init_from", "build/msjoe/sampler.safetensors"]
     run("paper/msjoe_qwen2_5_vl_7b.yaml", *overlay("msjoe_qwen2_5_vl"), *again, "--model.evolve", "sampler")
 
