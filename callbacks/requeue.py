@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks.after_update import AfterUpdate
 
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 class Requeue(AfterUpdate):
     """Args:
-    run_dir: the checkpoint is ``checkpoints/last.ckpt`` below it.
+    run_dir: the checkpoint is ``checkpoints/warned.ckpt`` below it, and ``last.ckpt`` a link to it.
     signal_name: what the cluster sends (``#SBATCH --signal=B:USR1@600``).
     """
 
@@ -46,10 +47,24 @@ class Requeue(AfterUpdate):
     def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
         if not trainer.strategy.reduce_boolean_decision(self._warned, all=False):
             return
-        trainer.save_checkpoint(self.checkpoint)
+        self._save(trainer)
         if trainer.is_global_zero:
             self._go_on_elsewhere()
         trainer.should_stop = self.stopped = True
+
+    def _save(self, trainer: L.Trainer) -> None:
+        """Writes ``warned.ckpt`` and has ``last.ckpt`` lead to it, now and for the callback that renews the link when
+        the epoch ends (lightning 2.6.6 leads it to what that callback has saved itself)."""
+        saved = self.checkpoint.with_name("warned.ckpt")
+        trainer.save_checkpoint(saved)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                callback._last_checkpoint_saved = str(saved)
+        if trainer.is_global_zero:
+            link = self.checkpoint.with_name("last.link")
+            link.unlink(missing_ok=True)
+            link.symlink_to(saved.name)
+            os.replace(link, self.checkpoint)
 
     def _go_on_elsewhere(self) -> None:
         """Takes up the job that ``train.sbatch`` has handed in for the rest, else has this one queued again.

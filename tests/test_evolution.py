@@ -133,10 +133,10 @@ def test_a_checkpoint_in_the_middle_of_an_update_begins_it_again(parts: Parts, t
 
 
 class _Warn(L.Callback):
-    """The cluster's warning, in the first batch of an update of two."""
+    """The cluster's warning, in the first batch of the third update of two."""
 
     def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Any, batch_idx: int) -> None:
-        if batch_idx == 2:
+        if batch_idx == 4:
             os.kill(os.getpid(), signal.SIGUSR1)
 
 
@@ -147,13 +147,16 @@ def test_a_job_is_not_queued_again_in_the_middle_of_an_update(
         monkeypatch.delenv(name, raising=False)
     before, requeue = signal.getsignal(signal.SIGUSR1), Requeue(run_dir=str(tmp_path))
     try:
-        trainer = parts.trainer(4, callbacks=[_Warn(), requeue])
+        last = L.pytorch.callbacks.ModelCheckpoint(
+            dirpath=tmp_path / "checkpoints", every_n_train_steps=2, save_top_k=1, save_last="link"
+        )  # renews its link when the epoch ends
+        trainer = parts.trainer(4, callbacks=[_Warn(), requeue, last], enable_checkpointing=True)
         trainer.fit(parts.module(accumulate=2), datamodule=parts.data(batch_size=2))
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert requeue.stopped
     saved = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
-    assert (saved["global_step"], saved["HaystackData"]["batches_used"]) == (2, 4)
+    assert (saved["global_step"], saved["HaystackData"]["batches_used"]) == (3, 6)
 
 
 def test_metrics_are_logged_once_an_update_under_its_number(parts: Parts, tmp_path: Path) -> None:
