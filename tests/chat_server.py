@@ -8,17 +8,21 @@ import json
 import math
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from PIL import Image, ImageStat
 
+Fault = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
+
 
 class ChatServer:
-    """Answers by the mean brightness of the first image, so that frames matter; ``faults`` are played one a request."""
+    """Answers by the mean brightness of the first image, so that frames matter; ``faults`` are played one a request: by
+    name, or a function of the connection and the reply that should have been."""
 
     def __init__(self, log_probs: bool = True) -> None:
-        self.faults: list[str] = []
+        self.faults: list[str | Fault] = []
         self.requests: list[dict[str, Any]] = []
         self.log_probs, self.text, self.most_at_once, self._now = log_probs, None, 0, 0
         self._lock = threading.Lock()
@@ -43,13 +47,16 @@ class ChatServer:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         self._http.shutdown()
         self._http.server_close()
 
-    def play(self, handler: BaseHTTPRequestHandler, fault: str, body: dict[str, Any]) -> None:
+    def play(self, handler: BaseHTTPRequestHandler, fault: str | Fault, body: dict[str, Any]) -> None:
+        if callable(fault):
+            fault(handler, self.reply(body))
+            return
         if fault == "cut":
             handler.connection.close()
             return
@@ -65,11 +72,7 @@ class ChatServer:
             payload = payload[:20]
         elif fault == "empty":
             payload = b'{"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": []}'
-        handler.send_response(status)
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Content-Length", str(len(payload)))
-        handler.end_headers()
-        handler.wfile.write(payload)
+        send(handler, payload, status)
 
     def reply(self, body: dict[str, Any]) -> dict[str, Any]:
         images = [c["image_url"]["url"] for c in body["messages"][-1]["content"] if c["type"] == "image_url"]
@@ -87,3 +90,12 @@ class ChatServer:
             top = [{"token": t, "logprob": math.log(q), "bytes": None} for t, q in tops]
             choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
         return {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+
+
+def send(handler: BaseHTTPRequestHandler, payload: bytes, status: int = 200, **headers: str) -> None:
+    """A whole answer; headers with _ for -."""
+    handler.send_response(status)
+    for name, value in ({"Content_Type": "application/json", "Content_Length": str(len(payload))} | headers).items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    handler.wfile.write(payload)

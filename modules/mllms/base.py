@@ -95,6 +95,10 @@ class MLLM(FrameEncoder):
         """What an evaluation card has to name: class, weights, prompt, pixels, versions."""
         return {"mllm": type(self).__name__, "mllm_key": self.key}
 
+    def shortfalls(self) -> dict[str, int]:
+        """How often something went otherwise than it should, so far, for the end of a run: words after the number."""
+        return {}
+
     def decoding(self, temperature: float) -> str:
         """How `generate` takes tokens at a temperature, for cards and files."""
         drawn = "most probable tokens" if temperature == 0 else f"drawn at temperature {temperature:g}"

@@ -9,16 +9,18 @@ for some rollouts would bend the advantages of the others.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
-import json
 import logging
-import math
 import os
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Literal, TypeVar
 
+import anyio
 import openai
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
@@ -26,11 +28,22 @@ from PIL import Image
 from torch import Tensor
 
 from modules.mllms.base import MLLM, Generation, Row
+from modules.mllms.bounded_client import BoundedClient
+from modules.mllms.chat_answers import (
+    ChatChoice,
+    MalformedAnswerError,
+    choice_of,
+    letter_log_probs,
+    text_of,
+    top_log_probs,
+)  # fmt: skip
 from modules.mllms.prompt import Prompt
-from modules.parsing import LETTERS, parse_option
+from modules.parsing import parse_option
 
 _log = logging.getLogger(__name__)
-_MALFORMED = (openai.APIResponseValidationError, json.JSONDecodeError, AttributeError, IndexError, KeyError, TypeError)
+_MAX_BYTES = 16 * 2**20
+"""Of an answer: twenty log-probabilities a token and thousands of tokens are a few."""
+T = TypeVar("T")
 
 
 class OpenAIChat(MLLM):
@@ -43,7 +56,7 @@ class OpenAIChat(MLLM):
         prompt: how a question is put; letters only.
         log_probs_from: ``server`` asks for ``top_logprobs``, ``answer`` reads the text.
         concurrency: requests at a time.
-        timeout_s: of one request.
+        timeout_s: of one request, from its first byte to the last of its answer.
         max_retries: of a request.
         image_side_px: longer sides are shrunk to this; None sends frames as they are.
         jpeg_quality: 1..95.
@@ -72,11 +85,11 @@ class OpenAIChat(MLLM):
         self.name, self.base_url = model, base_url
         self.log_probs_from, self.concurrency, self.max_retries = log_probs_from, concurrency, max_retries
         self.image_side_px, self.jpeg_quality, self.image_detail = image_side_px, jpeg_quality, image_detail
-        self.client = openai.OpenAI(
+        self.client = openai.AsyncOpenAI(
             base_url=base_url, api_key=os.environ.get(api_key_variable, "none"), timeout=timeout_s,
-            max_retries=max_retries,
+            http_client=BoundedClient(timeout_s, _MAX_BYTES),
         )  # fmt: skip
-        self.num_unread = 0
+        self.num_unread = self._num_calls = self._num_retries = 0
 
     @property
     def injects(self) -> bool:
@@ -125,88 +138,118 @@ class OpenAIChat(MLLM):
         image.save(file, "JPEG", quality=self.jpeg_quality)
         return base64.b64encode(file.getvalue()).decode()
 
-    def _choice(self, row: Row, **arguments: Any) -> Any:
-        """The first choice of the server's answer.
+    async def _ask(self, row: Row, read: Callable[[ChatChoice, Row], T], **arguments: Any) -> T:
+        """What is read off the server's answer to a row.
 
         Raises:
-            RuntimeError: it could not be had; names server and question.
+            RuntimeError: no usable answer could be had; names server and question.
         """
-        problem: Exception | None = None
-        for _ in range(self.max_retries + 1):
+        left, messages = self.max_retries, await anyio.to_thread.run_sync(self.messages, row)
+        while True:
             try:
-                reply = self.client.chat.completions.create(
-                    model=self.name, messages=self.messages(row), **{"temperature": 0, **arguments}
+                reply = await self.client.with_options(max_retries=left).chat.completions.with_raw_response.create(
+                    model=self.name, messages=messages, **{"temperature": 0, **arguments}
                 )
-                choice = reply.choices[0]
-                if choice.message is None:
-                    raise KeyError("the choice has no message")
-                return choice
-            except openai.APIStatusError as error:
-                raise RuntimeError(self._failed(row, error)) from error
-            except openai.APIConnectionError as error:
-                raise RuntimeError(self._failed(row, error)) from error
-            except _MALFORMED as error:
-                problem = error
-        raise RuntimeError(self._failed(row, problem)) from problem
+                self._num_retries += reply.retries_taken
+                left -= reply.retries_taken
+                return read(choice_of(reply), row)
+            except (MalformedAnswerError, openai.OpenAIError) as error:
+                if left <= 0 or not isinstance(error, MalformedAnswerError):
+                    raise RuntimeError(self._failed(row, error)) from None
+            left -= 1
+            self._num_retries += 1
 
-    def _failed(self, row: Row, error: Exception | None) -> str:
+    def _failed(self, row: Row, error: Exception) -> str:
+        """The error of a call, without the key, which a server may have sent back."""
+        cause = f" ({error.__cause__})" if isinstance(error, openai.APIConnectionError) and error.__cause__ else ""
+        said = f"{str(error)[:300]}{cause}".replace(self.client.api_key, "***")
         return (
-            f"{self.base_url or 'the OpenAI server'} gave no usable answer to question {row.question.sample_id} after "
-            f"{self.max_retries + 1} attempts: {type(error).__name__}: {str(error)[:300]}"
+            f"{self.base_url or 'the OpenAI server'} gave no usable answer to question {row.question.sample_id}, asked "
+            f"up to {self.max_retries + 1} times: {type(error).__name__}: {said}"
         )
 
-    def _ask_all(self, rows: list[Row], **arguments: Any) -> list[Any]:
-        with ThreadPoolExecutor(self.concurrency) as pool:
-            return list(pool.map(lambda row: self._choice(row, **arguments), rows))
+    def _ask_all(self, rows: list[Row], read: Callable[[ChatChoice, Row], T], **arguments: Any) -> list[T]:
+        """`_ask` of every row, ``concurrency`` at a time; the first that fails ends all."""
+        self._num_calls += len(rows)
+
+        async def ask_all() -> list[T]:
+            free = asyncio.Semaphore(self.concurrency)
+
+            async def ask(row: Row) -> T:
+                async with free:
+                    return await self._ask(row, read, **arguments)
+
+            tasks = [asyncio.ensure_future(ask(row)) for row in rows]
+            try:
+                return await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+        running = asyncio.run_coroutine_threadsafe(ask_all(), self._loop)
+        try:
+            return running.result()
+        finally:
+            running.cancel()
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """Where requests run: a thread of its own, since the caller's may have a loop already (a notebook's has)."""
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True, name="served model").start()
+        return loop
 
     def score_rows(self, rows: list[Row]) -> Tensor:
         if self.log_probs_from == "server":
-            choices = self._ask_all(rows, max_tokens=1, logprobs=True, top_logprobs=20)
-            scores = [self._from_log_probs(c, r) for c, r in zip(choices, rows, strict=True)]
+            scores = self._ask_all(rows, self._from_log_probs, max_tokens=1, logprobs=True, top_logprobs=20)
         else:
-            choices = self._ask_all(rows, max_tokens=16)
-            scores = [self._from_text(c.message.content or "", r) for c, r in zip(choices, rows, strict=True)]
+            scores = self._ask_all(rows, self._from_text, max_tokens=16)
         padded = torch.nn.utils.rnn.pad_sequence(scores, batch_first=True, padding_value=-torch.inf)
         normalised = padded.log_softmax(-1)
         return normalised.masked_fill(padded.isinf().all(-1, keepdim=True), -torch.inf)
 
-    def _from_log_probs(self, choice: Any, row: Row) -> Tensor:
-        """log p of each letter, its spellings (``A``, `` A``) summed; -inf for letters not among the top tokens."""
-        if choice.logprobs is None or not choice.logprobs.content:
-            raise RuntimeError(
-                f"{self.base_url} gives no log-probabilities for {self.name}; log_probs_from: answer reads the text"
-            )
-        found: dict[str, list[float]] = {}
-        for entry in choice.logprobs.content[0].top_logprobs:
-            found.setdefault(entry.token.strip(), []).append(entry.logprob)
-        letters = LETTERS[: len(row.question.options)]
-        sums = [math.log(sum(map(math.exp, found[c]))) if c in found else -math.inf for c in letters]
-        if all(math.isinf(s) for s in sums):
-            return self._from_text(choice.message.content or "", row)
-        return torch.tensor(sums)
-
-    def _from_text(self, text: str, row: Row) -> Tensor:
-        """0 at the option that the text names; -inf throughout where it names none, which is counted."""
-        scores = torch.full((len(row.question.options),), -torch.inf)
-        option = parse_option(text, row.question.options)
-        if option is not None:
-            scores[option] = 0.0
-        else:
-            self.num_unread += 1
-            _log.warning(
-                "question %s: the answer %r names no option (%d so far)",
-                row.question.sample_id,
-                text[:80],
-                self.num_unread,
-            )
+    def _from_log_probs(self, choice: ChatChoice, row: Row) -> Tensor:
+        """log p of each option's letter; -inf for letters not among the top tokens, and throughout where none is."""
+        top = top_log_probs(choice)
+        if not top:
+            raise MalformedAnswerError("there are no log-probabilities; log_probs_from: answer reads the text")
+        scores = letter_log_probs(top, len(row.question.options))
+        if scores.isinf().all():
+            self._count_unread(choice, row)
         return scores
+
+    def _from_text(self, choice: ChatChoice, row: Row) -> Tensor:
+        """0 at the option that the text names; -inf throughout where it names none."""
+        scores = torch.full((len(row.question.options),), -torch.inf)
+        option = parse_option(text_of(choice), row.question.options)
+        if option is None:
+            self._count_unread(choice, row)
+        else:
+            scores[option] = 0.0
+        return scores
+
+    def _count_unread(self, choice: ChatChoice, row: Row) -> None:
+        self.num_unread += 1
+        if self.num_unread == 1:
+            _log.warning(
+                "question %s: the answer %r (finish_reason %r) names no option, which counts as a wrong answer; the "
+                "run's end says how many there were",
+                row.question.sample_id, text_of(choice)[:80], choice.finish_reason,
+            )  # fmt: skip
+
+    def shortfalls(self) -> dict[str, int]:
+        return {
+            f"calls of {self._num_calls} to {self.name} were made again": self._num_retries,
+            f"answers of {self.name} named no option and count as wrong": self.num_unread,
+        }
 
     def generate(
         self, rows: list[Row], max_new_tokens: int = 16, temperature: float = 0.0, seeds: list[int] | None = None
     ) -> Generation:
         # a server draws as it likes, so the rows' seeds are not sent
-        choices = self._ask_all(rows, max_tokens=max_new_tokens, temperature=temperature)
-        texts = [c.message.content or "" for c in choices]
+        texts = self._ask_all(
+            rows, lambda choice, _: text_of(choice), max_tokens=max_new_tokens, temperature=temperature
+        )
         nothing = [torch.empty(0) for _ in rows]
         return Generation([t.strip() for t in texts], [n.long() for n in nothing], nothing)
 

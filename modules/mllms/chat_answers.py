@@ -1,0 +1,95 @@
+"""What is read off an answer of OpenAI's chat protocol, and refused in it: a server may send anything."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol, TypeAlias
+
+import torch
+from openai.types.chat import ChatCompletion, ChatCompletionMessage
+from openai.types.chat.chat_completion import Choice as ChatChoice
+from torch import Tensor
+
+from modules.parsing import LETTERS
+
+TopLogProbs: TypeAlias = list[tuple[str, float]]
+_SURE = 0.01
+"""Nats above 0 that rounding may bring a log-probability to."""
+_NEVER = -1e4
+"""Nats below which a probability is 0 in double precision."""
+
+
+class MalformedAnswerError(ValueError):
+    """An answer that is none; asking again may help."""
+
+
+class Reply(Protocol):
+    """What the official client received, not read yet."""
+
+    def parse(self) -> object: ...
+
+
+def choice_of(reply: Reply) -> ChatChoice:
+    """The first choice of a reply.
+
+    Raises:
+        MalformedAnswerError: the reply is no completion, or has no message.
+    """
+    try:
+        completion = reply.parse()
+    except Exception as error:  # the client builds its objects from whatever came
+        raise MalformedAnswerError(f"the answer is no completion: {type(error).__name__}: {error}") from error
+    choices = completion.choices if isinstance(completion, ChatCompletion) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], ChatChoice):
+        raise MalformedAnswerError(f"the answer is no completion with a choice: {str(completion)[:80]!r}")
+    if not isinstance(choices[0].message, ChatCompletionMessage):
+        raise MalformedAnswerError("the choice has no message")
+    return choices[0]
+
+
+def text_of(choice: ChatChoice) -> str:
+    """The text of a message, empty where there is none (thinking that was cut off, a refusal).
+
+    Raises:
+        MalformedAnswerError: the content is no text.
+    """
+    content: object = choice.message.content
+    if content is not None and not isinstance(content, str):
+        raise MalformedAnswerError(f"the message's content is no text but {type(content).__name__}")
+    return str(content or "").encode(errors="replace").decode()  # halves of surrogate pairs can be written nowhere
+
+
+def top_log_probs(choice: ChatChoice) -> TopLogProbs:
+    """(token, log-probability in nats) of the likeliest first tokens; none where the server gives none.
+
+    Raises:
+        MalformedAnswerError: an entry is no token with a log-probability.
+    """
+    content = getattr(choice.logprobs, "content", None) if choice.logprobs else None
+    if not content:
+        return []
+    top = []
+    for entry in getattr(content[0], "top_logprobs", None) or []:
+        token, log_prob = getattr(entry, "token", None), getattr(entry, "logprob", None)
+        if not isinstance(token, str) or not isinstance(log_prob, (int, float)) or not log_prob <= _SURE:
+            raise MalformedAnswerError(f"token {token!r} has the log-probability {log_prob!r}")
+        top.append((token, max(float(log_prob), _NEVER)))
+    return top
+
+
+def letter_log_probs(top: TopLogProbs, num_options: int) -> Tensor:
+    """log p of each option's letter, its spellings (``A``, `` A``) summed.
+
+    Args:
+        top: of the first token.
+        num_options: letters from A on.
+
+    Returns:
+        float32 (O,) nats; -inf for letters that are not there, or whose probability rounds to 0: servers write minus
+        infinity as some large number.
+    """
+    p: dict[str, float] = {}
+    for token, log_prob in top:
+        letter = token.strip(" \t\n\u2581\u0120")  # and what tokenizers write for a blank
+        p[letter] = p.get(letter, 0.0) + math.exp(log_prob)
+    return torch.tensor([math.log(p[c]) if p.get(c) else -math.inf for c in LETTERS[:num_options]])
