@@ -6,9 +6,9 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from rich.console import Console
 
 from callbacks.timeline import draw_timeline
+from modules.console import PlainConsole
 from modules.records import QuestionBatch, Rollouts
 
 
@@ -36,24 +36,31 @@ class AnswerSheet(L.Callback):
             return
         scores = pl_module.sampler.scores(batch.features, batch.mask, batch.timestamps_s, batch.queries)
         for b, (question, candidates) in enumerate(zip(batch.questions, batch.candidates, strict=True)):
+            if b in outputs.undecoded:
+                raise ValueError(
+                    f"{question.video}: the frames that were chosen cannot be decoded, so nothing was asked"
+                )
             picks = outputs.selection.in_time_order()[b, 0].cpu()
             picks = picks[picks >= 0]
             assert outputs.texts is not None
             text = outputs.texts[b][0]
             answer = text
-            console = Console(highlight=False, soft_wrap=True)
+            console = PlainConsole(soft_wrap=True)
             console.print(f"question    {question.question}")
             if outputs.option_log_probs is not None:
                 probabilities = outputs.option_log_probs[b, 0].exp()
-                best = int(probabilities.argmax())
-                answer = question.options[best]
-                console.print(f"answer      [bold]{answer}[/bold]   (in its own words: {text})")
+                best = int(outputs.chosen_option[b, 0])
+                answer = question.options[best] if best >= 0 else "none of the options"
+                console.print("answer      ", end="")
+                console.print(answer, style="bold", end="")
+                console.print(f"   (in its own words: {text})")
                 shares = ", ".join(
                     f"{o} {p:.0%}" for o, p in zip(question.options, probabilities.tolist(), strict=False)
                 )
                 console.print(f"options     {shares}")
             else:
-                console.print(f"answer      [bold]{text}[/bold]")
+                console.print("answer      ", end="")
+                console.print(text, style="bold")
             times = candidates.timestamps_s[picks]
             console.print(
                 f"looked at   {', '.join(f'{t:.1f} s' for t in times.tolist())}  of {candidates.duration_s:.1f} s"

@@ -9,9 +9,9 @@ from typing import Any
 import lightning as L
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
+from modules.console import PlainConsole
 from modules.ranks import gather_lists
 from modules.statistics import cluster_bootstrap, gap_closed
 
@@ -93,7 +93,7 @@ class Comparison(L.Callback):
         self._print(trainer, summary, overall)
 
     def _print(self, trainer: L.Trainer, summary: pd.DataFrame, overall: pd.DataFrame) -> None:
-        console = Console(width=max(100, Console().width))
+        console = PlainConsole()
         num_videos = len({row["video"] for row in self.rows})
         table = Table(
             title=f"Accuracy on {int(overall['num_questions'].iloc[0])} held-out questions, {num_videos} videos"
@@ -116,16 +116,14 @@ class Comparison(L.Callback):
                 "(95 %, clustered by video)"
             )
         checkpoint = getattr(trainer.checkpoint_callback, "last_model_path", "") or trainer.ckpt_path or ""
-        console.print(
-            f"run         {self.run_dir}", f"images      {self.run_dir / 'images'}", sep="\n", highlight=False
-        )
-        console.print(f"checkpoint  {checkpoint}", highlight=False, soft_wrap=True)
+        console.print(f"run         {self.run_dir}", f"images      {self.run_dir / 'images'}", sep="\n")
+        console.print(f"checkpoint  {checkpoint}", soft_wrap=True)
         if isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
             uri = trainer.logger._tracking_uri
-            console.print(f"look        mlflow ui --backend-store-uri {uri}", highlight=False, soft_wrap=True)
+            console.print(f"look        mlflow ui --backend-store-uri {uri}", soft_wrap=True)
         if self.next_command:
             example = self.next_command.format(checkpoint=checkpoint, video=self.rows[0]["video"])
-            console.print(f"next        {example}", highlight=False, soft_wrap=True)
+            console.print(f"next        {example}", soft_wrap=True)
 
 
 def _share(row: pd.Series) -> str:

@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from rich.console import Console
 from rich.table import Table
 
 from callbacks.provenance import environment
+from modules.console import PlainConsole
 from modules.ranks import exchange, gather_lists
 from modules.records import Answer
 from modules.scoring.aggregate import Line, judge, report
-from modules.scoring.answers import FILE_NAME, write_answers
+from modules.scoring.answers import FILE_NAME, append_answers, unfinished_file, write_answers
 from modules.scoring.grounding import grounding_metrics
 from modules.scoring.scorers import scorer
 from modules.selections import SelectionRow, write_selections
 
 
 class EvaluationReport(L.Callback):
-    """Writes ``answers.jsonl``, ``selections.parquet``, ``selections.jsonl``, ``card.json`` and ``scores.json``; prints
-    the card and a table.
+    """Writes answers as they come; at the end ``answers.jsonl``, ``selections.parquet``, ``selections.jsonl``,
+    ``card.json`` and ``scores.json``; prints the card and a table.
 
     Args:
         run_dir: where the files go.
@@ -48,9 +48,13 @@ class EvaluationReport(L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.answers, self.selections = [], []
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self._unfinished = unfinished_file(self.run_dir, trainer.global_rank)
+        self._unfinished.unlink(missing_ok=True)
 
     def on_test_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         self.answers += [answer for answer, _ in outputs]
+        append_answers(self._unfinished, [answer for answer, _ in outputs])
         self.selections += [row for _, row in outputs if row is not None]
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -61,8 +65,9 @@ class EvaluationReport(L.Callback):
         left_out = {video for bad in exchange(sorted(trainer.datamodule.bad_videos)) for video in bad}  # type: ignore[attr-defined]
         if not trainer.is_global_zero:
             return
-        self.run_dir.mkdir(parents=True, exist_ok=True)
         write_answers(self.run_dir / FILE_NAME, answers)
+        for rank in range(trainer.world_size):
+            unfinished_file(self.run_dir, rank).unlink(missing_ok=True)
         for suffix in (".parquet", ".jsonl"):
             write_selections(self.run_dir / f"selections{suffix}", selections)
         card = self._card(trainer, pl_module, answers, len(left_out))
@@ -75,10 +80,10 @@ class EvaluationReport(L.Callback):
         for name, arms in scores.items():
             console.print(score_table(arms, name))
         for source, value in self.published.items():
-            console.print(f"published   {value:.1f}  {source}", highlight=False)
-        console.print(f"run         {self.run_dir}", highlight=False)
-        console.print(f"score again lightning score {self.run_dir} --scorer NAME", highlight=False)
-        console.print(f"compare     lightning compare {self.run_dir} OTHER_RUN", highlight=False)
+            console.print(f"published   {value:.1f}  {source}")
+        console.print(f"run         {self.run_dir}")
+        console.print(f"score again lightning score {self.run_dir} --scorer NAME")
+        console.print(f"compare     lightning compare {self.run_dir} OTHER_RUN")
 
     def _card(self, trainer: L.Trainer, pl_module: Any, answers: Sequence[Answer], num_left_out: int) -> dict[str, Any]:
         data = trainer.datamodule.describe()  # type: ignore[attr-defined]
@@ -128,10 +133,10 @@ def card_table(card: dict[str, Any]) -> Table:
     return table
 
 
-def console_for(answers: Sequence[Answer]) -> Console:
+def console_for(answers: Sequence[Answer]) -> PlainConsole:
     """A console on which the table of all their arms keeps its words whole, whatever the terminal says it is."""
     num_arms = len({answer.arm for answer in answers})
-    return Console(width=max(100, 30 + 21 * num_arms, Console().width))
+    return PlainConsole(at_least=max(100, 30 + 21 * num_arms))
 
 
 def score_table(arms: dict[str, list[Line]], title: str) -> Table:

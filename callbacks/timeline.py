@@ -73,7 +73,7 @@ def draw_timeline(
     axis.set_xlim(timestamps_s[0], timestamps_s[-1])
     axis.set_xlabel("seconds")
     axis.legend(loc="best", fontsize=8)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     plt.close(figure)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from safetensors.torch import save_file
 
+from modules.console import PlainConsole
 from modules.weights import read_weights
 from recipes.reading import read_file
 from recipes.runs import resolve_checkpoint
@@ -31,15 +31,15 @@ def consolidate(checkpoint: str, out: str) -> None:
     mllm = {n.removeprefix(_MLLM): w for n, w in weights.items() if n.startswith(_MLLM)}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(sampler, folder / "sampler.safetensors", {"format": "pt"})
-    console = Console(width=max(100, Console().width))
+    console = PlainConsole()
     count = sum(w.numel() for w in sampler.values())
-    console.print(f"sampler     {folder / 'sampler.safetensors'}  {count:,} parameters", highlight=False)
+    console.print(f"sampler     {folder / 'sampler.safetensors'}  {count:,} parameters")
     if mllm:
         _write_mllm(path, mllm, folder / "mllm")
         count = sum(w.numel() for w in mllm.values())
-        console.print(f"mllm        {folder / 'mllm'}  {count:,} trained parameters", highlight=False)
+        console.print(f"mllm        {folder / 'mllm'}  {count:,} trained parameters")
     words = f"--model.init_from {folder / 'sampler.safetensors'}" + f" --model.mllm.path {folder / 'mllm'}" * bool(mllm)
-    console.print(f"next        lightning run RECIPE {words}", highlight=False, soft_wrap=True)
+    console.print(f"next        lightning run RECIPE {words}", soft_wrap=True)
 
 
 def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path) -> None:

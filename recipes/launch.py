@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from callbacks.provenance import Provenance, environment
 from callbacks.requeue import Requeue
+from callbacks.shortfalls import Shortfalls
 from recipes.jobs.base import Job
 from recipes.recipe import NEW_RUN_DIR
 from recipes.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
@@ -84,6 +85,7 @@ def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> Non
         run_job(recipe, run_dir)
         return
     cli = RecipeCLI(OmegaConf.to_container(recipe))  # type: ignore[arg-type]
+    cli.trainer.callbacks.insert(-1, Shortfalls())
     queued_again = Requeue(run_dir=str(run_dir))
     if requeue:
         cli.trainer.callbacks.insert(-1, queued_again)  # checkpoints come last, and it goes right before them

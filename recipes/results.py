@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from rich.console import Console
-
 from callbacks.evaluation import console_for, score_arms, score_table
 from datamodules.exports import export as export_selections
+from modules.console import PlainConsole
 from modules.records import Answer
 from modules.scoring.answers import read_answers
 from modules.scoring.compare import compare as compare_answers
@@ -31,22 +30,22 @@ def compare(run_a: str, run_b: str, arm_a: str | None, arm_b: str | None, scorer
     """Is run B better than run A on the questions they share?"""
     first, second = _arm(read_answers(run_a), arm_a, run_a), _arm(read_answers(run_b), arm_b, run_b)
     found = compare_answers(first, second, scorer(scorer_name))
-    console = Console(width=max(100, Console().width))
+    console = PlainConsole()
     for side, arm, run, value in (
         ("A", first[0].arm, run_a, found.accuracy_a),
         ("B", second[0].arm, run_b, found.accuracy_b),
     ):
-        console.print(f"{side}           {100 * value:.1f} %  {arm}  {run}", highlight=False)
+        console.print(f"{side}           {100 * value:.1f} %  {arm}  {run}")
     interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}] (95 %, clustered by video)"
     if math.isnan(found.low):
         interval = "(no interval: all questions are on one video)"
-    console.print(f"B - A       {100 * found.difference:+.1f} points {interval}", highlight=False, soft_wrap=True)
+    console.print(f"B - A       {100 * found.difference:+.1f} points {interval}", soft_wrap=True)
     console.print(
         f"questions   {found.num_questions} in both; only A right {found.only_a_right}, only B right "
-        f"{found.only_b_right}; McNemar p = {found.p_value:.3g}", highlight=False, soft_wrap=True,
+        f"{found.only_b_right}; McNemar p = {found.p_value:.3g}", soft_wrap=True,
     )  # fmt: skip
     if found.num_only_one:
-        console.print(f"left out    {found.num_only_one} questions that only one run answered", highlight=False)
+        console.print(f"left out    {found.num_only_one} questions that only one run answered")
 
 
 def _arm(answers: list[Answer], arm: str | None, run: str) -> list[Answer]:
@@ -64,4 +63,4 @@ def export(
     """Selections in another harness's form."""
     rows = read_selections(selections, sampler)
     count = export_selections(rows, form, Path(out), num_frames=num_frames, annotations=annotations)
-    Console().print(f"written     {out}: {count} questions", highlight=False)
+    PlainConsole().print(f"written     {out}: {count} questions")

@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.seeds": (),
     "modules.paths": (),
     "modules.parsing": (),
+    "modules.console": (),
     "modules.encoders": ("modules.records", "modules.paths", "modules.encoders"),
     "modules.backbones": ("modules.backbones", "modules.paths"),
     "modules.samplers": (
@@ -123,6 +124,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "datamodules",
     ),
     "callbacks": (
+        "modules.console",
         "modules.records",
         "modules.ranks",
         "modules.statistics",
@@ -130,16 +132,17 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.selections",
         "callbacks",
     ),
-    "recipes": ("recipes", "callbacks.provenance", "callbacks.requeue"),
+    "recipes": ("recipes", "callbacks.provenance", "callbacks.requeue", "callbacks.shortfalls"),
     "recipes.jobs": ("modules", "datamodules", "recipes.jobs"),
     "recipes.results": (
+        "modules.console",
         "modules.records",
         "modules.scoring",
         "modules.selections",
         "datamodules.exports",
         "callbacks.evaluation",
     ),
-    "recipes.consolidate": ("modules.weights", "modules.mllms", "recipes.reading", "recipes.runs"),
+    "recipes.consolidate": ("modules.console", "modules.weights", "modules.mllms", "recipes.reading", "recipes.runs"),
     "recipes.lmms_eval": ("modules", "datamodules", "recipes.recipe"),
     "recipes.cost": ("modules.mllms", "recipes"),
 }
@@ -192,6 +195,11 @@ def test_only_the_command_line_prints() -> None:
             continue
         calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
         assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls), path
+
+
+def test_strangers_texts_are_printed_as_they_are() -> None:
+    for path in FILES:
+        assert path.name == "console.py" or "import Console" not in path.read_text(), path
 
 
 def test_nothing_unpickles() -> None:

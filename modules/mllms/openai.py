@@ -89,7 +89,7 @@ class OpenAIChat(MLLM):
             base_url=base_url, api_key=os.environ.get(api_key_variable, "none"), timeout=timeout_s,
             http_client=BoundedClient(timeout_s, _MAX_BYTES),
         )  # fmt: skip
-        self.num_unread = self._num_calls = self._num_retries = 0
+        self.num_unread = self._num_retries = 0
 
     @property
     def injects(self) -> bool:
@@ -142,7 +142,7 @@ class OpenAIChat(MLLM):
         """What is read off the server's answer to a row.
 
         Raises:
-            RuntimeError: no usable answer could be had; names server and question.
+            ConnectionError: no usable answer could be had; names server and question.
         """
         left, messages = self.max_retries, await anyio.to_thread.run_sync(self.messages, row)
         while True:
@@ -155,7 +155,7 @@ class OpenAIChat(MLLM):
                 return read(choice_of(reply), row)
             except (MalformedAnswerError, openai.OpenAIError) as error:
                 if left <= 0 or not isinstance(error, MalformedAnswerError):
-                    raise RuntimeError(self._failed(row, error)) from None
+                    raise ConnectionError(self._failed(row, error)) from None
             left -= 1
             self._num_retries += 1
 
@@ -170,7 +170,6 @@ class OpenAIChat(MLLM):
 
     def _ask_all(self, rows: list[Row], read: Callable[[ChatChoice, Row], T], **arguments: Any) -> list[T]:
         """`_ask` of every row, ``concurrency`` at a time; the first that fails ends all."""
-        self._num_calls += len(rows)
 
         async def ask_all() -> list[T]:
             free = asyncio.Semaphore(self.concurrency)
@@ -239,7 +238,7 @@ class OpenAIChat(MLLM):
 
     def shortfalls(self) -> dict[str, int]:
         return {
-            f"calls of {self._num_calls} to {self.name} were made again": self._num_retries,
+            f"calls to {self.name} were made again": self._num_retries,
             f"answers of {self.name} named no option and count as wrong": self.num_unread,
         }
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 import transformers
-from rich.console import Console
 
+from modules.console import PlainConsole
 from modules.mllms.llava_video import convert
 from modules.mllms.shapes import config_of
 from recipes.jobs.base import Job
@@ -40,4 +40,4 @@ class ConvertLlavaVideo(Job):
         convert(self.source, model)
         model.save_pretrained(self.out)
         processor.save_pretrained(self.out)
-        Console().print(f"written     {self.out}", highlight=False)
+        PlainConsole().print(f"written     {self.out}")

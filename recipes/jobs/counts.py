@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from rich.console import Console
+from modules.console import PlainConsole
 
 _NEXT = "lightning run recipes/paper/tspo_qwen2_5_vl_7b.yaml --train {out} ..."
 
@@ -15,12 +15,12 @@ def report(run_dir: Path, out: Path, total: int, counts: Counter[str], next_comm
     """Prints and writes what each filter dropped."""
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "counts.json").write_text(json.dumps({"total": total, **counts}, indent=2) + "\n")
-    console = Console(width=max(100, Console().width))
-    console.print(f"questions   {total}", highlight=False)
+    console = PlainConsole()
+    console.print(f"questions   {total}")
     for verdict, count in counts.most_common():
         console.print(
             f"{'kept' if verdict == 'kept' else 'left out':<11} {count}" + (f": {verdict}" * (verdict != "kept")),
             highlight=False,
         )
-    console.print(f"written     {out}", highlight=False)
-    console.print(f"next        {next_command.format(out=out)}", highlight=False, soft_wrap=True)
+    console.print(f"written     {out}")
+    console.print(f"next        {next_command.format(out=out)}", soft_wrap=True)

@@ -6,10 +6,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from rich.console import Console
-
 from datamodules.extraction import Shard, Summary
 from datamodules.video_questions import VideoQuestionData
+from modules.console import PlainConsole
 from modules.mllms.base import MLLM
 from recipes.jobs.base import Job
 
@@ -44,12 +43,12 @@ class ExtractFeatures(Job):
         self.data.teardown("")
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "failures.json").write_text(json.dumps(summary.bad, indent=2) + "\n")
-        console = Console(width=max(100, Console().width))
+        console = PlainConsole()
         for line in summary_lines(summary):
-            console.print(line, highlight=False)
-        console.print(f"store       {self.data.store.root}", highlight=False)
+            console.print(line)
+        console.print(f"store       {self.data.store.root}")
         if summary.bad:
-            console.print(f"failures    {run_dir / 'failures.json'}", highlight=False)
+            console.print(f"failures    {run_dir / 'failures.json'}")
 
 
 def summary_lines(summary: Summary) -> list[str]:

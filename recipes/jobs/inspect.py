@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from jsonargparse.typing import NonNegativeInt
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from datamodules.annotated import AnnotatedVideos
 from datamodules.annotations.base import Annotations
+from modules.console import PlainConsole
 from modules.records import VideoQuestion
 from recipes.jobs.base import Job
 
@@ -29,7 +28,7 @@ class Inspect(Job):
         self.data, self.num_examples, self.seed = data, num_examples, seed
 
     def run(self, run_dir: Path) -> None:
-        console = Console(width=max(100, Console().width))
+        console = PlainConsole()
         if not self.data.named_splits():
             raise ValueError("data: name a source under train, val or test")
         manifests = {}
@@ -41,22 +40,22 @@ class Inspect(Job):
             manifests[split] = {**asdict(annotations.manifest), "missing_videos": missing}
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "manifest.json").write_text(json.dumps(manifests, indent=2) + "\n")
-        console.print(f"manifest    {run_dir / 'manifest.json'}", highlight=False)
+        console.print(f"manifest    {run_dir / 'manifest.json'}")
 
-    def _examples(self, console: Console, questions: list[VideoQuestion]) -> None:
+    def _examples(self, console: PlainConsole, questions: list[VideoQuestion]) -> None:
         rng = np.random.default_rng(self.seed)
         for i in sorted(rng.permutation(len(questions))[: self.num_examples]):
             q = questions[i]
             where = ", ".join(f"{a:.0f}-{b:.0f} s" for a, b in q.evidence_s)
             groups = ", ".join(f"{k}={v if isinstance(v, str) else '+'.join(v)}" for k, v in q.groups.items())
+            console.print(q.sample_id, style="bold", end="")
             console.print(
-                f"[bold]{escape(q.sample_id)}[/bold]  {escape(Path(q.video).name)}  {q.duration_s:.0f} s  "
-                f"{escape(groups)}"
+                f"  {Path(q.video).name}  {q.duration_s:.0f} s  {groups}"
                 f"{'  evidence ' + where if where else ''}{f'  {len(q.subtitles)} subtitles' if q.subtitles else ''}"
             )
-            console.print(f"  {escape(q.question)}", highlight=False)
+            console.print(f"  {q.question}")
             for o, option in enumerate(q.options):
-                console.print(f"  {'*' if o == q.answer_index else ' '} {escape(option)}", highlight=False)
+                console.print(f"  {'*' if o == q.answer_index else ' '} {option}")
 
 
 def manifest_table(annotations: Annotations, missing: list[str]) -> Table:
@@ -68,7 +67,7 @@ def manifest_table(annotations: Annotations, missing: list[str]) -> Table:
     table.add_row("rows", str(manifest.num_rows))
     table.add_row("questions", f"{manifest.num_questions} on {manifest.num_videos} videos")
     for warning in manifest.unexpected:
-        table.add_row("unexpected", f"[red]{warning}[/red]")
+        table.add_row("unexpected", warning, style="red")
     for reason, rows in manifest.dropped.items():
         table.add_row("left out", f"{len(rows)}: {reason}, e.g. {', '.join(rows[:3])}")
     for reason, count in manifest.repairs.items():

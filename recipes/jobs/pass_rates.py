@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from jsonargparse.typing import PositiveInt
-from rich.console import Console
 from rich.progress import track
 
 from datamodules.video import BadVideoError
 from datamodules.video_questions import VideoQuestionData
+from modules.console import PlainConsole
 from modules.mllms.base import MLLM
 from modules.parsing import parse_option
 from modules.records import VideoQuestion
@@ -96,14 +96,12 @@ class PassRates(Job):
         counts = Counter(_bin(rate) for rate in rates)
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "counts.json").write_text(json.dumps({**counts, **unread}, indent=2) + "\n")
-        console = Console(width=max(100, Console().width))
+        console = PlainConsole()
         for name in sorted(counts):
-            console.print(
-                f"{name:<24} {counts[name]:6d} {'#' * round(40 * counts[name] / len(rates))}", highlight=False
-            )
+            console.print(f"{name:<24} {counts[name]:6d} {'#' * round(40 * counts[name] / len(rates))}")
         for name, count in unread.items():
-            console.print(f"{name:<24} {count:6d}", highlight=False)
-        console.print(f"written     {self.out}", highlight=False)
+            console.print(f"{name:<24} {count:6d}")
+        console.print(f"written     {self.out}")
         console.print(
             f"next        data.pass_rates, or lightning run recipes/data/long_video_qa.yaml --rates {self.out}",
             highlight=False, soft_wrap=True,

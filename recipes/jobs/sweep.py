@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from modules.console import PlainConsole
 from recipes.jobs.base import Job
 from recipes.jobs.sweep_report import Runs, accuracies, accuracy_table, by_kind, draw_curves, kind_table
 
@@ -76,13 +75,13 @@ class Sweep(Job):
         kinds.to_json(run_dir / "sweep_kinds.json", orient="records", indent=2)
         trained = {name: self.runs(name, variant.arm) for name, variant in self.variants.items()}
         draw_curves(trained, self.curves, run_dir / "sweep_curves.png")
-        console = Console(width=max(140, Console().width))
+        console = PlainConsole(at_least=140)
         console.print(accuracy_table(table, self.reference, self.seeds))
         console.print(kind_table(kinds, "accuracy", "Right answers by kind of question"))
         console.print(kind_table(kinds, "evidence_repeated", "Frames in evidence that repeat what another one shows"))
         console.print(
             f"runs        {self.out}\nnumbers     {run_dir / 'sweep.json'}, {run_dir / 'sweep_kinds.json'}\n"
-            f"curves      {run_dir / 'sweep_curves.png'}", highlight=False, soft_wrap=True,
+            f"curves      {run_dir / 'sweep_curves.png'}", soft_wrap=True,
         )  # fmt: skip
 
     def runs(self, variant: str, arm: str) -> Runs:
@@ -104,7 +103,7 @@ class Sweep(Job):
             text = value if isinstance(value, str) else json.dumps(value)
             words += [f"--{key}", text.replace("{out}", str(self.out)).replace("{seed}", str(seed))]
         folder.mkdir(parents=True, exist_ok=True)
-        Console().print(f"running     {name}, seed {seed}; log {folder / 'log.txt'}", highlight=False, soft_wrap=True)
+        PlainConsole().print(f"running     {name}, seed {seed}; log {folder / 'log.txt'}", soft_wrap=True)
         with (folder / "log.txt").open("a") as log:
             ended = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, check=False)
         if ended.returncode:

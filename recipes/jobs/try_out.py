@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jsonargparse.typing import PositiveInt
-from rich.console import Console
 
 from datamodules.haystack.questions import ask
 from datamodules.haystack.world import World
 from datamodules.haystack.write import write_video
+from modules.console import PlainConsole
 from modules.parsing import LETTERS
 from modules.pretraining.blank_families import (
     FAMILIES,
@@ -46,10 +46,10 @@ class WriteTryOut(Job):
         write_blank_hf_clip(self.folder / "models" / "clip", seed=self.seed)
         write_blank_refocus(self.folder / "models" / "refocus", seed=self.seed)
         write_annotations(self.folder, self._questions())
-        Console().print(f"written     {self.folder}", highlight=False)
-        Console().print(
+        PlainConsole().print(f"written     {self.folder}")
+        PlainConsole().print(
             "next        lightning run recipes/eval/mlvu.yaml --overlay recipes/overlays/try_out/eval.yaml "
-            f"--annotations {self.folder}/mlvu/mlvu.json", highlight=False, soft_wrap=True,
+            f"--annotations {self.folder}/mlvu/mlvu.json", soft_wrap=True,
         )  # fmt: skip
 
     def _questions(self) -> list[VideoQuestion]:

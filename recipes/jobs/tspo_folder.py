@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
+from modules.console import PlainConsole
 from modules.encoders.transformers_clip import TransformersCLIP
 from modules.samplers.tspo import TSPOSampler
 from modules.samplers.tspo_folder import write_tspo_folder
@@ -34,4 +34,4 @@ class SaveTSPOFolder(Job):
             own = {k.removeprefix("sampler."): v for k, v in state.items() if k.startswith("sampler.")}
             self.sampler.load_state_dict(own)
         write_tspo_folder(self.encoder.model, self.encoder.name, self.sampler.official_state_dict(), self.out)
-        Console().print(f"written     {self.out}", highlight=False)
+        PlainConsole().print(f"written     {self.out}")

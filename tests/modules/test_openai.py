@@ -51,7 +51,7 @@ def test_letters_spelt_in_two_ways_are_added_up(server) -> None:
 
 def test_the_text_is_read_where_there_are_no_probabilities() -> None:
     server = ChatServer(log_probs=False)
-    with pytest.raises(RuntimeError, match="log_probs_from: answer"):
+    with pytest.raises(ConnectionError, match="log_probs_from: answer"):
         mllm(server).score_rows([row(200)])
     reader = mllm(server, log_probs_from="answer")
     assert reader.score_rows([row(200), row(20)]).exp().tolist() == [[0.0, 1.0], [1.0, 0.0]]
@@ -78,13 +78,13 @@ def test_a_slow_answer_is_given_up_and_asked_for_again(server) -> None:
 @pytest.mark.parametrize("fault", ["500", "cut", "malformed", "empty"])
 def test_what_never_works_stops_with_server_and_question(server, fault: str) -> None:
     server.faults = [fault] * 20
-    with pytest.raises(RuntimeError, match=r"127\.0\.0\.1.*q7"):
+    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1.*q7"):
         mllm(server, max_retries=1).score_rows([row(204)])
 
 
 def test_a_refused_request_is_not_repeated(server) -> None:
     server.faults = ["400"]
-    with pytest.raises(RuntimeError, match="too many images"):
+    with pytest.raises(ConnectionError, match="too many images"):
         mllm(server).score_rows([row(204)])
     assert len(server.requests) == 1
 

@@ -10,7 +10,7 @@ import pytest
 
 from modules.records import Answer
 from modules.scoring.aggregate import group_members, judge, report
-from modules.scoring.answers import read_answers, write_answers
+from modules.scoring.answers import FILE_NAME, append_answers, read_answers, unfinished_file, write_answers
 from modules.scoring.compare import compare, mcnemar
 from modules.scoring.grounding import grounding_metrics, overlap, tightest_half
 from modules.scoring.scorers import SCORERS, LmmsEval, scorer
@@ -158,3 +158,23 @@ def test_clustered_intervals_are_wider_when_a_video_agrees_with_itself() -> None
         np.ptp([line.low, line.high]) for line in (report(judge(x, scorer("strict-letter")))[0] for x in (alone, twins))
     ]
     assert width[1] > 1.5 * width[0]
+
+
+def test_answers_of_a_run_that_was_killed_are_there(tmp_path: Path, caplog) -> None:
+    """Two ranks, one killed while it wrote a line; lines of Unicode are lines."""
+    answers = [
+        answer(0, "C\u2028next\x85"),
+        answer(1, "half \ud83d"),
+        answer(2, "A", option_log_probs=(0.0, -math.inf)),
+    ]
+    append_answers(unfinished_file(tmp_path, 0), answers[:1])
+    append_answers(unfinished_file(tmp_path, 0), answers[1:2])
+    append_answers(unfinished_file(tmp_path, 1), answers[2:])
+    with unfinished_file(tmp_path, 1).open("a") as file:
+        file.write('{"dataset": "d", "spl')
+    assert read_answers(tmp_path) == answers
+    assert "has not ended" in caplog.text
+    write_answers(tmp_path / FILE_NAME, answers)
+    caplog.clear()
+    assert read_answers(tmp_path) == answers
+    assert not caplog.text

@@ -14,6 +14,8 @@ from transformers import LlavaOnevisionForConditionalGeneration, Qwen2_5_VLForCo
 
 from datamodules.annotations.long_video_qa import LongVideoQA
 from datamodules.annotations.training import TSPO10K
+from modules.evaluation import EvaluationModule
+from modules.records import QuestionBatch
 from modules.scoring.answers import read_answers
 from modules.selections import read_selections
 from recipes.cli import main
@@ -107,6 +109,29 @@ def test_an_evaluation_is_reproduced_from_its_selections_alone(run, workplace: P
         assert answer.text == before[answer.sample_id].text
         assert answer.option_log_probs == pytest.approx(before[answer.sample_id].option_log_probs, abs=1e-5)
     main(["compare", str(first), str(second), "--arm-a", "sampler"])
+
+
+@pytest.mark.slow
+def test_answers_outlive_what_ends_an_evaluation(run, workplace: Path, monkeypatch, capsys) -> None:
+    whole, left = EvaluationModule.test_step, [2]
+
+    def step(module: EvaluationModule, batch: QuestionBatch, batch_idx: int):
+        if not left[0]:
+            raise OSError("the disk is gone")
+        left[0] -= 1
+        return whole(module, batch, batch_idx)
+
+    monkeypatch.setattr(EvaluationModule, "test_step", step)
+    file = "build/try_out/mlvu/mlvu.json"
+    with pytest.raises(OSError, match="the disk is gone"):
+        run("eval/mlvu.yaml", *overlay("eval"), "--annotations", file, "--data.eval_batch_size", "1")
+    run_dir = max(workplace.glob("outputs/mlvu-*"), key=lambda p: p.stat().st_mtime)
+    assert not (run_dir / "answers.jsonl").exists()
+    assert {a.arm for a in read_answers(run_dir)} == {"uniform", "sampler"}
+    assert len(read_answers(run_dir)) == 4
+    capsys.readouterr()
+    main(["score", str(run_dir)])
+    assert "micro" in capsys.readouterr().out
 
 
 @pytest.mark.slow

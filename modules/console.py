@@ -1,0 +1,27 @@
+"""What is printed is text that strangers wrote: file names, questions, tasks, answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+_COMMANDS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+class PlainConsole(Console):
+    """Prints text as it is: nothing in it is markup, the name of an emoji, or a command to the terminal.
+
+    Args:
+        at_least: characters of its width, whatever the terminal says, so that tables keep their words whole.
+        soft_wrap: leave long lines to the terminal.
+    """
+
+    def __init__(self, at_least: int = 100, soft_wrap: bool = False) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap)
+        self.width = max(at_least, self.width)
+
+    def render_str(self, text: str, **arguments: Any) -> Text:
+        said = text.translate(_COMMANDS).encode(errors="replace").decode()  # half a surrogate pair cannot be written
+        return super().render_str(said, **arguments)

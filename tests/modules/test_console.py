@@ -1,0 +1,98 @@
+"""Whatever strangers wrote is printed as they wrote it, in every table and on every line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from callbacks.answer_sheet import AnswerSheet
+from callbacks.comparison import Comparison, summarise
+from callbacks.timeline import draw_timeline
+from datamodules.annotations.base import Annotations, Manifest
+from modules.console import PlainConsole
+from modules.records import Answer, Candidates, QuestionBatch, Rollouts, Selection, VideoQuestion
+from modules.scoring.answers import write_answers
+from recipes.jobs.inspect import manifest_table
+from recipes.results import score
+
+HOSTILE = "[/x] [bold]b[/] :star: [red"
+
+
+def test_a_line_is_printed_as_it_is(capsys) -> None:
+    PlainConsole(soft_wrap=True).print(HOSTILE, "\x1b[2J\x07\u009b", "\ud800", style="bold")
+    assert capsys.readouterr().out == f"{HOSTILE} \ufffd[2J\ufffd\ufffd ?\n"
+
+
+def test_score_prints_hostile_groups_arms_and_texts(tmp_path: Path, capsys) -> None:
+    more = {"dataset": "d", "split": "s", "sample_id": "q", "video": "v", "question": HOSTILE, "options": ("a", "b")}
+    answer = Answer(
+        **more, arm="[/arm]", answer_index=0, text="A", option_log_probs=(-0.1, -2.0), groups={"[/g]": "[/x]"}
+    )
+    write_answers(tmp_path / "answers.jsonl", [answer])
+    score(str(tmp_path), ["option-logprob"], "[/g]")
+    printed = capsys.readouterr().out
+    assert "[/arm]" in printed
+    assert "[/g]=[/x]" in printed
+
+
+def test_the_table_at_the_end_prints_hostile_kinds(tmp_path: Path, capsys) -> None:
+    rows = [
+        {"sample_id": f"q{n}", "video": f"[/v]{n}", "kind": "[/x]", "arm": arm, "correct": 1.0, "evidence_found": 1.0}
+        for n in range(2)
+        for arm in ("uniform", "after")
+    ]  # fmt: skip
+    comparison = Comparison(run_dir=str(tmp_path), next_command="lightning ask {video} [/y]")
+    comparison.rows = rows
+    summary = summarise(pd.DataFrame(rows))
+    trainer: Any = SimpleNamespace(checkpoint_callback=None, ckpt_path="", logger=None)
+    comparison._print(trainer, summary, summary[summary["kind"] == "all"].set_index("arm"))
+    printed = capsys.readouterr().out
+    assert "[/x]" in printed
+    assert "lightning ask [/v]0 [/y]" in printed
+
+
+def test_inspect_prints_hostile_manifests(capsys) -> None:
+    manifest = Manifest(
+        "[/d]", "[/s]", {"[/f]": "0" * 64}, 1, 1, 1, {"[/g]": {"[/l]": 1}}, {"[/r]": ["[/q]"]}, {}, ["[/w]"]
+    )
+    PlainConsole().print(manifest_table(Annotations([], manifest), []))
+    printed = capsys.readouterr().out
+    assert all(f"[/{part}]" in printed for part in "dsfglrqw")
+
+
+def test_ask_prints_hostile_questions_and_answers(tmp_path: Path, capsys) -> None:
+    question = VideoQuestion("d", "s", "q", "[/v].mp4", 2.0, HOSTILE, ("[/a] $x_", "b"), 0)
+    candidates, times = Candidates("v", torch.arange(2), torch.arange(2.0), 2.0), torch.arange(2.0)[None]
+    batch = QuestionBatch([question], [candidates], torch.zeros(1, 2, 1), times >= 0, times, torch.zeros(1, 1, 1))
+    selection = Selection(torch.tensor([[[0, 1]]]), torch.zeros(1, 1, 2))
+    said = Rollouts(batch, selection, torch.tensor([[[-0.1, -2.0]]]), texts=[["[/t] $5_{"]])
+    module: Any = SimpleNamespace(sampler=SimpleNamespace(scores=lambda *_: None))
+    frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    trainer: Any = SimpleNamespace(is_global_zero=True, datamodule=SimpleNamespace(decode=lambda *_: frames))
+    sheet = AnswerSheet(run_dir=str(tmp_path))
+    assert isinstance(sheet, Callback)
+    sheet.on_predict_batch_end(trainer, module, said, batch, 0)
+    printed = capsys.readouterr().out
+    assert f"question    {HOSTILE}" in printed
+    assert "answer      [/a] $x_   (in its own words: [/t] $5_{)" in printed
+    said.option_log_probs = torch.full((1, 1, 2), -torch.inf)
+    sheet.on_predict_batch_end(trainer, module, said, batch, 0)
+    assert "answer      none of the options" in capsys.readouterr().out
+    said.undecoded = (0,)
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        sheet.on_predict_batch_end(trainer, module, said, batch, 0)
+
+
+@pytest.mark.parametrize("title", ["It costs $5 or $x_{", "$\\frac$", "$\\input{x}$", "a\nb\tc", ""])
+def test_titles_are_no_formulas(title: str, tmp_path: Path) -> None:
+    times = torch.arange(3.0).numpy()
+    thumbnails = torch.zeros(1, 8, 8, 3, dtype=torch.uint8).numpy()
+    draw_timeline(tmp_path / "x.png", title=title, timestamps_s=times, scores=None, chosen=times[:1].astype(int),
+                  thumbnails=thumbnails)  # fmt: skip
+    assert (tmp_path / "x.png").stat().st_size > 1000
