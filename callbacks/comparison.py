@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from callbacks.mlflow_logger import mlflow_logger
 from modules.console import PlainConsole
 from modules.ranks import gather_lists
 from modules.statistics import cluster_bootstrap, gap_closed
@@ -84,12 +85,12 @@ class Comparison(L.Callback):
         summary = summarise(rows)
         (self.run_dir / "test_summary.json").write_text(json.dumps(summary.to_dict("records"), indent=2) + "\n")
         overall = summary[summary["kind"] == "all"].set_index("arm")
-        if isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
+        if (mlflow := mlflow_logger(trainer)) is not None:
             names = {arm: str(arm).replace(",", "") for arm in overall.index}  # MLflow takes no commas
             metrics = {f"test/accuracy_{names[arm]}": float(row["accuracy"]) for arm, row in overall.iterrows()}
-            trainer.logger.log_metrics(metrics, trainer.global_step)
+            mlflow.log_metrics(metrics, trainer.global_step)
             for name in ("test_rows.csv", "test_summary.json"):
-                trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(self.run_dir / name))
+                mlflow.log_file(self.run_dir / name)
         self._print(trainer, summary, overall)
 
     def _print(self, trainer: L.Trainer, summary: pd.DataFrame, overall: pd.DataFrame) -> None:
@@ -118,9 +119,8 @@ class Comparison(L.Callback):
         checkpoint = getattr(trainer.checkpoint_callback, "last_model_path", "") or trainer.ckpt_path or ""
         console.print(f"run         {self.run_dir}", f"images      {self.run_dir / 'images'}", sep="\n")
         console.print(f"checkpoint  {checkpoint}", soft_wrap=True)
-        if isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
-            uri = trainer.logger._tracking_uri
-            console.print(f"look        mlflow ui --backend-store-uri {uri}", soft_wrap=True)
+        if (mlflow := mlflow_logger(trainer)) is not None:
+            console.print(f"look        mlflow ui --backend-store-uri {mlflow.tracking_uri}", soft_wrap=True)
         if self.next_command:
             example = self.next_command.format(checkpoint=checkpoint, video=self.rows[0]["video"])
             console.print(f"next        {example}", soft_wrap=True)

@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 from rich.table import Table
 
+from callbacks.mlflow_logger import mlflow_logger
 from callbacks.provenance import environment
 from modules.console import PlainConsole
 from modules.ranks import exchange, gather_lists
@@ -95,14 +96,14 @@ class EvaluationReport(L.Callback):
         }  # fmt: skip
 
     def _log(self, trainer: L.Trainer, scores: dict[str, dict[str, list[Line]]]) -> None:
-        if not isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
+        if (mlflow := mlflow_logger(trainer)) is None:
             return
         for name, arms in scores.items():
             plain = name.replace("@", "-")
             metrics = {f"eval/{plain}/{arm}/{lines[0].name}": lines[0].value for arm, lines in arms.items() if lines}
-            trainer.logger.log_metrics(metrics, 0)
+            mlflow.log_metrics(metrics, 0)
         for file in (FILE_NAME, "card.json", "scores.json", "selections.parquet"):
-            trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(self.run_dir / file))
+            mlflow.log_file(self.run_dir / file)
 
 
 def score_arms(answers: Sequence[Answer], scorer_name: str, macro_over: str | None) -> dict[str, list[Line]]:

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 
 from callbacks.after_update import AfterUpdate
+from callbacks.mlflow_logger import mlflow_logger
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -64,8 +65,9 @@ class LearningCurve(AfterUpdate):
         with self.csv.open("w", newline="") as file:
             csv.writer(file).writerows([("step", "metric", "value"), *self.points])
         self.draw()
-        if isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
-            trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(self.png))
+        if (mlflow := mlflow_logger(trainer)) is not None:
+            for path in (self.csv, self.png):
+                mlflow.log_file(path)
 
     def draw(self) -> None:
         """Writes the picture."""

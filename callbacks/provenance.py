@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import subprocess
 import sys
@@ -13,6 +14,9 @@ import lightning as L
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import MLFlowLogger
 
+from callbacks.mlflow_logger import mlflow_logger
+
+_log = logging.getLogger(__name__)
 _PACKAGES = ("torch", "lightning", "transformers", "trl", "open_clip_torch", "av", "omegaconf", "mlflow")
 
 
@@ -49,11 +53,14 @@ class Provenance(SaveConfigCallback):
         recipe.write_text(self.parser.dump(self.config, skip_none=False))
         found = environment()
         (run_dir / "environment.json").write_text(json.dumps(found, indent=2) + "\n")
-        logger = trainer.logger
-        if isinstance(logger, MLFlowLogger):
-            (run_dir / "mlflow_run_id").write_text(str(logger.run_id))
-            for name, value in found.items():
-                logger.experiment.set_tag(logger.run_id, f"kairos.{name}", value)
-            logger.experiment.set_tag(logger.run_id, "kairos.command", " ".join(sys.argv))
+        if (mlflow := mlflow_logger(trainer)) is not None:
+            tags = {f"kairos.{name}": value for name, value in found.items()}
+            mlflow.set_tags({**tags, "kairos.command": " ".join(sys.argv)})
             for path in (recipe, run_dir / "environment.json"):
-                logger.experiment.log_artifact(logger.run_id, str(path))
+                mlflow.log_file(path)
+        elif any(isinstance(logger, MLFlowLogger) for logger in trainer.loggers):
+            _log.warning(
+                "trainer.logger is Lightning's own MLFlowLogger: it gets metrics but no files, a database or server "
+                "that fails ends the training, and a resumed run is a new one in MLflow. With class_path "
+                "callbacks.mlflow_logger.BufferedMLFlowLogger and run_dir: ${run_dir}, none of that is so"
+            )

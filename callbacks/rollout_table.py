@@ -10,6 +10,7 @@ import lightning as L
 from jsonargparse.typing import PositiveInt
 
 from callbacks.after_update import AfterUpdate
+from callbacks.mlflow_logger import mlflow_logger
 from modules.records import Rollouts
 
 
@@ -67,5 +68,5 @@ class RolloutTable(AfterUpdate):
                 file.write(json.dumps(row) + "\n")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.path.exists() and isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger) and trainer.is_global_zero:
-            trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(self.path))
+        if trainer.is_global_zero and self.path.exists() and (mlflow := mlflow_logger(trainer)) is not None:
+            mlflow.log_file(self.path)

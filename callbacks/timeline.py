@@ -12,6 +12,7 @@ import torch
 from jsonargparse.typing import PositiveInt
 
 from callbacks.after_update import AfterUpdate
+from callbacks.mlflow_logger import mlflow_logger
 from modules.records import Rollouts
 
 matplotlib.use("Agg")
@@ -97,8 +98,8 @@ class TimelineImages(AfterUpdate):
             return
         path = self.folder / f"step_{trainer.global_step:06d}.png"
         self._draw(path, trainer, pl_module, outputs["rollouts"])
-        if path.is_file() and isinstance(trainer.logger, L.pytorch.loggers.MLFlowLogger):
-            trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(path), "timeline")
+        if path.is_file() and (mlflow := mlflow_logger(trainer)) is not None:
+            mlflow.log_file(path, "timeline")
 
     @torch.no_grad()
     def _draw(self, path: Path, trainer: L.Trainer, pl_module: L.LightningModule, rollouts: Rollouts) -> None:

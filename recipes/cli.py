@@ -1,4 +1,4 @@
-"""``lightning run | submit | check | ls | score | compare | export | consolidate``, also ``python -m recipes``."""
+"""``lightning run | submit | check | ls | score | compare | export | consolidate | track``, or ``python -m recipes``."""
 
 from __future__ import annotations
 
@@ -98,6 +98,9 @@ def _add_result_commands(commands: Any) -> None:
     )
     command.add_argument("checkpoint", help=".ckpt of a run, or last:NAME")
     command.add_argument("out", help="folder")
+    command = commands.add_parser("track", help="send MLflow what it has not got of a run")
+    command.add_argument("run", help="run folder")
+    command.add_argument("--tracking-uri", help="another MLflow than the run's recipe names")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -107,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.command == "ls":
         print(listing())
         return
-    if options.command in ("score", "compare", "export", "consolidate"):
+    if options.command in ("score", "compare", "export", "consolidate", "track"):
         _finished(options, overrides)
         return
     if options.command == "submit":
@@ -183,6 +186,10 @@ def _finished(options: argparse.Namespace, rest: list[str]) -> None:
             from recipes.consolidate import consolidate
 
             consolidate(options.checkpoint, options.out)
+        elif options.command == "track":
+            from recipes.track import track
+
+            print(track(options.run, options.tracking_uri))
         else:
             results.export(
                 options.selections,

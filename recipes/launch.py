@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import warnings
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf import DictConfig, OmegaConf
 
+from callbacks.mlflow_logger import mlflow_logger
 from callbacks.provenance import Provenance, environment
 from callbacks.requeue import Requeue
 from callbacks.shortfalls import Shortfalls
@@ -20,7 +23,7 @@ from recipes.jobs.base import Job
 from recipes.recipe import NEW_RUN_DIR
 from recipes.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
 
-MLFLOW_RUN_FILE = "mlflow_run_id"
+_log = logging.getLogger(__name__)
 
 
 class RecipeCLI(LightningCLI):
@@ -50,12 +53,6 @@ class RecipeCLI(LightningCLI):
         parser.add_argument("--checkpoint", type=str | None, default=None, help="trained parts to start from")
         parser.add_argument("--vars", type=dict | None, default=None, help="values used in several places as ${vars.x}")
         parser.add_argument("--shortcuts", type=dict[str, str] | None, default=None, help="short names of long keys")
-
-    def before_instantiate_classes(self) -> None:
-        run_id = Path(self.config.run_dir) / MLFLOW_RUN_FILE
-        logger = self.config.trainer.logger
-        if run_id.exists() and hasattr(logger, "init_args") and "run_id" in logger.init_args:
-            logger.init_args.run_id = run_id.read_text().strip()
 
 
 def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> None:
@@ -89,6 +86,14 @@ def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> Non
     queued_again = Requeue(run_dir=str(run_dir))
     if requeue:
         cli.trainer.callbacks.insert(-1, queued_again)  # checkpoints come last, and it goes right before them
+    try:
+        run_stages(cli, checkpoint, queued_again)
+    finally:
+        close_tracking(cli.trainer)
+
+
+def run_stages(cli: RecipeCLI, checkpoint: Path | None, queued_again: Requeue) -> None:
+    """One stage after another, until one ends in another job."""
     stages = cli.config.stage if isinstance(cli.config.stage, list) else [cli.config.stage]
     for stage in stages:
         run = getattr(cli.trainer, stage)
@@ -98,6 +103,13 @@ def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> Non
         if queued_again.stopped:
             return
         checkpoint = None  # later stages go on with what is in memory
+
+
+def close_tracking(trainer: L.Trainer) -> None:
+    """Waits for what is still to be tracked, and says what could not be."""
+    mlflow = mlflow_logger(trainer)
+    if mlflow is not None and (lacking := mlflow.close()) is not None:
+        _log.warning("%s", lacking)
 
 
 def run_job(recipe: DictConfig, run_dir: Path) -> None:

@@ -132,7 +132,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.selections",
         "callbacks",
     ),
-    "recipes": ("recipes", "callbacks.provenance", "callbacks.requeue", "callbacks.shortfalls"),
+    "recipes": (
+        "recipes",
+        "callbacks.mlflow_logger",
+        "callbacks.provenance",
+        "callbacks.requeue",
+        "callbacks.shortfalls",
+    ),
     "recipes.jobs": ("modules", "datamodules", "recipes.jobs"),
     "recipes.results": (
         "modules.console",

@@ -1,0 +1,146 @@
+"""MLflow as a logger that can neither end nor hold up a training.
+
+Lightning's own logger talks to MLflow in the middle of a step: a locked database or a server that hangs ends or stops
+the run. This one writes down what is logged and has one thread send it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from callbacks.mlflow_writer import MLflowRun, MLflowWriter
+from callbacks.unsent import UnsentEntries
+
+_log = logging.getLogger(__name__)
+_STATUS = {"success": "FINISHED", "finished": "FINISHED", "failed": "FAILED"}
+_LONGEST_PARAM = 250
+
+
+class BufferedMLFlowLogger(Logger):
+    """Args:
+    run_dir: what waits to be sent is ``mlflow_unsent.jsonl`` below it; ``mlflow_run_id`` says which run of MLflow it
+        is, and a resumed run goes on with that one.
+    experiment_name: made where MLflow has none of that name.
+    run_name: as MLflow shows it.
+    tracking_uri: ``sqlite:///FILE``, or the address of a server.
+    artifact_location: where an experiment that is made keeps its files; by default what the server says.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_dir: str,
+        experiment_name: str = "kairos",
+        run_name: str | None = None,
+        tracking_uri: str = "sqlite:///outputs/mlflow.db",
+        artifact_location: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.run_dir, self.tracking_uri = Path(run_dir), tracking_uri
+        self._run = MLflowRun(
+            experiment_name, run_name, tracking_uri, artifact_location, self.run_dir / "mlflow_run_id"
+        )
+        self._unsent: UnsentEntries | None = None
+        self._writer: MLflowWriter | None = None
+
+    @property
+    def name(self) -> str:
+        return self._run.experiment_name
+
+    @property
+    def version(self) -> str | None:
+        """The run's id in MLflow; None until MLflow has given it one."""
+        file = self._run.run_id_file
+        return file.read_text().strip() if file.is_file() else None
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        values = {re.sub(r"[^\w/. -]", "", name, flags=re.ASCII): float(value) for name, value in metrics.items()}
+        self._append({"metrics": values, "step": step or 0, "time_ms": int(time.time() * 1000)})
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
+        flat = _flatten_dict(_convert_params(params))
+        self._append({"params": {name: str(value)[:_LONGEST_PARAM] for name, value in flat.items()}})
+
+    @rank_zero_only
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        self._append({"tags": dict(tags)})
+
+    @rank_zero_only
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        """Has a file copied to the run's artifacts.
+
+        Args:
+            path: of the file, which stays where it is.
+            folder: among the artifacts; None for their top.
+        """
+        self._append({"file": str(path.absolute()), "folder": folder})
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        if self._writer is not None:
+            self._append({"status": _STATUS.get(status, "FAILED")})
+
+    @rank_zero_only
+    def start(self) -> None:
+        """Begins to send, first what an earlier process has left in the run folder."""
+        if self._writer is None:
+            self._unsent = UnsentEntries(self.run_dir / "mlflow_unsent.jsonl")
+            self._writer = MLflowWriter(self._run, self._unsent)
+            self._writer.start()
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        self.start()
+        assert self._unsent is not None
+        self._unsent.append(entry)
+
+    @rank_zero_only
+    def close(self, patience_s: float = 15.0) -> str | None:
+        """Waits until everything was sent, as long as MLflow takes something.
+
+        Args:
+            patience_s: the longest that nothing may be sent.
+
+        Returns:
+            What MLflow lacks, in a sentence; None where it has everything.
+        """
+        if self._writer is None or self._unsent is None:
+            return None
+        writer, unsent, self._writer = self._writer, self._unsent, None
+        writer.close()
+        with unsent.changed:
+            while not unsent.empty and time.monotonic() - writer.last_progress < patience_s:
+                unsent.changed.wait(0.2)
+        writer.abandoned = True
+        return self._lacking(writer, unsent)
+
+    def _lacking(self, writer: MLflowWriter, unsent: UnsentEntries) -> str | None:
+        said = []
+        if not unsent.empty:
+            said.append(
+                f"MLflow at {self.tracking_uri} lacks what this run has logged since it last took something: "
+                f"{writer.reason}. It lies in {unsent.path}, a line an entry; `lightning track {self.run_dir}` sends "
+                "it, and so does a run that is resumed there"
+            )
+        if writer.refused:
+            said.append(f"MLflow refused {len(writer.refused)} entries, the first of them {writer.refused[0]}")
+        if unsent.lost:
+            said.append(f"{unsent.lost} entries could be neither sent nor kept")
+        return ". ".join(said) or None
+
+
+def mlflow_logger(trainer: L.Trainer) -> BufferedMLFlowLogger | None:
+    """The trainer's, where it has one."""
+    return next((logger for logger in trainer.loggers if isinstance(logger, BufferedMLFlowLogger)), None)
