@@ -1,4 +1,4 @@
-"""``lightning run | submit | check | ls | score | compare | export | consolidate | track``, or ``python -m recipes``."""
+"""``lightning run | submit | check | ls | score | compare | export | consolidate | track`` (``python -m recipes``)."""
 
 from __future__ import annotations
 

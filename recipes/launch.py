@@ -73,7 +73,7 @@ def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> Non
         checkpoint = last_checkpoint(run_dir)
     else:
         run_dir = new_run_dir(name) if recipe.run_dir == NEW_RUN_DIR else Path(recipe.run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+        run_dir.mkdir(parents=True, exist_ok=True)
     recipe.run_dir = str(run_dir)
     first = OmegaConf.select(recipe, "model.init_args.init_from")
     if first is not None:

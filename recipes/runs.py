@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import time
@@ -12,11 +13,35 @@ _LAST = Path("checkpoints") / "last.ckpt"
 
 
 def new_run_dir(name: str) -> Path:
-    """``outputs/NAME/TIME``; processes that DDP starts get the folder of the one that started them."""
-    known = os.environ.get(RUN_DIR_VARIABLE)
-    run_dir = Path(known) if known else Path("outputs") / name / time.strftime("%Y%m%d-%H%M%S")
+    """Makes ``outputs/NAME/TIME``, which no other run has; the ranks of one run share theirs.
+
+    Processes that DDP starts get the folder of the one that started them, and those of one ``srun``, where they were
+    given none, ``outputs/slurm/NAME-JOB_STEP``.
+    """
+    if known := os.environ.get(RUN_DIR_VARIABLE):
+        run_dir = Path(known)
+        run_dir.mkdir(parents=True, exist_ok=True)
+    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        job, step = os.environ["SLURM_JOB_ID"], os.environ["SLURM_STEP_ID"]
+        run_dir = Path("outputs") / "slurm" / f"{name}-{job}_{step}"
+        run_dir.mkdir(parents=True, exist_ok=True)
+    else:
+        run_dir = _make_own(Path("outputs") / name / time.strftime("%Y%m%d-%H%M%S"))
     os.environ[RUN_DIR_VARIABLE] = str(run_dir)
     return run_dir
+
+
+def _make_own(folder: Path) -> Path:
+    """Makes a folder that was not there: that one, or with ``-2``, ``-3``, ... where runs begin in the same second."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        own = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            own.mkdir()
+        except FileExistsError:
+            continue
+        return own
+    raise AssertionError("there is always a next number")
 
 
 def newest_run(name: str) -> Path:
@@ -25,14 +50,15 @@ def newest_run(name: str) -> Path:
     Raises:
         ValueError: there is none.
     """
-    jobs = (p for p in Path("outputs").glob(f"slurm/*/{_LAST}") if _is_job_of(p.parent.parent, name))
-    known = sorted([*Path("outputs").glob(f"{name}/*/{_LAST}"), *jobs], key=os.path.getmtime)
+    begun_jobs = [run_dir for run_dir in Path("outputs").glob("slurm/*") if begun(str(run_dir))]
+    known = [run_dir for run_dir in Path("outputs").glob(f"{name}/*") if begun(str(run_dir))]
+    known += [run_dir for run_dir in begun_jobs if _is_job_of(run_dir, name)]
     if not known:
         raise ValueError(
             f"no run of {name!r} has a checkpoint below {Path('outputs').absolute()}, neither in {name}/ nor in "
             f"slurm/{name}-*; run the recipe of that name first"
         )
-    return known[-1].parent.parent
+    return max(known, key=lambda run_dir: last_checkpoint(run_dir).stat().st_mtime)
 
 
 def _is_job_of(run_dir: Path, name: str) -> bool:
