@@ -4,6 +4,8 @@ In order: the inside of ``<answer>`` tags, or what follows the thinking; exactly
 stands first; a letter that is called the answer, the last one; the only letter that is mentioned as an option. A letter
 that is denied ("option A is wrong"), listed with others ("A or B") or the article of the next word ("a red ball") names
 nothing, and neither does one beyond the options. (TSPO's official code: the first lone a to e anywhere.)
+
+Every expression here is linear in the text: runs of blanks are one blank before any is tried.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from collections.abc import Sequence
 
 LETTERS = "ABCDEFGHIJ"
 """Of a prompt's options, in order."""
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"</?answer>", re.IGNORECASE)
 _MARKUP = re.compile(r"[*_`#$]|\\(?:boxed|text|mathrm)\b")
 
 _CALLED = r"(?:the\s+)?(?:(?:correct|best|right|final|my)\s+)*(?:answer|option|choice)"
 _PHRASE = re.compile(rf"^{_CALLED}(?:\s+(?:is|would\s+be)\b\s*:?|\s*:)\s*", re.IGNORECASE)
-_ONE = r"[\s\"'({\[]*([A-J])(?![\w'\u2019]|-\w)"
-_FIRST = re.compile(rf"[\W_]*?{_ONE}", re.IGNORECASE)
+_ALONE = r"((?-i:[A-Ja-j]))(?![\w'\u2019]|-\w)"
+_ONE = rf"[\s\"'({{\[]*{_ALONE}"
+_FIRST = re.compile(rf"[\W_]*{_ALONE}")
 _ANSWER = re.compile(
     r"\b(?:(?:answer|option|choice)\s*(?:(?:is|was|would\s+be|should\s+be|must\s+be)\b\s*:?|[:=])|answer|choose|pick|select"
     rf"|go\s+with)\s*(?:(?:option|choice|letter)\b)?{_ONE}",
@@ -41,8 +44,8 @@ def parse_option(text: str, options: Sequence[str]) -> int | None:
     >>> parse_option("The answer is a red ball.", ["red", "green"]) is None
     True
     """
-    tagged = _TAG.findall(text)
-    said = _MARKUP.sub("", tagged[-1] if tagged else text.rpartition("</think>")[2]).strip()
+    tagged = tagged_answer(text)
+    said = " ".join(_MARKUP.sub("", text.rpartition("</think>")[2] if tagged is None else tagged).split())
     for words in (said, _PHRASE.sub("", said)):
         same = [o for o, option in enumerate(options) if _bare(option) == _bare(words)]
         if len(same) == 1:
@@ -52,8 +55,19 @@ def parse_option(text: str, options: Sequence[str]) -> int | None:
     return index if index < len(options) else None
 
 
+def tagged_answer(text: str) -> str | None:
+    """The inside of the last pair of ``<answer>`` tags; None where there is no pair."""
+    start, inside = None, None
+    for tag in _TAG.finditer(text):
+        if not tag[0].startswith("</"):
+            start = tag.end() if start is None else start
+        elif start is not None:
+            start, inside = None, text[start : tag.start()]
+    return inside
+
+
 def _bare(text: str) -> str:
-    return text.lower().strip(" .")
+    return " ".join(text.lower().split()).strip(" .")
 
 
 def _first(said: str) -> str | None:

@@ -24,7 +24,8 @@ from modules.mllms.kept import KeptFrames
 from modules.records import QuestionBatch
 from modules.seeds import seed_of
 
-_FORM = re.compile(r"\s*<think>.*?</think>\s*<queries>(.*?)</queries>\s*", re.DOTALL)
+_BEGIN, _END = "<think>", "</queries>"
+_BETWEEN = re.compile(r"</think>\s*<queries>")
 
 
 def parse_queries(text: str, max_queries: int) -> list[str]:
@@ -33,14 +34,17 @@ def parse_queries(text: str, max_queries: int) -> list[str]:
     >>> parse_queries('<think>the dog</think><queries>["a dog", "a red ball"]</queries>', 4)
     ['a dog', 'a red ball']
     """
-    whole = _FORM.fullmatch(text)
-    if whole is None:
+    whole = text.strip()
+    between = _BETWEEN.search(whole)
+    if between is None or not whole.startswith(_BEGIN) or not whole.endswith(_END):
         return []
     try:
-        found = json.loads(whole[1])
-    except json.JSONDecodeError:
+        found = json.loads(whole[between.end() : -len(_END)])
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, lists in lists in lists
         return []
     if not isinstance(found, list) or not all(isinstance(q, str) and q.strip() for q in found):
+        return []
+    if any("\ud800" <= character <= "\udfff" for q in found for character in q):  # halves of characters are no text
         return []
     queries = [q.strip() for q in found]
     distinct = {q.lower() for q in queries}
