@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modules.parsing import LETTERS
+
 
 @dataclass(frozen=True)
 class VideoQuestion:
@@ -29,7 +31,7 @@ class VideoQuestion:
     question: str
     """Without options and without any prompt around it."""
     options: tuple[str, ...] = ()
-    """Option texts without letters, in the order they are shown."""
+    """Option texts without letters, in the order they are shown; at most as many as there are letters."""
     answer_index: int | None = None
     """Index into ``options``; None where the answer is unknown (``ask``)."""
     evidence_s: tuple[tuple[float, float], ...] = ()
@@ -42,6 +44,11 @@ class VideoQuestion:
     """How often the MLLM solves it on evenly spaced frames, 0..1; None where that was not measured."""
 
     def __post_init__(self) -> None:
+        if len(self.options) > len(LETTERS):
+            raise ValueError(
+                f"question {self.sample_id}: {len(self.options)} options, but only {len(LETTERS)} have a letter "
+                f"({LETTERS[0]} to {LETTERS[-1]})"
+            )
         if self.answer_index is not None and not 0 <= self.answer_index < len(self.options):
             raise ValueError(
                 f"question {self.sample_id}: answer_index {self.answer_index} is outside of {len(self.options)} options"

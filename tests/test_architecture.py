@@ -15,7 +15,9 @@ FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")
 
 # what a package may import of ours; a longer prefix wins
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "modules.records": (),
+    "modules.records": ("modules.parsing",),
+    "modules.rows": (),
+    "modules.row_files": ("modules.rows",),
     "modules.policies": ("modules.records",),
     "modules.grpo": (),
     "modules.statistics": (),
@@ -30,6 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.backbones": ("modules.backbones", "modules.paths"),
     "modules.samplers": (
         "modules.records",
+        "modules.parsing",
         "modules.policies",
         "modules.selections",
         "modules.backbones",
@@ -112,9 +115,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.weights": ("modules.checkpoint_files", "modules.sharded_states"),
     "modules.evaluation": ("modules",),
     "modules.evolution": ("modules",),
-    "modules.selections": (),
+    "modules.selections": ("modules.row_files", "modules.rows"),
     "datamodules": (
         "modules.records",
+        "modules.row_files",
+        "modules.rows",
+        "modules.parsing",
         "modules.ranks",
         "modules.seeds",
         "modules.selections",

@@ -78,10 +78,6 @@ class Prompt:
 
     def _options(self, question: VideoQuestion) -> list[str]:
         """A line for each option."""
-        if len(question.options) > len(LETTERS):
-            raise ValueError(
-                f"question {question.sample_id} has {len(question.options)} options; {len(LETTERS)} have a letter"
-            )
         pairs = zip(LETTERS, question.options, strict=False)
         return [self.option_format.format(letter=letter, option=option) for letter, option in pairs]
 

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from modules.backbones.base import SequenceBackbone
+from modules.parsing import LETTERS
 from modules.paths import ModelPath
 from modules.records import VideoQuestion
-
-_LETTERS = "ABCDEFGHIJ"
 
 
 class QuestionPrompt(nn.Module):
@@ -36,7 +35,7 @@ class QuestionPrompt(nn.Module):
 
     def text(self, question: VideoQuestion) -> str:
         """What comes after the frames."""
-        options = (f"{letter}. {option}" for letter, option in zip(_LETTERS, question.options, strict=False))
+        options = (f"{letter}. {option}" for letter, option in zip(LETTERS, question.options, strict=False))
         return "\n" + "\n".join([question.question, *options]) + self.tail
 
     def embed_head(self, backbone: SequenceBackbone) -> Tensor:
