@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from jsonargparse.typing import NonNegativeInt
 
-from datamodules.annotations.base import Annotations, AnnotationSource
+from datamodules.annotations.base import Annotations, AnnotationSource, OnBadRow
 from datamodules.video_questions import VideoQuestionData
 from modules.records import VideoQuestion
 
@@ -18,6 +18,7 @@ class AnnotatedVideos(VideoQuestionData):
     Args:
         train, val, test: where each split's questions come from.
         num_val_videos: without ``val``, so many videos of ``train`` are held out, with all their questions.
+        on_bad_row: ``raise`` stops at a row that is not as its layout wants it; ``skip`` leaves it out, counted.
         kwargs: see `VideoQuestionData`.
     """
 
@@ -28,11 +29,12 @@ class AnnotatedVideos(VideoQuestionData):
         val: AnnotationSource | None = None,
         test: AnnotationSource | None = None,
         num_val_videos: NonNegativeInt = 0,
+        on_bad_row: OnBadRow = "raise",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.sources = {"train": train, "val": val, "test": test}
-        self.num_val_videos = num_val_videos
+        self.num_val_videos, self.on_bad_row = num_val_videos, on_bad_row
         self._annotations: dict[str, Annotations] = {}
 
     def annotations(self, split: str) -> Annotations:
@@ -45,7 +47,7 @@ class AnnotatedVideos(VideoQuestionData):
         if source is None:
             raise ValueError(f"data: this stage needs questions of split {split!r}, but data.{split} names no source")
         if split not in self._annotations:
-            self._annotations[split] = source.load()
+            self._annotations[split] = source.load(self.on_bad_row)
         return self._annotations[split]
 
     def named_splits(self) -> list[str]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from modules.records import VideoQuestion
+from modules.row_files import rows_of
+from modules.rows import Fields, Label, read
+
+
+class _Kept(Fields):
+    id: Label
 
 
 def only_kept(questions: list[VideoQuestion], path: str) -> list[VideoQuestion]:
@@ -16,12 +21,7 @@ def only_kept(questions: list[VideoQuestion], path: str) -> list[VideoQuestion]:
     """
     if not Path(path).is_file():
         raise ValueError(f"train_ids: there is no {path}; recipes/data/margin_variance.yaml makes one")
-    kept = set()
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
-        try:
-            kept.add(str(json.loads(line)["id"]))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: expected an id, got {line[:80]!r}") from error
+    kept = {read(_Kept, row).id for row in rows_of(Path(path), "train_ids")}
     left = [q for q in questions if q.sample_id in kept]
     if not left:
         raise ValueError(f"train_ids: none of the {len(kept)} ids of {path} is one of these {len(questions)} questions")

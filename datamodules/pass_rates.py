@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 from modules.records import VideoQuestion
+from modules.row_files import rows_of
+from modules.rows import Fields, Label, RowError, Share, read
+
+
+class _Rated(Fields):
+    id: Label
+    pass_rate: Share
 
 
 def read_pass_rates(path: str) -> dict[str, float]:
     """Pass rate by sample_id.
 
     Raises:
-        ValueError: there is no such file, or a line of it is no ``{"id": ..., "pass_rate": ...}``.
+        ValueError: there is no such file, a line of it is no ``{"id": ..., "pass_rate": ...}``, or a question has
+            two rates.
     """
     if not Path(path).is_file():
         raise ValueError(f"pass_rates: there is no {path}; recipes/data/pass_rates.yaml makes one")
-    rates = {}
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
-        try:
-            row = json.loads(line)
-            rates[str(row["id"])] = float(row["pass_rate"])
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}: expected an id and a pass_rate, got {line[:80]!r}") from error
+    rates: dict[str, float] = {}
+    for row in rows_of(Path(path), "pass_rates"):
+        rated = read(_Rated, row)
+        if rates.setdefault(rated.id, rated.pass_rate) != rated.pass_rate:
+            raise RowError(
+                row, "pass_rate", rated.pass_rate, f"one rate a question; an earlier row has {rates[rated.id]:g}"
+            )
     return rates
 
 

@@ -10,11 +10,30 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow
 import pyarrow.parquet
+from pydantic import Field, PlainValidator
+
+from modules.row_files import rows_of
+from modules.rows import (
+    Fields,
+    FileError,
+    Label,
+    LabelIfAny,
+    Row,
+    RowError,
+    Said,
+    Seconds,
+    TextIfAny,
+    Whole,
+    as_number,
+    as_whole,
+    read,
+)
 
 VERSION = "1"
 
@@ -96,22 +115,19 @@ def read_selections(path: str | Path, sampler: str | None = None) -> list[Select
     """Rows of a ``.parquet`` or ``.jsonl`` file, or of a published ``*_frameIdx.json``; of one arm where one is named.
 
     Raises:
-        ValueError: no such file, another format, or several arms and none named.
+        ValueError: no such file, another format, a row that is no selection or a question's second one, or several arms
+            and none named.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"selections {path}: no such file")
-    try:
-        if path.suffix == ".parquet":
-            rows = [_row(r) for r in pyarrow.parquet.read_table(path).to_pylist()]
-        elif path.suffix == ".jsonl":
-            rows = [_row(json.loads(line)) for line in path.read_text().splitlines() if line.strip()]
-        elif path.suffix == ".json":
-            rows = [_published(r, n, path.stem) for n, r in enumerate(json.loads(path.read_text()))]
-        else:
-            raise ValueError("one of .parquet, .jsonl, .json was expected")
-    except (KeyError, TypeError, ValueError, pyarrow.ArrowException) as error:
-        raise ValueError(f"selections {path} cannot be read: {error!r}") from error
+    if path.suffix not in _READERS:
+        raise FileError(f"selections {path}: one of {', '.join(_READERS)} was expected")
+    rows, seen = [], set[tuple[str, str]]()
+    for found in rows_of(path, "selections"):
+        row = _READERS[path.suffix](found)
+        if (row.sampler, row.sample_id) in seen:
+            raise RowError(found, "sample_id", row.sample_id, "one selection a question and sampler")
+        seen.add((row.sampler, row.sample_id))
+        rows.append(row)
     if sampler is not None:
         rows = [r for r in rows if r.sampler == sampler]
     arms = sorted({r.sampler for r in rows})
@@ -122,17 +138,78 @@ def read_selections(path: str | Path, sampler: str | None = None) -> list[Select
     return rows
 
 
-def _row(record: dict[str, Any]) -> SelectionRow:
-    fields_of: dict[str, Any] = {k: tuple(v) if k in _LISTS else v for k, v in record.items()}
-    return SelectionRow(**fields_of)
+def _frame_ids(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("a list of frame numbers")
+    found = tuple(map(as_whole, value))
+    if any(later <= earlier for earlier, later in pairwise(found)):
+        raise ValueError("frame numbers that increase, each once")
+    return found
 
 
-def _published(record: dict[str, Any], n: int, name: str) -> SelectionRow:
+def _numbers(value: Any) -> tuple[float, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("a list of numbers")
+    return tuple(map(as_number, value))
+
+
+def _ranks(value: Any) -> tuple[int, ...]:
+    found = tuple(map(int, _numbers(value)))
+    if sorted(found) != list(range(len(found))):
+        raise ValueError("ranks from 0, each once")
+    return found
+
+
+_FrameIds = Annotated[tuple[int, ...], PlainValidator(_frame_ids)]
+_Numbers = Annotated[tuple[float, ...], PlainValidator(_numbers)]
+
+
+class _Own(Fields):
+    """A `SelectionRow` as it is written here."""
+
+    dataset: Said
+    split: Said
+    sample_id: Label
+    video: Said
+    sampler: Said
+    frame_ids: _FrameIds
+    timestamps_s: _Numbers = ()
+    scores: _Numbers = ()
+    ranks: Annotated[tuple[int, ...], PlainValidator(_ranks)] = ()
+    video_fps: Seconds = 0.0
+    num_video_frames: Whole = 0
+    num_candidates: Whole = 0
+    decoder: Said = ""
+    sampler_hash: Said = ""
+
+
+class _Published(Fields):
     """TSPO's and AKS's form: the benchmark's own row plus ``frame_idx``, positions in the file (floats or ints), by
     time, without scores or ranks."""
-    sample_id = record.get("id") or record.get("question_id") or record.get("uid") or n
-    video = (
-        record.get("video_path") or record.get("videoID") or record.get("video_name") or record.get("video_id") or ""
-    )
-    frames = tuple(int(i) for i in record["frame_idx"])
-    return SelectionRow("", "", str(sample_id), str(video), name, frames)
+
+    frame_idx: _FrameIds
+    id: LabelIfAny = None
+    question_id: LabelIfAny = None
+    uid: LabelIfAny = None
+    video_path: TextIfAny = None
+    video_id_of_youtube: TextIfAny = Field(None, alias="videoID")
+    video_name: TextIfAny = None
+    video_id: TextIfAny = None
+
+
+def _row(row: Row) -> SelectionRow:
+    fields_of = dict(read(_Own, row))
+    with row.reading("", None):
+        return SelectionRow(**fields_of)
+
+
+def _published(row: Row) -> SelectionRow:
+    told = read(_Published, row)
+    sample_id = told.id or told.question_id or told.uid or str(row.number)
+    video = told.video_path or told.video_id_of_youtube or told.video_name or told.video_id or ""
+    return SelectionRow("", "", sample_id, video, row.file.stem, told.frame_idx)
+
+
+_READERS = {".parquet": _row, ".jsonl": _row, ".json": _published}

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from datamodules.annotations.tables import read_rows, sha256
+from datamodules.annotations.choices import Choices, plain
+from datamodules.annotations.files import video_file
+from datamodules.annotations.tables import sha256
 from modules.records import VideoQuestion
+from modules.row_files import rows_of
+from modules.rows import Row, RowError
 
-_VIDEO_SUFFIXES = ("", ".mp4", ".MP4", ".mkv", ".webm", ".avi", ".mov")
+_log = logging.getLogger(__name__)
+OnBadRow = Literal["raise", "skip"]
+_HINT = ". `on_bad_row: skip` (a key of data) leaves such rows out and counts them"
 
 
 @dataclass
@@ -26,6 +33,8 @@ class Manifest:
     num_rows: int = 0
     num_questions: int = 0
     num_videos: int = 0
+    num_unanswered: int = 0
+    """Questions without an answer to hold one against."""
     groups: dict[str, dict[str, int]] = field(default_factory=dict)
     """Questions of each label of each group."""
     dropped: dict[str, list[str]] = field(default_factory=dict)
@@ -43,6 +52,30 @@ class Manifest:
         """Notes a row that becomes no question."""
         self.dropped.setdefault(reason, []).append(row)
 
+    def count(self, questions: list[VideoQuestion], published: tuple[int, int] | None) -> None:
+        """Counts what has been read, and notes where that differs from (questions, videos) as published."""
+        self.num_questions, self.num_videos = len(questions), len({q.video for q in questions})
+        self.num_unanswered = sum(q.answer_index is None for q in questions)
+        for q in questions:
+            for group, labels in q.groups.items():
+                counts = self.groups.setdefault(group, {})
+                for label in (labels,) if isinstance(labels, str) else labels:
+                    counts[label] = counts.get(label, 0) + 1
+        if published is not None and published != (self.num_questions, self.num_videos):
+            self.unexpected.append(
+                f"{self.num_questions} questions on {self.num_videos} videos; "
+                f"published: {published[0]} on {published[1]}"
+            )
+
+    def say(self) -> None:
+        """Says once what was left out, by reason, and how many questions have no answer."""
+        name = f"{self.dataset}/{self.split}"
+        if self.dropped:
+            reasons = "; ".join(f"{len(rows)}: {reason} (e.g. {rows[0]})" for reason, rows in self.dropped.items())
+            _log.warning("%s: %d of %d rows are left out: %s", name, self.num_dropped, self.num_rows, reasons)
+        if self.num_unanswered:
+            _log.warning("%s: %d of %d questions have no answer", name, self.num_unanswered, self.num_questions)
+
 
 @dataclass(frozen=True)
 class Annotations:
@@ -57,7 +90,7 @@ class AnnotationSource(ABC):
 
     Args:
         annotations: file or folder, as published.
-        videos: folder of the videos.
+        videos: folder of the videos; rows that name a file outside of it are refused.
         split: name given to the questions.
         limit: only the first so many questions, to try things out.
     """
@@ -70,67 +103,84 @@ class AnnotationSource(ABC):
         self.annotations, self.videos, self.split, self.limit = Path(annotations), Path(videos), split, limit
 
     @abstractmethod
-    def read(self, manifest: Manifest) -> Iterable[VideoQuestion]:
-        """Questions of all rows; says to the manifest what rows were there and what became of those left out."""
-
-    def load(self) -> Annotations:
-        """Reads everything.
+    def read_row(self, row: Row, manifest: Manifest) -> VideoQuestion | None:
+        """A row's question, or None with the reason noted.
 
         Raises:
-            ValueError: a file is missing, broken or of another layout, or an id occurs twice.
+            RowError: the row is not as its layout wants it.
+        """
+
+    def rows(self, manifest: Manifest) -> Iterable[Row]:
+        """All rows, with their files noted."""
+        rows = rows_of(self.annotations)
+        self.note_file(manifest, self.annotations, len(rows))
+        return rows
+
+    def load(self, on_bad_row: OnBadRow = "raise") -> Annotations:
+        """Reads everything, and says once what was left out.
+
+        Args:
+            on_bad_row: ``raise`` stops at the first row that is not as its layout wants it; ``skip`` leaves it out.
+
+        Raises:
+            FileError: a file is missing, broken or of another layout; under ``raise``, a row is refused or an id occurs
+                twice.
         """
         manifest = Manifest(self.dataset, self.split)
-        try:
-            questions = list(self.read(manifest))
-        except KeyError as error:
-            raise ValueError(
-                f"annotations {self.annotations}: a row has no field {error}; docs/data.md lists the layouts of "
-                f"{self.dataset}"
-            ) from error
-        ids = Counter(q.sample_id for q in questions)
-        twice = [i for i, n in ids.items() if n > 1]
-        if twice:
-            raise ValueError(f"{self.dataset}: {len(twice)} ids occur more than once, e.g. {twice[:3]}")
-        manifest.num_questions, manifest.num_videos = len(questions), len({q.video for q in questions})
-        for q in questions:
-            for group, labels in q.groups.items():
-                counts = manifest.groups.setdefault(group, {})
-                for label in (labels,) if isinstance(labels, str) else labels:
-                    counts[label] = counts.get(label, 0) + 1
-        expected = self.published.get(self.split)
-        if expected is not None and expected != (manifest.num_questions, manifest.num_videos):
-            manifest.unexpected.append(
-                f"{manifest.num_questions} questions on {manifest.num_videos} videos; "
-                f"published: {expected[0]} on {expected[1]}"
-            )
+        questions = list(self._questions(manifest, on_bad_row))
+        manifest.count(questions, self.published.get(self.split))
+        manifest.say()
         return Annotations(questions[: self.limit], manifest)
+
+    def _questions(self, manifest: Manifest, on_bad_row: OnBadRow) -> Iterator[VideoQuestion]:
+        first: dict[str, str] = {}
+        for row in self.rows(manifest):
+            repairs = manifest.repairs.copy()
+            try:
+                question = self.read_row(row, manifest)
+                if question is None:
+                    continue
+                here = f"{row.file.name}, {row.place}"
+                if (there := first.setdefault(question.sample_id, here)) != here:
+                    raise RowError(row, "id", question.sample_id, f"an id that occurs once, and {there} has it")
+            except RowError as error:
+                if on_bad_row == "raise":
+                    error.hint = _HINT
+                    raise
+                manifest.repairs = repairs
+                manifest.drop(error.kind, error.place)
+                continue
+            yield question
 
     def note_file(self, manifest: Manifest, path: Path, num_rows: int) -> None:
         """Adds a file to the manifest."""
         manifest.files[str(path)] = sha256(path)
         manifest.num_rows += num_rows
 
-    def locate(self, *names: str) -> str:
-        """The video file of one of these names, with any common suffix; the first's ``.mp4`` where none is there."""
-        for name in names:
-            for suffix in _VIDEO_SUFFIXES:
-                path = self.videos / f"{name}{suffix}"
-                if path.is_file():
-                    return str(path)
-        return str(self.videos / (names[0] if Path(names[0]).suffix else f"{names[0]}.mp4"))
+    def locate(self, row: Row, field: str, *names: str) -> str:
+        """The video file of one of these names of a row's field; see `video_file`."""
+        with row.reading(field, names[0]):
+            return video_file(self.videos, *names)
 
-    def question(self, row_id: str, manifest: Manifest, options: list[str], **fields: Any) -> VideoQuestion | None:
+    def question(
+        self, row: Row, row_id: str, manifest: Manifest, choices: Choices, **fields: Any
+    ) -> VideoQuestion | None:
         """A question, or None with the reason noted."""
-        if len(options) < 2:
+        if len(choices.texts) < 2:
             manifest.drop("fewer than two options", row_id)
             return None
-        if not str(fields["question"]).strip():
+        if not fields["question"].strip():
             manifest.drop("no question text", row_id)
             return None
-        return VideoQuestion(
-            dataset=self.dataset, split=self.split, sample_id=row_id, options=tuple(options),
-            **{"duration_s": 0.0, **fields},
-        )  # fmt: skip
+        if len(set(map(plain, choices.texts))) < len(choices.texts):
+            manifest.repairs["two options have the same text; both are kept"] += 1
+        if fields["answer_index"] is None:
+            manifest.repairs["no answer is given, or none of the options; kept without an answer"] += 1
+        with row.reading("", None):
+            return VideoQuestion(
+                dataset=self.dataset, split=self.split, sample_id=row_id, options=choices.texts,
+                **{"duration_s": 0.0, **fields},
+            )  # fmt: skip
 
 
 class TrainingSource(AnnotationSource):
@@ -163,15 +213,3 @@ class SubtitledTable(AnnotationSource):
     ) -> None:
         super().__init__(annotations=annotations, videos=videos, split=split, limit=limit)
         self.subtitles = None if subtitles is None else Path(subtitles)
-
-    @abstractmethod
-    def read_row(self, row: dict[str, Any], manifest: Manifest) -> VideoQuestion | None:
-        """A row's question, or None with the reason noted."""
-
-    def read(self, manifest: Manifest) -> Iterator[VideoQuestion]:
-        rows = read_rows(self.annotations)
-        self.note_file(manifest, self.annotations, len(rows))
-        for row in rows:
-            question = self.read_row(row, manifest)
-            if question is not None:
-                yield question

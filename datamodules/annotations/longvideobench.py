@@ -10,12 +10,44 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.annotations.base import Manifest, SubtitledTable
-from datamodules.annotations.choices import find_answer, without_letters
-from datamodules.annotations.subtitles import read_subtitles
+from datamodules.annotations.choices import Options, choices_of, find_place
+from datamodules.annotations.files import inside
+from datamodules.annotations.subtitles import Subtitle, read_subtitles
 from datamodules.annotations.vlmevalkit import is_vlmevalkit, question_of
 from modules.records import VideoQuestion
+from modules.rows import Fields, Label, LabelIfAny, NumberIfAny, Once, Row, Seconds, Text, TextIfAny, read
 
 _AT_NAME_LENGTH = 19
+
+
+class _Question(Fields):
+    id: Label
+    video_id: Text
+    video_path: TextIfAny = None
+    question: Text
+    correct_choice: Once = None
+    duration: Seconds
+    duration_group: Label
+    question_category: LabelIfAny = None
+    level: LabelIfAny = None
+    subtitle_path: TextIfAny = None
+    starting_timestamp_for_subtitles: NumberIfAny = None
+
+
+class _Listed(Fields):
+    candidates: Options
+
+
+class _InColumns(Fields):
+    option0: TextIfAny = None
+    option1: TextIfAny = None
+    option2: TextIfAny = None
+    option3: TextIfAny = None
+    option4: TextIfAny = None
+
+    @property
+    def options(self) -> tuple[str | None, ...]:
+        return self.option0, self.option1, self.option2, self.option3, self.option4
 
 
 class LongVideoBench(SubtitledTable):
@@ -27,50 +59,44 @@ class LongVideoBench(SubtitledTable):
     dataset = "longvideobench"
     published = {"val": (1337, 753)}
 
-    def __init__(
-        self,
-        *,
-        annotations: str,
-        videos: str,
-        split: str = "val",
-        limit: int | None = None,
-        subtitles: str | None = None,
-    ) -> None:
-        super().__init__(annotations=annotations, videos=videos, split=split, limit=limit, subtitles=subtitles)
+    def __init__(self, *, split: str = "val", **kwargs: Any) -> None:
+        super().__init__(split=split, **kwargs)
 
-    def read_row(self, row: dict[str, Any], manifest: Manifest) -> VideoQuestion | None:
-        return self._from_tsv(row, manifest) if is_vlmevalkit(row) else self._from_json(row, manifest)
+    def read_row(self, row: Row, manifest: Manifest) -> VideoQuestion | None:
+        return self._from_tsv(row, manifest) if is_vlmevalkit(row.content) else self._from_json(row, manifest)
 
-    def _from_json(self, row: dict[str, Any], manifest: Manifest) -> VideoQuestion | None:
-        sample_id, duration_s = str(row["id"]), float(row["duration"])
-        options = without_letters(row["candidates"] if "candidates" in row else [row[f"option{o}"] for o in range(5)])
-        subtitles: tuple = ()
-        if self.subtitles is not None and row.get("subtitle_path"):
-            offset_s = float(row.get("starting_timestamp_for_subtitles") or 0.0)
-            subtitles = read_subtitles(self.subtitles / row["subtitle_path"], offset_s, duration_s)
-        category = row.get("question_category")
+    def _from_json(self, row: Row, manifest: Manifest) -> VideoQuestion | None:
+        fields = read(_Question, row)
+        listed = "candidates" in row.content
+        choices = choices_of(read(_Listed, row).candidates if listed else read(_InColumns, row).options)
+        with row.reading("correct_choice", fields.correct_choice):
+            answer_index = find_place(fields.correct_choice, choices)
+        groups = {"duration": fields.duration_group}
+        if fields.question_category:
+            groups |= {"category": fields.question_category, "level": fields.level or ""}
         return self.question(
-            sample_id, manifest, options,
-            video=self._video(str(row["video_id"]), row.get("video_path")), duration_s=duration_s,
-            question=str(row["question"]),
-            answer_index=find_answer(row.get("correct_choice"), options, manifest.repairs),
-            groups={
-                "duration": str(row["duration_group"]),
-                **({"category": str(category), "level": str(row["level"])} if category else {}),
-            },
-            subtitles=subtitles,
+            row, fields.id, manifest, choices, video=self._video(row, fields.video_id, fields.video_path),
+            duration_s=fields.duration, question=fields.question, answer_index=answer_index, groups=groups,
+            subtitles=self._subtitles(row, fields),
         )  # fmt: skip
 
-    def _from_tsv(self, row: dict[str, Any], manifest: Manifest) -> VideoQuestion | None:
-        question, options, answer_index = question_of(row, manifest.repairs)
+    def _from_tsv(self, row: Row, manifest: Manifest) -> VideoQuestion | None:
+        fields, question, choices, answer_index = question_of(row, manifest.repairs)
         return self.question(
-            str(row["index"]), manifest, options, video=self._video(str(row["video_name"]), None), question=question,
-            answer_index=answer_index, groups={"category": str(row["task_name"])},
+            row, fields.index, manifest, choices, video=self._video(row, fields.video_name, None), question=question,
+            answer_index=answer_index, groups={"category": fields.task_name},
         )  # fmt: skip
 
-    def _video(self, video_id: str, file_name: str | None) -> str:
+    def _video(self, row: Row, video_id: str, file_name: str | None) -> str:
         stem = Path(video_id).stem if video_id.endswith(".mp4") else video_id
         names = [file_name or f"{stem}.mp4", stem]
         if stem.startswith("@"):
             names.append(stem[-_AT_NAME_LENGTH:])
-        return self.locate(*names)
+        return self.locate(row, "video_path" if file_name else "video_id", *names)
+
+    def _subtitles(self, row: Row, fields: _Question) -> tuple[Subtitle, ...]:
+        if self.subtitles is None or not fields.subtitle_path:
+            return ()
+        with row.reading("subtitle_path", fields.subtitle_path):
+            path = inside(self.subtitles, fields.subtitle_path)
+        return read_subtitles(path, fields.starting_timestamp_for_subtitles or 0.0, fields.duration)

@@ -8,17 +8,33 @@ layouts; here they are the repack's. The original's two generation tasks have no
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from datamodules.annotations.base import AnnotationSource, Manifest
-from datamodules.annotations.choices import find_answer, split_question, without_letters
-from datamodules.annotations.tables import read_list, read_rows
+from datamodules.annotations.choices import OptionsIfAny, find_answer, question_and_choices
 from datamodules.annotations.vlmevalkit import is_vlmevalkit, question_of
 from modules.records import VideoQuestion
+from modules.row_files import rows_of
+from modules.rows import Fields, FileError, LabelIfAny, Once, Row, RowError, SecondsIfAny, Text, TextIfAny, read
 
 _TASKS = {"findNeedle": "needle", "anomaly_recognition": "anomaly_reco"}
 _GENERATION = ("subPlot", "sub_scene", "summary")
+
+
+class _Task(Fields):
+    task_type: TextIfAny = None
+    question_type: TextIfAny = None
+    task_name: TextIfAny = None
+    question_id: LabelIfAny = None
+
+
+class _Question(Fields):
+    video_name: TextIfAny = None
+    video: TextIfAny = None
+    duration: SecondsIfAny = None
+    question: Text
+    candidates: OptionsIfAny = ()
+    answer: Once = None
 
 
 class MLVU(AnnotationSource):
@@ -27,48 +43,45 @@ class MLVU(AnnotationSource):
     dataset = "mlvu"
     published = {"dev": (2174, 1122)}
 
-    def __init__(self, *, annotations: str, videos: str, split: str = "dev", limit: int | None = None) -> None:
-        super().__init__(annotations=annotations, videos=videos, split=split, limit=limit)
+    def __init__(self, *, split: str = "dev", **kwargs: Any) -> None:
+        super().__init__(split=split, **kwargs)
 
-    def read(self, manifest: Manifest) -> Iterator[VideoQuestion]:
+    def rows(self, manifest: Manifest) -> Iterator[Row]:
         files = sorted(self.annotations.glob("*.json")) if self.annotations.is_dir() else [self.annotations]
         if not files:
-            raise ValueError(f"annotations {self.annotations}: no JSON files in this folder")
+            raise FileError(f"annotations {self.annotations}: no JSON files in this folder")
         for file in files:
-            rows = read_rows(file)
+            rows = rows_of(file)
             self.note_file(manifest, file, len(rows))
-            for n, row in enumerate(rows):
-                row_id, task = self._id(row, file, n), self._task(row, file)
-                if task in _GENERATION:
-                    manifest.drop(f"{task} is a generation task, without options", row_id)
-                    continue
-                question = self._question(row, row_id, task, file, manifest)
-                if question is not None:
-                    yield question
+            yield from rows
 
-    def _id(self, row: dict[str, Any], file: Path, n: int) -> str:
-        if is_vlmevalkit(row):
-            return str(row["index"])
-        return str(row["question_id"]) if "question_id" in row else f"{file.stem}_{n}"
-
-    def _task(self, row: dict[str, Any], file: Path) -> str:
-        named = row.get("task_type") or row.get("question_type") or row.get("task_name")
-        task = str(named) if named else file.stem.partition("_")[2]
-        return _TASKS.get(task, task)
-
-    def _question(
-        self, row: dict[str, Any], row_id: str, task: str, file: Path, manifest: Manifest
-    ) -> VideoQuestion | None:
-        if is_vlmevalkit(row):
-            text, options, answer_index = question_of(row, manifest.repairs)
-        else:
-            text, inside = split_question(str(row["question"]))
-            options = without_letters(read_list(row["candidates"])) if row.get("candidates") else inside
-            answer_index = find_answer(row.get("answer"), options, manifest.repairs)
-        if len(set(options)) < len(options):
-            manifest.repairs["two options have the same text; both are kept"] += 1
-        name = str(row.get("video_name") or row["video"])
+    def read_row(self, row: Row, manifest: Manifest) -> VideoQuestion | None:
+        told = read(_Task, row)
+        named = told.task_type or told.question_type or told.task_name or row.file.stem.partition("_")[2]
+        task = _TASKS.get(named, named)
+        row_id = told.question_id or f"{row.file.stem}_{row.number}"
+        if task in _GENERATION:
+            manifest.drop(f"{task} is a generation task, without options", row_id)
+            return None
+        if is_vlmevalkit(row.content):
+            return self._from_tsv(row, task, manifest)
+        fields = read(_Question, row)
+        name, field = fields.video_name or fields.video, "video_name" if fields.video_name else "video"
+        if name is None:
+            raise RowError(row, "", None, "there is no field 'video' and no field 'video_name'")
+        with row.reading("candidates", fields.candidates or fields.question):
+            text, choices = question_and_choices(fields.question, fields.candidates)
+        with row.reading("answer", fields.answer):
+            convention = "letter" if fields.video_name else "text"  # repacked, or original
+            answer_index = find_answer(fields.answer, choices, convention, manifest.repairs)  # type: ignore[arg-type]
         return self.question(
-            row_id, manifest, options, video=self.locate(name, f"{file.stem}/{name}"), question=text,
-            duration_s=float(row.get("duration") or 0.0), answer_index=answer_index, groups={"task": task},
+            row, row_id, manifest, choices, video=self.locate(row, field, name, f"{row.file.stem}/{name}"),
+            question=text, duration_s=fields.duration or 0.0, answer_index=answer_index, groups={"task": task},
+        )  # fmt: skip
+
+    def _from_tsv(self, row: Row, task: str, manifest: Manifest) -> VideoQuestion | None:
+        fields, text, choices, answer_index = question_of(row, manifest.repairs)
+        return self.question(
+            row, fields.index, manifest, choices, video=self.locate(row, "video_name", fields.video_name),
+            question=text, answer_index=answer_index, groups={"task": task},
         )  # fmt: skip

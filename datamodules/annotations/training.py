@@ -7,20 +7,23 @@ TSPO-10K's ``problem`` and ``complete_answer`` belong to other questions in some
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections import Counter
+from typing import Literal
+
+from pydantic import Field
 
 from datamodules.annotations.base import Manifest, TrainingSource
-from datamodules.annotations.choices import find_answer, split_question
-from datamodules.annotations.tables import read_rows
+from datamodules.annotations.choices import find_answer, question_and_choices
+from modules.parsing import tagged_answer
 from modules.records import VideoQuestion
+from modules.row_files import rows_of
+from modules.rows import Fields, Label, LabelIfAny, Once, Row, RowError, Said, Text, read
 
 _MARKERS = re.compile(r"<(?:image|video)>")
 _INSTRUCTIONS = (
     "Please provide your answer by stating the letter followed by the full option.",
     "Please respond with only the letter of the correct answer.",
 )
-_SOLUTION = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 
 
 def _clean(text: str) -> str:
@@ -28,6 +31,15 @@ def _clean(text: str) -> str:
     for sentence in _INSTRUCTIONS:
         text = text.replace(sentence, "")
     return text.strip()
+
+
+class _Question(Fields):
+    id: LabelIfAny = None
+    video: Text
+    original_question: Text
+    original_answer: Once = None
+    solution: Said = ""
+    type: Label = "general"
 
 
 class TSPO10K(TrainingSource):
@@ -38,31 +50,50 @@ class TSPO10K(TrainingSource):
 
     dataset = "tspo_10k"
 
-    def read(self, manifest: Manifest) -> Iterator[VideoQuestion]:
-        rows = read_rows(self.annotations)
-        self.note_file(manifest, self.annotations, len(rows))
-        for n, row in enumerate(rows):
-            row_id = str(row.get("id", n))
-            text, options = split_question(_clean(str(row["original_question"])))
-            if not options:
-                manifest.drop("no options found in original_question", row_id)
-                continue
-            answer = find_answer(row.get("original_answer"), options, manifest.repairs)
-            solution = _SOLUTION.search(str(row.get("solution", "")))
-            letter = find_answer(solution[1], options, manifest.repairs) if solution else None
-            if answer is not None and letter is not None and answer != letter:
-                manifest.drop("solution and original_answer name different options", row_id)
-                continue
-            answer = letter if answer is None else answer
-            if answer is None:
-                manifest.drop("no answer", row_id)
-                continue
-            question = self.question(
-                row_id, manifest, options, video=self.locate(str(row["video"])), question=text, answer_index=answer,
-                groups={"type": str(row.get("type", "general"))},
-            )  # fmt: skip
-            if question is not None:
-                yield question
+    def read_row(self, row: Row, manifest: Manifest) -> VideoQuestion | None:
+        fields = read(_Question, row)
+        row_id = fields.id or str(row.number)
+        with row.reading("original_question", fields.original_question):
+            text, choices = question_and_choices(_clean(fields.original_question))
+        if not choices.texts:
+            manifest.drop("no options found in original_question", row_id)
+            return None
+        with row.reading("original_answer", fields.original_answer):
+            answer = find_answer(fields.original_answer, choices, "letter", manifest.repairs)
+        with row.reading("solution", fields.solution):
+            letter = find_answer(tagged_answer(fields.solution), choices, "letter", manifest.repairs)
+        if answer is not None and letter is not None and answer != letter:
+            manifest.drop("solution and original_answer name different options", row_id)
+            return None
+        answer = letter if answer is None else answer
+        if answer is None:
+            manifest.drop("no answer", row_id)
+            return None
+        return self.question(
+            row, row_id, manifest, choices, video=self.locate(row, "video", fields.video), question=text,
+            answer_index=answer, groups={"type": fields.type},
+        )  # fmt: skip
+
+
+class _Asked(Fields):
+    who: Literal["human"] = Field(alias="from")
+    value: Text
+
+
+class _Said(Fields):
+    who: Literal["gpt"] = Field(alias="from")
+    value: Text
+
+
+class _Turns(Fields):
+    asked: _Asked
+    said: _Said
+
+
+class _Conversation(Fields):
+    id: Label
+    video: Text
+    data_source: LabelIfAny = None
 
 
 class LLaVAVideo(TrainingSource):
@@ -75,35 +106,47 @@ class LLaVAVideo(TrainingSource):
 
     dataset = "llava_video_178k"
 
-    def read(self, manifest: Manifest) -> Iterator[VideoQuestion]:
-        rows = read_rows(self.annotations)
-        turns = [(row, n, pair) for row in rows for n, pair in enumerate(self._turns(row))]
-        self.note_file(manifest, self.annotations, len(turns))
-        ids: dict[str, int] = {}
-        for row, n, (asked, said) in turns:
-            row_id = f"{row['id']}-{n}"
-            ids[row_id] = ids.get(row_id, 0) + 1
-            if ids[row_id] > 1:  # the published parts repeat ids
-                row_id = f"{row_id}-{ids[row_id]}"
-                manifest.repairs["an id occurs again; a number is added"] += 1
-            text, options = split_question(_clean(asked))
-            if not options:
-                manifest.drop("not multiple choice", row_id)
-                continue
-            answer = find_answer(said, options, manifest.repairs)
-            if answer is None:
-                manifest.drop("no answer", row_id)
-                continue
-            source = row.get("data_source")
-            question = self.question(
-                row_id, manifest, options, video=self.locate(str(row["video"])), question=text, answer_index=answer,
-                groups={"source": str(source)} if source else {},
-            )  # fmt: skip
-            if question is not None:
-                yield question
+    def rows(self, manifest: Manifest) -> list[Row]:
+        """A row a question with its answer."""
+        found = [pair for row in rows_of(self.annotations) for pair in _pairs(row)]
+        self.note_file(manifest, self.annotations, len(found))
+        self._times_seen: Counter[str] = Counter()
+        return found
 
-    def _turns(self, row: dict[str, Any]) -> list[tuple[str, str]]:
-        turns = row["conversations"]
-        asked = [str(t["value"]) for t in turns if t["from"] == "human"]
-        said = [str(t["value"]) for t in turns if t["from"] == "gpt"]
-        return list(zip(asked, said, strict=False))
+    def read_row(self, row: Row, manifest: Manifest) -> VideoQuestion | None:
+        fields = read(_Conversation, row.whole or row)
+        if row.whole is None:
+            raise RowError(row, "conversations", row.content.get("conversations"), "turns of human and gpt by turns")
+        turns, row_id = read(_Turns, row), self._id(f"{fields.id}-{row.number}", manifest)
+        with row.reading("conversations", turns.asked.value):
+            text, choices = question_and_choices(_clean(turns.asked.value))
+        if not choices.texts:
+            manifest.drop("not multiple choice", row_id)
+            return None
+        with row.reading("conversations", turns.said.value):
+            answer = find_answer(turns.said.value, choices, "letter", manifest.repairs)
+        if answer is None:
+            manifest.drop("no answer", row_id)
+            return None
+        return self.question(
+            row, row_id, manifest, choices, video=self.locate(row, "video", fields.video), question=text,
+            answer_index=answer, groups={"source": fields.data_source} if fields.data_source else {},
+        )  # fmt: skip
+
+    def _id(self, row_id: str, manifest: Manifest) -> str:
+        """The published parts repeat ids: from the second time on, a number is added."""
+        self._times_seen[row_id] += 1
+        if self._times_seen[row_id] == 1:
+            return row_id
+        manifest.repairs["an id occurs again; a number is added"] += 1
+        return f"{row_id}-{self._times_seen[row_id]}"
+
+
+def _pairs(row: Row) -> list[Row]:
+    """A row for each two turns, known by their number in the conversation; the row itself where there are none."""
+    turns = row.content.get("conversations") if isinstance(row.content, dict) else None
+    if not isinstance(turns, list) or not turns or len(turns) % 2:
+        return [row]
+    return [
+        row.part(f"turn {n + 1}", n, {"asked": turns[2 * n], "said": turns[2 * n + 1]}) for n in range(len(turns) // 2)
+    ]

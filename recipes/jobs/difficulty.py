@@ -68,7 +68,7 @@ class FilterByDifficulty(Job):
         finally:
             clips.close()
         kept = [q for q in questions if known[q.sample_id]["verdict"] == "kept"]
-        root = self.data.sources["train"].videos.resolve()  # type: ignore[union-attr]
+        root = self.data.sources["train"].videos  # type: ignore[union-attr]
         write_lines(self.out, (tspo_record(q, "general", root) for q in kept))
         counts = Counter(known[q.sample_id]["verdict"] for q in questions)
         report(run_dir, self.out, len(questions), counts)

@@ -66,6 +66,8 @@ def manifest_table(annotations: Annotations, missing: list[str]) -> Table:
         table.add_row("file", f"{file}  sha256 {digest[:12]}")
     table.add_row("rows", str(manifest.num_rows))
     table.add_row("questions", f"{manifest.num_questions} on {manifest.num_videos} videos")
+    if manifest.num_unanswered:
+        table.add_row("without answer", str(manifest.num_unanswered))
     for warning in manifest.unexpected:
         table.add_row("unexpected", warning, style="red")
     for reason, rows in manifest.dropped.items():

@@ -55,7 +55,7 @@ class LongVideoQAData(Job):
             worker.stop()
         verdicts = [self._verdict(q, lengths[q.video]) for q in questions]
         kept = [q for q, verdict in zip(questions, verdicts, strict=True) if verdict == "kept"]
-        root = self.data.sources["train"].videos.resolve()  # type: ignore[union-attr]
+        root = self.data.sources["train"].videos  # type: ignore[union-attr]
         write_long_video_qa(self.out, kept, lengths, root)
         report(run_dir, self.out, len(questions), Counter(verdicts),
                "lightning run recipes/paper/msjoe_pretrain_qwen2_5_vl_7b.yaml --train {out} --videos ...")  # fmt: skip

@@ -17,7 +17,7 @@ import torch
 from jsonargparse.typing import PositiveInt
 from rich.progress import track
 
-from datamodules.annotations.choices import find_answer, split_question
+from datamodules.annotations.choices import choices_of, question_and_choices
 from datamodules.video import BadVideoError
 from modules.mllms.base import MLLM, FrameTokens, Row
 from modules.records import VideoQuestion
@@ -38,7 +38,7 @@ _WRITE = (
     "Answer: <letter>\n\nDescription: "
 )
 _IDENTIFY = "The video contains one of these scenes. Which one?"
-_FORM = re.compile(r"Question:\s*(?P<body>.*?)\n\s*Answer:\s*\(?(?P<letter>[A-J])\b", re.DOTALL)
+_ANSWER = re.compile(r"^[^\S\n]*Answer:\s*\(?([A-J])\b", re.MULTILINE)
 _SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
@@ -146,12 +146,25 @@ class BuildNeedles(Job):
         ask = VideoQuestion("needles", "train", self._id(video), video, 0.0, _WRITE + described[video])
         nothing = FrameTokens(torch.empty(0), torch.empty(0))
         text = self.mllm.generate([Row(ask, nothing, torch.empty(0, dtype=torch.int64))], self.max_new_tokens).texts[0]
-        match = _FORM.search(text)
-        body, options = split_question(match["body"]) if match else ("", [])
-        answer_index = find_answer(match["letter"], options, Counter()) if match else None
-        if answer_index is None or not body or len(options) < 2 or len(set(options)) < len(options):
+        try:
+            body, options, answer_index = read_question(text)
+        except ValueError:
             return "no question in the asked form"
-        return VideoQuestion("needles", "train", self._id(video), video, 0.0, body, tuple(options), answer_index)
+        return VideoQuestion("needles", "train", self._id(video), video, 0.0, body, options, answer_index)
 
     def _id(self, video: str) -> str:
         return f"needle-{Path(video).relative_to(self.videos).with_suffix('')}"
+
+
+def read_question(text: str) -> tuple[str, tuple[str, ...], int]:
+    """Question, options and index of the answer of what was written in the asked form.
+
+    Raises:
+        ValueError: it has another form, fewer than two options, or two that are alike.
+    """
+    written = text.partition("Question:")[2]
+    answer = _ANSWER.search(written)
+    body, choices = question_and_choices(written[: answer.start()]) if answer else ("", choices_of([]))
+    if answer is None or not body or len(choices.texts) < 2 or len(set(choices.texts)) < len(choices.texts):
+        raise ValueError(f"no question in the asked form: {text[:80]!r}")
+    return body, choices.texts, choices.lettered(answer[1])

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from datamodules.annotations.files import name_below
 from modules.parsing import LETTERS
 from modules.records import VideoQuestion
 
@@ -16,10 +17,9 @@ def tspo_record(question: VideoQuestion, kind: str, root: Path, **more: Any) -> 
     assert question.answer_index is not None
     lines = [f"{LETTERS[o]}. {option}" for o, option in enumerate(question.options)]
     letter = LETTERS[question.answer_index]
-    video = Path(question.video)
     return {
         "id": question.sample_id,
-        "video": str(video.relative_to(root) if video.is_relative_to(root) else video.resolve()),
+        "video": name_below(root, question.video),
         "original_question": "\n".join(["<image>", question.question, *lines]),
         "original_answer": f"{letter}. {question.answer}",
         "problem": f"<image>\n{question.question}",
@@ -44,7 +44,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
 def resume_lines(path: Path) -> list[dict[str, Any]]:
     """What an earlier run wrote to a file that is now appended to; a half-written last line is taken out of it."""
     found = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    for line in path.read_text().rstrip("\n").split("\n") if path.is_file() else ():
         try:
             found.append(json.loads(line))
         except json.JSONDecodeError:

@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from datamodules.annotations.choices import find_answer, split_question, without_letters
+from datamodules.annotations.choices import as_options, choices_of, find_answer, find_place, split_question
 from datamodules.annotations.longvideobench import LongVideoBench
 from datamodules.annotations.lvbench import LVBench
 from datamodules.annotations.mlvu import MLVU
 from datamodules.annotations.nextgqa import NExTGQA
 from datamodules.annotations.subtitles import read_subtitles, seconds
-from datamodules.annotations.tables import read_list, read_rows
+from datamodules.annotations.tables import read_rows
 from datamodules.annotations.training import TSPO10K, LLaVAVideo
 from datamodules.annotations.videomme import VideoMME
 
@@ -51,10 +51,11 @@ def tsv(
 
 
 def test_letters_go_only_where_every_option_has_its_own() -> None:
-    assert without_letters(["A. red", "B. blue"]) == ["red", "blue"]
-    assert without_letters(["(A) red", "(B) blue"]) == ["red", "blue"]
-    assert without_letters(["A. Lincoln", "Grant"]) == ["A. Lincoln", "Grant"]
-    assert without_letters(["A. red", "B. blue", "N/A", None]) == ["red", "blue"]
+    assert choices_of(["A. red", "B. blue"]).texts == ("red", "blue")
+    assert choices_of(["(A) red", "(B) blue"]).texts == ("red", "blue")
+    assert choices_of(["A. Lincoln", "Grant"]).texts == ("A. Lincoln", "Grant")
+    assert choices_of(["A. red", "B. blue", "N/A", None]).texts == ("red", "blue")
+    assert choices_of(["A. red", "B. N/A", "C. blue"]).texts == ("red", "blue")
 
 
 @pytest.mark.parametrize(
@@ -74,17 +75,21 @@ def test_options_inside_a_question_are_found(text: str, question: str, options: 
 
 @pytest.mark.parametrize(
     ("answer", "index"),
-    [("B", 1), ("(b)", 1), ("b.", 1), (2, 2), ("2", 2), ("blue", 1), ("Blue.", 1), ('"blue"', 1), ("B. blue", 1),
-     ("grey", None), (7, None), (None, None), ("", None)],
+    [("B", 1), ("(b)", 1), ("b.", 1), ("blue", 1), ("Blue.", 1), ('"blue"', 1), ("B. blue", 1), ("grey", None),
+     (None, None), ("", None)],
 )  # fmt: skip
-def test_answers_as_letter_index_or_text(answer, index) -> None:
-    assert find_answer(answer, ["red", "blue", "green"], Counter()) == index
+@pytest.mark.parametrize("convention", ["letter", "text", "either"])
+def test_answers_as_letter_or_text(answer, index, convention) -> None:
+    assert find_answer(answer, choices_of(["red", "blue", "green"]), convention, Counter()) == index
 
 
 def test_a_number_that_is_an_option_is_its_text_not_its_place() -> None:
-    assert find_answer("3", ["2", "3", "4", "5"], Counter()) == 1
+    numbers = choices_of(["2", "3", "4", "5"])
+    assert find_answer("3", numbers, "text", Counter()) == 1
+    assert find_answer(3, numbers, "text", Counter()) == 1
+    assert find_place("3", numbers) == 3
     repairs: Counter[str] = Counter()
-    assert find_answer("x", ["y", "x", "x"], repairs) == 1
+    assert find_answer("x", choices_of(["y", "x", "x"]), "text", repairs) == 1
     assert "several options" in next(iter(repairs))
 
 
@@ -102,8 +107,8 @@ def test_tables_keep_text_as_text(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("")
     with pytest.raises(ValueError, match=r"\.parquet"):
         read_rows(tmp_path / "t.txt")
-    with pytest.raises(ValueError, match="not a list"):
-        read_list("__import__('os')")
+    with pytest.raises(ValueError, match="a list of texts"):
+        as_options("__import__('os')")
 
 
 # ---- LongVideoBench ----
@@ -231,7 +236,7 @@ def test_subtitle_forms(tmp_path: Path) -> None:
     assert read_subtitles(clock, offset_s=60.0) == ((5.25, 7.0, "x"),)
     assert read_subtitles(tmp_path / "none.srt") == ()
     (tmp_path / "bad.json").write_text('[{"x": 1}]')
-    with pytest.raises(ValueError, match=r"bad\.json cannot be read"):
+    with pytest.raises(ValueError, match=r"bad\.json, row 1: there is no field 'start'"):
         read_subtitles(tmp_path / "bad.json")
     assert seconds("100:05") == 6005.0
 
@@ -417,11 +422,13 @@ def test_llava_video_178k(tmp_path: Path) -> None:
 
 
 def test_ids_that_occur_twice_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="more than once"):
+    with pytest.raises(
+        ValueError, match=r"l\.json, row 2: id is .* allowed: an id that occurs once, and l\.json, row 1 has it"
+    ):
         LongVideoBench(annotations=str(write(tmp_path / "l.json", [LVB, LVB])), videos="v").load()
 
 
 def test_a_row_of_another_layout_is_named(tmp_path: Path) -> None:
     file = write(tmp_path / "m.json", [{"question": "no video", "candidates": ["a", "b"], "answer": "a"}])
-    with pytest.raises(ValueError, match=r"m\.json: a row has no field 'video'"):
+    with pytest.raises(ValueError, match=r"m\.json, row 1: there is no field 'video'"):
         MLVU(annotations=str(file), videos="v").load()

@@ -45,7 +45,7 @@ def test_arms_and_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no row of sampler 'x'"):
         read_selections(path, "x")
     path.write_text('{"dataset": 1}\n')
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match=r"s\.jsonl, row 1: dataset is 1"):
         read_selections(path)
     with pytest.raises(ValueError, match="no such file"):
         read_selections(tmp_path / "none.parquet")
