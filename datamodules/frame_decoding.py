@@ -18,6 +18,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from datamodules.decoder_complaints import decode
 from datamodules.packet_table import PacketTable, open_file
 
 if TYPE_CHECKING:
@@ -135,12 +136,17 @@ def decode_frames(
             for packet in itertools.chain(
                 packets.of(stretch, left_out) if table.can_skip else packets.every(), (None,)
             ):
-                for frame in decoder.decode(packet):  # None: what it still holds back
+                frames, complaint = decode(decoder, packet)  # None: what it still holds back
+                if complaint and table.can_skip:
+                    raise TableMismatchError(f"its decoder says: {complaint}")
+                while frames:
+                    frame = frames.pop(0)
                     if frame.is_corrupt and table.can_skip and (frame.pts or 0) >= shown_from:
                         raise TableMismatchError(f"the picture with time {frame.pts} is damaged")
                     frame_id = None if frame.pts is None else wanted.pop(frame.pts, None)
                     if frame_id is not None:
                         yield frame_id, frame
+                    del frame  # its memory may show through in a damaged picture: whether it was wanted may not matter
                 if not wanted:
                     return
             decoder.flush_buffers()
@@ -182,6 +188,7 @@ def _in_order(
     next_id = next(expected, None)
     for frame_id, frame in decode_frames(info, table, frame_ids, alive):
         pixels = scaler.reformat(frame, width, height, "rgb24", **_ONE_THREAD).to_ndarray()
+        del frame  # as in `decode_frames`
         early[frame_id] = np.ascontiguousarray(np.rot90(pixels, turns))
         while next_id in early:
             yield early.pop(next_id)
