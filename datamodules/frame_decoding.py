@@ -18,7 +18,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from datamodules.decoder_complaints import decode
+from datamodules.ffmpeg_log import complaints
 from datamodules.packet_table import PacketTable, open_file
 
 if TYPE_CHECKING:
@@ -136,9 +136,10 @@ def decode_frames(
             for packet in itertools.chain(
                 packets.of(stretch, left_out) if table.can_skip else packets.every(), (None,)
             ):
-                frames, complaint = decode(decoder, packet)  # None: what it still holds back
-                if complaint and table.can_skip:
-                    raise TableMismatchError(f"its decoder says: {complaint}")
+                with complaints() as told:
+                    frames = decoder.decode(packet)  # None: what it still holds back
+                if told and table.can_skip:
+                    raise TableMismatchError(f"its decoder says: {told[0]}")
                 while frames:
                     frame = frames.pop(0)
                     if frame.is_corrupt and table.can_skip and (frame.pts or 0) >= shown_from:

@@ -7,14 +7,18 @@ Where packets carry no such times (H.264 in AVI), the order of showing is found 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import av
+import av.logging
 import numpy as np
 
-from datamodules.picture_headers import Picture, header_reader
+from datamodules.ffmpeg_log import complaints
+from datamodules.picture import Picture
+from datamodules.picture_headers import header_reader
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class _Packets:
     """The container calls it a key frame."""
     pictures: list[Picture] = dataclasses.field(default_factory=list)
     whole: bool = True
-    """Each packet has a time, and none looked damaged."""
+    """Each packet has a time, none looked damaged, and nothing was skipped over."""
 
 
 def read_table(
@@ -116,10 +120,9 @@ def read_table(
 def _read_packets(
     container: av.container.InputContainer, stream: av.VideoStream, alive: Callable[[], None]
 ) -> _Packets:
-    picture_of = header_reader(stream.codec_context.name, stream.codec_context.extradata)
-    out = _Packets()
-    try:
-        for packet in container.demux(stream):
+    picture_of, out = header_reader(stream.codec_context.name, stream.codec_context.extradata), _Packets()
+    with complaints(av.logging.WARNING) as told:
+        for packet in _until_cut_off(container, stream):
             alive()
             if not packet.size:
                 continue
@@ -132,9 +135,13 @@ def _read_packets(
             out.dts.append(packet.pts if packet.dts is None else packet.dts)
             out.flagged.append(packet.is_keyframe)
             out.pictures.append(picture)
-    except av.error.FFmpegError:
-        pass  # truncated: what came before is there
+    out.whole = out.whole and not told
     return out
+
+
+def _until_cut_off(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    with contextlib.suppress(av.error.FFmpegError):  # truncated: what came before is there
+        yield from container.demux(stream)
 
 
 def _decodes_from(pts: np.ndarray, key: np.ndarray, decode_rank: np.ndarray) -> np.ndarray:

@@ -8,29 +8,13 @@ type), VP8, VP9 and AV1 (frame headers). Of any other codec only one that has no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+
+from datamodules.h264_headers import H264Reader
+from datamodules.picture import UNKNOWN, Picture
 
 _INTRA_ONLY = {"mjpeg", "prores", "dnxhd", "png", "rawvideo", "huffyuv", "ffvhuff", "utvideo"}
 _HEAD_BYTES = 16384
 """Parameter sets and messages come before a picture; they are far shorter."""
-
-
-class Picture(NamedTuple):
-    """What is known of a coded picture."""
-
-    starts: bool = False
-    """Decoding may begin here: this picture, and every one after it in decoding and in showing, needs none before."""
-    disposable_at: int | None = None
-    """No other picture of this temporal layer or a lower one refers to it; None: others may."""
-    shown: bool = True
-    """The packet yields a frame."""
-    layer: int = 0
-    """Temporal layer."""
-    known: bool = True
-    """The picture was understood; else nothing may be left out around it."""
-
-
-UNKNOWN = Picture(known=False)
 
 
 def header_reader(codec: str, extradata: bytes | None) -> Callable[[memoryview], Picture]:
@@ -46,9 +30,11 @@ def header_reader(codec: str, extradata: bytes | None) -> Callable[[memoryview],
         at = 4 if codec == "h264" else 21  # of the length's length in avcC and hvcC
         boxed = extradata is not None and len(extradata) > at and extradata[0] == 1
         length_bytes = (extradata[at] & 3) + 1 if extradata is not None and boxed else 0
-        picture = _h264 if codec == "h264" else _hevc
         split = _boxed_units if boxed else _start_code_units
-        return lambda packet: picture(split(packet, length_bytes))
+        read = _hevc
+        if codec == "h264":
+            read = H264Reader(_parameter_sets(memoryview(extradata or b""), boxed)).read
+        return lambda packet: read(split(packet, length_bytes))
     return _READERS.get(codec, lambda packet: UNKNOWN)
 
 
@@ -70,38 +56,18 @@ def _start_code_units(packet: memoryview, _: int) -> Iterator[memoryview]:
         at = head.find(b"\0\0\1", at + 3)
 
 
-def _h264(units: Iterator[memoryview]) -> Picture:
-    recovers = False
-    for unit in units:
-        if not len(unit):
-            return UNKNOWN
-        kind = unit[0] & 31
-        if kind == 6:
-            recovers = recovers or _recovers_at_once(unit[1:])
-        elif kind == 5:
-            return Picture(starts=True)
-        elif 1 <= kind <= 4:
-            return Picture(starts=recovers, disposable_at=None if unit[0] & 0x60 else 0)
-    return UNKNOWN
-
-
-def _recovers_at_once(messages: memoryview) -> bool:
-    """Whether a recovery point message (type 6) with recovery_frame_cnt 0 is among supplemental messages."""
-    at = 0
-    while at + 2 < len(messages):
-        values = []
-        for _ in range(2):  # type, size: each a run of 255s and a last byte
-            value = 0
-            while at < len(messages) and messages[at] == 255:
-                value, at = value + 255, at + 1
-            if at >= len(messages):
-                return False
-            values.append(value + messages[at])
-            at += 1
-        if values[0] == 6:
-            return at < len(messages) and bool(messages[at] & 0x80)
-        at += values[1]
-    return False
+def _parameter_sets(extradata: memoryview, boxed: bool) -> Iterator[memoryview]:
+    """Those of H.264 that are stored apart from packets: behind start codes, or counted in an avcC record."""
+    if not boxed:
+        yield from _start_code_units(extradata, 0)
+        return
+    at = 5
+    while at + 3 <= len(extradata):  # sequence parameter sets, then picture parameter sets
+        count, at = extradata[at] & 31, at + 1
+        for _ in range(count):
+            length = int.from_bytes(extradata[at : at + 2], "big")
+            yield extradata[at + 2 : at + 2 + length]
+            at += 2 + length
 
 
 def _hevc(units: Iterator[memoryview]) -> Picture:
@@ -134,7 +100,8 @@ def _mpeg4(packet: memoryview) -> Picture:
 
 
 def _vp8(packet: memoryview) -> Picture:
-    return Picture(starts=not packet[0] & 1, shown=bool(packet[0] & 16)) if len(packet) else UNKNOWN
+    """Never where to begin: a damaged VP8 stream decodes without complaint, and differently from each key frame."""
+    return Picture(shown=bool(packet[0] & 16), known=False) if len(packet) else UNKNOWN
 
 
 def _vp9(packet: memoryview) -> Picture:

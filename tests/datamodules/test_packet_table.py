@@ -68,15 +68,20 @@ def test_a_table_can_be_sent() -> None:
         np.testing.assert_array_equal(getattr(again, field.name), getattr(table_by_hand(), field.name))
 
 
+# H.264 in its shortest: baseline, frame_num of 4 bits; a slice begins 1 (first_mb), 1 (type), 1 (set), nnnn (frame_num)
+_SETS = b"\0\0\1\x67\x42\0\x1e\xc0\0\0\1\x68\xc0"
+_AVCC = b"\x01\x42\0\x1e\xff\xe1\0\x05\x67\x42\0\x1e\xc0\x01\0\x02\x68\xc0"
+
+
 @pytest.mark.parametrize(
     ("codec", "extradata", "packet", "starts", "disposable"),
     [
-        ("h264", None, b"\0\0\0\1\x09\x10\0\0\0\1\x65\x88", True, None),  # delimiter, IDR slice
-        ("h264", None, b"\0\0\0\1\x41\x9a", False, None),  # P, nal_ref_idc 2
-        ("h264", None, b"\0\0\0\1\x01\x9e", False, 0),  # nal_ref_idc 0
-        ("h264", None, b"\0\0\1\x06\x06\x01\xc4\x80\0\0\1\x41\x9a", True, None),  # recovery point 0
-        ("h264", None, b"\0\0\1\x06\x06\x01\x42\x80\0\0\1\x41\x9a", False, None),  # recovery after some frames
-        ("h264", b"\x01" + b"\0" * 3 + b"\xff" + b"\0" * 3, b"\0\0\0\2\x65\x88", True, None),  # behind a length
+        ("h264", None, b"\0\0\0\1\x09\x10" + _SETS + b"\0\0\0\1\x65\xe0", True, None),  # delimiter, IDR slice
+        ("h264", _SETS, b"\0\0\0\1\x41\xe2", False, None),  # P, nal_ref_idc 2
+        ("h264", _SETS, b"\0\0\0\1\x01\xe2", False, 0),  # nal_ref_idc 0
+        ("h264", _SETS, b"\0\0\1\x06\x06\x01\xc4\x80\0\0\1\x41\xe2", True, None),  # recovery point 0
+        ("h264", _SETS, b"\0\0\1\x06\x06\x01\x42\x80\0\0\1\x41\xe2", False, None),  # recovery after some frames
+        ("h264", _AVCC, b"\0\0\0\2\x65\xe0", True, None),  # behind a length
         ("hevc", None, b"\0\0\1\x26\x01\xaf", True, None),  # IDR_W_RADL
         ("hevc", None, b"\0\0\1\x2a\x01\xaf", True, None),  # CRA
         ("hevc", None, b"\0\0\1\x00\x01\xaf", False, 0),  # TRAIL_N
@@ -93,6 +98,22 @@ def test_pictures_say_what_they_are(
     picture = header_reader(codec, extradata)(memoryview(packet))
     assert picture.known
     assert (picture.starts, picture.disposable_at) == (starts, disposable)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "follows"),
+    [
+        ([0, 1, 2, 3], [True] * 4),
+        ([0, 1, 3, 4], [True, True, False, True]),  # one is missing
+        ([0, 1, 1, 2], [True, True, False, True]),  # one came twice
+        ([0, 2, 1, 3], [True, False, False, False]),  # two changed places
+        ([14, 15, 0, 1], [True] * 4),
+    ],
+)
+def test_h264_pictures_follow_one_another_by_their_numbers(numbers: list[int], follows: list[bool]) -> None:
+    read = header_reader("h264", _SETS)
+    slices = [b"\0\0\1\x41" + bytes([0xE0 | n << 1 & 0x1E]) for n in numbers]
+    assert [read(memoryview(s)).known for s in slices] == follows
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg2video", "mpeg4", "vp8", "vp9", "av1"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import av
@@ -35,20 +37,27 @@ def in_sequence(path: str, stream_index: int, width: int, height: int, rotation_
     shown, scaler, turns = Shown([], [], []), VideoReformatter(), rotation_deg // 90
     if turns % 2:
         width, height = height, width
-    with av.open(path, metadata_errors="replace") as container, contextlib.suppress(av.error.FFmpegError):
+    with av.open(path, metadata_errors="replace") as container:
         stream = container.streams[stream_index]
         stream.codec_context.thread_count = 1  # what stands in for a damaged part depends on it
-        for packet in container.demux(stream):
+        for packet in itertools.chain(_packets(container, stream), [None]):
+            frames = []
             with contextlib.suppress(av.error.FFmpegError):
-                frames = packet.decode()
-                while frames:
-                    frame = frames.pop(0)
-                    pixels = scaler.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
-                    shown.pts.append(frame.pts)
-                    shown.digests.append(digest(np.rot90(pixels, turns)))
-                    shown.damaged.append(frame.is_corrupt)
-                    del frame  # its memory may show through in a damaged picture
+                frames = stream.codec_context.decode(packet)
+            while frames:
+                frame = frames.pop(0)
+                pixels = scaler.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
+                shown.pts.append(frame.pts)
+                shown.digests.append(digest(np.rot90(pixels, turns)))
+                shown.damaged.append(frame.is_corrupt)
+                del frame  # its memory may show through in a damaged picture
     return shown
+
+
+def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    """To the end, or to where the file cannot be read any more."""
+    with contextlib.suppress(av.error.FFmpegError):
+        yield from (packet for packet in container.demux(stream) if packet.size)
 
 
 @dataclass(frozen=True)
