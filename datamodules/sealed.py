@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor
+
+from modules.whole_files import appearing
 
 FORMAT_VERSION = "3"
 _log = logging.getLogger(__name__)
@@ -45,12 +46,10 @@ def path_of(folder: Path, video: str, more: str = "") -> Path:
 
 def seal(path: Path, tensors: Mapping[str, Tensor], made_under: Mapping[str, str], told: Mapping[str, str]) -> None:
     """Writes tensors, what they were made under, and what is told of them, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{secrets.token_hex(8)}.partial")  # another one for each thread, process and node
     sums = json.dumps({name: checksum(tensor) for name, tensor in tensors.items()})
     metadata = {**told, **made_under, "format": FORMAT_VERSION, "checksums": sums}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
-    os.replace(partial, path)
+    with appearing(path, "cache entry") as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
 
 
 def unseal(path: Path, made_under: Mapping[str, str], verify: bool) -> Sealed | None:

@@ -7,7 +7,6 @@ that samplers are trained and tested on.
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +16,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
+from datamodules.haystack.drawing_processes import map_in_processes
 from datamodules.haystack.render import render
 from datamodules.haystack.world import Event, VideoPlan, World
+from modules.whole_files import appearing, sweep
 
 FRAMES_PER_EVENT = 3
 BACKGROUND_FRAMES = 12
@@ -73,10 +73,11 @@ class FramePool:
         """Renders the pool where it is not there yet."""
         if self.path.exists():
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(self.num_workers) as workers:
-            jobs = workers.map(_render_video, [self.world] * self.num_videos, range(self.num_videos), chunksize=8)
-            videos = list(tqdm(jobs, total=self.num_videos, desc="Rendering frames", unit="video"))
+        sweep(self.path.parent)
+        videos = map_in_processes(
+            _render_video, [self.world] * self.num_videos, range(self.num_videos), total=self.num_videos,
+            num_workers=self.num_workers, title="Rendering frames", chunksize=8,
+        )  # fmt: skip
         lengths = [len(v[1]) for v in videos]
         tensors = {
             "frames": torch.from_numpy(np.concatenate([v[0] for v in videos])).permute(0, 3, 1, 2).contiguous(),
@@ -84,9 +85,8 @@ class FramePool:
             "event_index": torch.from_numpy(np.concatenate([v[2] for v in videos])),
             "video": torch.repeat_interleave(torch.arange(len(videos)), torch.tensor(lengths)),
         }
-        partial = self.path.with_suffix(".partial")
-        save_file(tensors, partial)
-        partial.rename(self.path)
+        with appearing(self.path, "pool of frames") as partial:
+            save_file(tensors, partial)
 
     @cached_property
     def _tensors(self) -> dict[str, Tensor]:

@@ -85,6 +85,16 @@ def _sprite(kind: str, colour: str, label: str, width_px: int) -> np.ndarray:
     return np.asarray(image.resize((width_px, width_px), Image.Resampling.BOX), dtype=np.float32) / 255
 
 
+def _sin(phase: np.ndarray) -> np.ndarray:
+    """Float32 of any shape, taken in float64: numpy's float32 sines differ in their last bit from CPU to CPU."""
+    return np.sin(phase, dtype=np.float64).astype(np.float32)
+
+
+def _cos(phase: np.ndarray) -> np.ndarray:
+    """See `_sin`."""
+    return np.cos(phase, dtype=np.float64).astype(np.float32)
+
+
 def _background(plan: VideoPlan, times_s: np.ndarray, size_px: int) -> np.ndarray:
     """Float32 (N, H, W, 3) in 0..255: two dim waves whose hue and direction change with each scene (~40 s)."""
     rng = np.random.default_rng(plan.seed)
@@ -98,9 +108,10 @@ def _background(plan: VideoPlan, times_s: np.ndarray, size_px: int) -> np.ndarra
     for i in range(2):
         kx, ky, kt = (wave[scene, i, j, None] for j in range(3))
         phase_x, phase_y = kx * grid + (kt * times_s[:, None]).astype(np.float32), ky * grid
+        sin_x, cos_x, sin_y, cos_y = (f(phase) for phase in (phase_x, phase_y) for f in (_sin, _cos))
         # sin(a + b) = sin a cos b + cos a sin b: 2 x size sines a frame instead of size squared
-        pattern = np.sin(phase_x)[:, None, :] * np.cos(phase_y)[:, :, None]
-        pattern += np.cos(phase_x)[:, None, :] * np.sin(phase_y)[:, :, None]
+        pattern = sin_x[:, None, :] * cos_y[:, :, None]
+        pattern += cos_x[:, None, :] * sin_y[:, :, None]
         frames += pattern[..., None] * tint[scene, i][:, None, None, :]
     return frames
 

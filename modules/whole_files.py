@@ -1,0 +1,96 @@
+"""Files that appear whole or not at all; and, where there is no room or no right to write them, why in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_RIGHT = (errno.EROFS, errno.EACCES, errno.EPERM)
+_ABANDONED_S = 3600.0
+
+
+class StorageError(OSError):
+    """A place that is full, or may not be written to; its text is the whole story."""
+
+
+@contextmanager
+def appearing(path: Path, what: str, partial: str | None = None) -> Iterator[Path]:
+    """A place beside ``path``, whose folder is made; what is written there is renamed to ``path`` at the end.
+
+    Args:
+        path: of the file; one that is there is replaced.
+        what: the file is, for the message.
+        partial: the name of that place; one of its own for each thread, process and node by default.
+
+    Raises:
+        StorageError: there was no room or no right; nothing half-written stays.
+    """
+    place = path.with_name(partial or f"{secrets.token_hex(8)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield place
+        os.replace(place, path)
+    except BaseException as error:
+        reason = _reason(error, place) if isinstance(error, Exception) else None
+        with suppress(OSError):
+            place.unlink(missing_ok=True)
+        if reason is not None:
+            raise StorageError(f"{what} {path} could not be written: {reason}") from error
+        raise
+
+
+def storage_reason(error: BaseException) -> str | None:
+    """What a raw ``OSError`` of a full or a read-only place means and what to do; None for any other error."""
+    if isinstance(error, StorageError) or not isinstance(error, OSError):
+        return None
+    place = Path(str(error.filename)) if error.filename else None
+    reason = _told(error.errno, place)
+    return reason and f"{place or 'a file of this run'} could not be written: {reason}"
+
+
+def sweep(folder: Path) -> None:
+    """Removes what runs that were killed have left below a folder: partial files untouched for an hour."""
+    oldest = time.time() - _ABANDONED_S
+    for place in folder.rglob("*.partial"):
+        with suppress(OSError):  # another process has removed it, or it is not ours to remove
+            if place.stat().st_mtime < oldest:
+                place.unlink()
+
+
+def _reason(error: Exception, place: Path) -> str | None:
+    """Why a file could not be written; libraries that write do not hand on the cause, so it is asked for again."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number not in (*_NO_ROOM, *_NO_RIGHT) and place.exists():
+        try:
+            with place.open("ab", buffering=0) as file:
+                file.write(bytes(2**20))
+        except OSError as again:
+            number = again.errno
+    return _told(number, place)
+
+
+def _told(number: int | None, place: Path | None) -> str | None:
+    folder = next((f for f in place.absolute().parents if f.is_dir()), None) if place else None
+    where = folder or "its folder"
+    if number in _NO_ROOM:
+        left = ""
+        if folder is not None:
+            usage = shutil.disk_usage(folder)
+            left = f" ({usage.free / 2**20:.1f} of {usage.total / 2**20:.0f} MiB free)"
+        full = "the limit of file sizes is reached" if number == errno.EFBIG else f"no space is left in {where}{left}"
+        return f"{full}. Make room or name another folder, then run the same command again; what is whole is kept"
+    if number in _NO_RIGHT:
+        kind = "is on a read-only file system" if number == errno.EROFS else f"may not be written to by {_user()}"
+        return f"{where} {kind}. Name a folder that may be written to, or change its mode"
+    return None
+
+
+def _user() -> str:
+    return f"user {os.geteuid()}" if hasattr(os, "geteuid") else "this user"
