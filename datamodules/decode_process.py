@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import socket
 import struct
@@ -89,7 +90,8 @@ class DecodeWorker:
         """Probe, frame ids (N,) and frames uint8 (N, H, W, 3) of a request.
 
         Raises:
-            BadVideoError: the file is bad, or gave no sign of life for too long.
+            BadVideoError: the file is bad, gave no sign of life for too long, or all its frames together take more than
+                ``memory_gib``.
             DecoderError: the process failed for another reason.
         """
         answer = self.run(request)
@@ -97,10 +99,16 @@ class DecodeWorker:
         found = 0
         for _, _, piece in answer:
             if not found:
-                frames = np.empty((len(frame_ids), *piece.shape[1:]), np.uint8)
+                frames = self._room_for(request.path, (len(frame_ids), *piece.shape[1:]))
             frames[found : found + len(piece)] = piece
             found += len(piece)
         return info, frame_ids, frames
+
+    def _room_for(self, path: str, shape: tuple[int, ...]) -> np.ndarray:
+        if (size := math.prod(shape)) > self.memory_gib * 2**30:
+            reason = f"{shape[0]} frames of {shape[2]} x {shape[1]} pixels take {size / 2**30:.1f} GiB together"
+            raise BadVideoError(path, f"{reason}, more than {self.memory_gib:g}; short_side_px makes them smaller")
+        return np.empty(shape, np.uint8)
 
     def run(self, request: ReadRequest) -> Iterator[tuple[VideoInfo, np.ndarray, np.ndarray]]:
         """Probe, all frame ids (N,) and the next frames uint8 (n, H, W, 3), of which the first time there are none.

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +22,7 @@ from datamodules.decoding import Piece, ReadRequest, stream_many
 from datamodules.features import Entry, FeatureStore
 from datamodules.probes import ProbeStore
 from datamodules.progress import SharedProgress
-from datamodules.video import BadVideoError
+from datamodules.video_file import BadVideoError, status_of
 from datamodules.views import View
 from modules.ranks import SharedWork
 from modules.records import Candidates
@@ -131,9 +130,13 @@ class _Pass:
     def requests(self, videos: Sequence[str], template: ReadRequest, work: SharedWork) -> Iterator[ReadRequest]:
         """What is to be decoded of the videos that this rank takes, one after another as decoders become free."""
         for video in (videos[n] for n in work):
-            if not Path(video).is_file():
-                self.finish(video, BadVideoError(video, "no such file"))
-            elif all(self.store.has(video, view.key) for view in self.views):
+            try:
+                status_of(video)
+                stored = all(self.store.has(video, view.key) for view in self.views)
+            except BadVideoError as error:
+                self.finish(video, error)
+                continue
+            if stored:
                 self.summary.num_stored_before += 1
                 self.finish(video, None)
             else:

@@ -19,7 +19,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from datamodules.ffmpeg_log import complaints
-from datamodules.packet_table import PacketTable, open_file
+from datamodules.packet_table import PacketTable
+from datamodules.video_file import open_file
 
 if TYPE_CHECKING:
     from datamodules.video import VideoInfo

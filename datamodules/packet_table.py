@@ -63,11 +63,6 @@ class PacketTable:
         )
 
 
-def open_file(path: str) -> av.container.InputContainer:
-    """The file, whose titles may be in any encoding."""
-    return av.open(path, metadata_errors="replace")
-
-
 @dataclass
 class _Packets:
     """Columns of the packets that have frames, in the order they are stored."""

@@ -19,9 +19,9 @@ import torch
 
 from datamodules.packet_table import PacketTable
 from datamodules.sealed import path_of, seal, unseal
-from datamodules.video import VideoInfo
+from datamodules.video import BadVideoError, VideoInfo
 
-PROBE_VERSION = "1"
+PROBE_VERSION = "2"
 """Of how packets are read; a new one makes all tables anew."""
 _KEPT = 64
 
@@ -39,10 +39,11 @@ class ProbeStore:
         self._lock = threading.Lock()
 
     def load(self, video: str) -> VideoInfo | None:
-        """What the file holds; None where that is not stored, or the file is gone."""
-        if not Path(video).is_file():
+        """What the file holds, or held when it was seen last; None where that is not stored."""
+        try:
+            path = path_of(self.folder, video)
+        except BadVideoError:  # whoever opens it will say why
             return None
-        path = path_of(self.folder, video)
         with self._lock:
             if path in self._recent:
                 self._recent.move_to_end(path)

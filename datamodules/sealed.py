@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from datamodules.video_file import BadVideoError, status_of
 from modules.whole_files import appearing
 
 FORMAT_VERSION = "3"
@@ -33,15 +34,40 @@ def checksum(tensor: Tensor) -> str:
 
 
 def identity(video: str) -> str:
-    """Path, size and time of a file as one string: another file in its place has another."""
-    stat = os.stat(video)
-    return f"{os.path.abspath(video)}|{stat.st_size}|{stat.st_mtime_ns}"
+    """Path, size and time of a file as one string: another file in its place has another.
+
+    Of a file that has vanished, what it was when it was seen last: what was made of it is still of use.
+
+    Raises:
+        BadVideoError: it was never seen.
+    """
+    try:
+        status = status_of(video)
+    except BadVideoError:
+        if video in _SEEN:
+            return _SEEN[video]
+        raise
+    _SEEN[video] = f"{os.path.abspath(video)}|{status.st_size}|{status.st_mtime_ns}"
+    return _SEEN[video]
+
+
+_SEEN: dict[str, str] = {}
+"""Identity by path; of this process."""
 
 
 def path_of(folder: Path, video: str, more: str = "") -> Path:
-    """Where a folder keeps what belongs to a video and, where there is such, to ``more``."""
-    name = hashlib.sha256(f"{identity(video)}|{more}".encode()).hexdigest()[:20]
-    return folder / f"{Path(video).stem}-{name}.safetensors"
+    """Where a folder keeps what belongs to a video and, where there is such, to ``more``.
+
+    Its name begins like the video's, as far as that can be shown and is not too long for a name with an ending.
+    """
+    name = hashlib.sha256(os.fsencode(f"{identity(video)}|{more}")).hexdigest()[:20]
+    stem = "".join(c if c.isprintable() else "_" for c in Path(video).stem)
+    stem = stem.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
+    return folder / f"{stem}-{name}.safetensors"
+
+
+_NAME_BYTES = 120
+"""Of a video's name, within a file's; file systems take 255, some 143 (eCryptfs)."""
 
 
 def seal(path: Path, tensors: Mapping[str, Tensor], made_under: Mapping[str, str], told: Mapping[str, str]) -> None:

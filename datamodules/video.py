@@ -11,33 +11,26 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import av
 import numpy as np
 
 from datamodules.frame_decoding import TableMismatchError, read_pyav
-from datamodules.packet_table import PacketTable, open_file, read_table, shown_order
+from datamodules.packet_table import PacketTable, read_table, shown_order
 from datamodules.torchcodec_decoding import read_torchcodec
+from datamodules.video_file import BadVideoError, open_file, status_of
+
+__all__ = ["BadVideoError", "VideoInfo", "candidate_grid", "grid_of", "open_frames", "probe", "read_frames"]
 
 _SLACK_S = 1e-6
 """A grid time this much before a frame's still shows it: times are rounded to ticks."""
 _MESSAGE_FRAMES = 64
+_COLOURS = 3
 _MESSAGE_BYTES = 16 << 20
-
-
-class BadVideoError(ValueError):
-    """A file that cannot be read as a video; carries the path and the reason."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"cannot read video {path}: {reason}")
-        self.path, self.reason = path, reason
-
-    def __reduce__(self) -> tuple:
-        return (BadVideoError, (self.path, self.reason))
+_FRAME_BYTES = 256 << 20
+"""Of the largest picture that is handed over, 89 million pixels; 8K has 33. A few may wait for whoever takes them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,9 @@ class VideoInfo:
     header_num_frames: int
     """What the header claims; 0 where it says nothing."""
     num_bytes: int = 0
-    """Of the file when it was probed: a file of another size is another file."""
+    """Of the file when it was probed."""
+    changed_ns: int = 0
+    """When the file was changed last before that. One of another size or time is another file."""
     decoder: str = ""
     """Which library decoded it, once one has."""
 
@@ -91,10 +86,8 @@ def probe(path: str, alive: Callable[[], None] = lambda: None) -> VideoInfo:
     Raises:
         BadVideoError: missing, no video stream, no frames, not decodable.
     """
-    if not Path(path).is_file():
-        raise BadVideoError(path, "no such file")
+    status = status_of(path)
     try:
-        num_bytes = os.stat(path).st_size
         with open_file(path) as container:
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
@@ -118,7 +111,21 @@ def probe(path: str, alive: Callable[[], None] = lambda: None) -> VideoInfo:
         raise BadVideoError(path, f"{error.strerror or error}") from error
     if rotation % 180:
         width, height = height, width
-    return VideoInfo(path, index, table, width, height, rotation % 360, header, num_bytes)
+    _same_file(path, status.st_size, status.st_mtime_ns)
+    return VideoInfo(path, index, table, width, height, rotation % 360, header, status.st_size, status.st_mtime_ns)
+
+
+def _same_file(path: str, num_bytes: int, changed_ns: int) -> None:
+    """Whether the file is the one that it was.
+
+    Raises:
+        BadVideoError: it is not.
+    """
+    status = status_of(path)
+    if status.st_size != num_bytes:
+        raise BadVideoError(path, f"it has {status.st_size} bytes, and had {num_bytes} when it was probed")
+    if status.st_mtime_ns != changed_ns:
+        raise BadVideoError(path, "it was written to after it was probed")
 
 
 def _order_is_doubtful(table: PacketTable, stream: av.VideoStream) -> bool:
@@ -198,12 +205,14 @@ def open_frames(
         return "", iter(())
     if frame_ids[-1] >= info.num_frames:
         raise BadVideoError(info.path, f"frame {frame_ids[-1]} was asked for, and it has {info.num_frames}")
-    if Path(info.path).is_file() and info.num_bytes not in (0, num_bytes := os.stat(info.path).st_size):
-        raise BadVideoError(info.path, f"it has {num_bytes} bytes, and had {info.num_bytes} when it was probed")
+    _same_file(info.path, info.num_bytes, info.changed_ns)
     width, height = info.width, info.height
     if short_side_px is not None and min(width, height) > short_side_px:
         ratio = short_side_px / min(width, height)
         width, height = max(1, round(width * ratio)), max(1, round(height * ratio))
+    if (size := width * height * _COLOURS) > _FRAME_BYTES:
+        reason = f"a frame of {width} x {height} pixels takes {size >> 20} MiB, more than {_FRAME_BYTES >> 20}"
+        raise BadVideoError(info.path, f"{reason}; short_side_px makes it smaller")
     name, read = "pyav", read_pyav
     if decoder == "torchcodec" and not info.rotation_deg:
         name, read = "torchcodec", read_torchcodec
@@ -214,11 +223,12 @@ def _pieces(
     info: VideoInfo, frame_ids: np.ndarray, width: int, height: int, frames: Iterator[np.ndarray]
 ) -> Iterator[np.ndarray]:
     """Frames put together to messages bounded in number and bytes."""
-    most, found = max(1, min(_MESSAGE_FRAMES, _MESSAGE_BYTES // (width * height * 3))), 0
+    most, found = max(1, min(_MESSAGE_FRAMES, _MESSAGE_BYTES // (width * height * _COLOURS))), 0
     try:
         while piece := list(itertools.islice(frames, most)):
             found += len(piece)
-            yield np.stack(piece)
+            yield np.stack(piece) if len(piece) > 1 else piece.pop()[None]
+        _same_file(info.path, info.num_bytes, info.changed_ns)
     except (TableMismatchError, av.error.FFmpegError) as error:
         reason = f"of {len(frame_ids)} frames, {found} were read and the rest cannot be: {error}"
         raise BadVideoError(info.path, reason) from error

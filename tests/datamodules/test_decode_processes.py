@@ -171,7 +171,7 @@ def test_a_file_may_not_take_all_memory(tmp_path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = 8000, 8000, "yuvj420p"
         container.mux(stream.encode(av.VideoFrame(8000, 8000, "yuvj420p")))
         container.mux(stream.encode(None))
-    worker = DecodeWorker(memory_gib=0.4)
+    worker = DecodeWorker(memory_gib=0.3)
     worker.start()
     process = worker._process
     with pytest.raises(BadVideoError, match=r"memory"):

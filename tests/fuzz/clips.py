@@ -169,7 +169,7 @@ def encode(container: av.container.OutputContainer, clip: Clip) -> Iterator[av.P
     sound = itertools.chain(_silence(container) if clip.with_sound else ())
     for n, ticks in enumerate(clip.times()):
         upright = picture(n, *(clip.size[::-1] if clip.quarter_turns % 2 else clip.size))
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.rot90(upright, -clip.quarter_turns)), format="rgb24")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.rot90(upright, clip.quarter_turns)), format="rgb24")
         frame.pts, frame.time_base = ticks, Fraction(1, clip.fps)
         yield from stream.encode(frame)
         yield from itertools.islice(sound, 2)
