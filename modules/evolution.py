@@ -29,7 +29,7 @@ from modules import grpo
 from modules.advantages import Advantage
 from modules.answering import Answering, FrameSource
 from modules.arms import arms_of, fixed_selections, judge
-from modules.checkpoint_files import plain_files
+from modules.checkpoint_files import plain_files, refuse_nonfinite
 from modules.encoders.base import FrameEncoder
 from modules.frame_demand import FrameDemand
 from modules.joint import JointTraining, TokenTraining
@@ -377,6 +377,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         if "state_dict" in checkpoint:  # DeepSpeed writes its own
             checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint["temperature"] = getattr(self.sampler, "temperature", None)
+        refuse_nonfinite(checkpoint)  # on all ranks, of which one will write
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "state_dict" in checkpoint:

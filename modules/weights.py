@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from modules.checkpoint_files import read
+from modules.finite import not_finite
 from modules.sharded_states import set_parameter, whole_shape
 
 _log = logging.getLogger(__name__)
@@ -45,15 +46,23 @@ def read_weights(path: str) -> Mapping[str, Tensor]:
     """Parameters by name, from a ``.ckpt`` or ``.safetensors`` file, mapped; nothing is ever executed.
 
     Raises:
-        ValueError: it is neither, or holds anything but data.
+        ValueError: it is neither, is damaged, holds anything but data, or weights that are not finite.
     """
     file = Path(path)
+    if file.suffix != ".safetensors":
+        weights = read(file).get("state_dict")
+        if not isinstance(weights, Mapping):
+            raise ValueError(f"{path} is refused: it holds no weights")
+        return weights
     if not file.is_file():
-        raise ValueError(f"weights {path}: no such file")
+        raise ValueError(f"{path} is refused: there is no such file")
     try:
-        return _Safetensors(file) if file.suffix == ".safetensors" else read(file)["state_dict"]
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"weights {path}: this is no checkpoint of plain data, so it is refused") from error
+        found = _Safetensors(file)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is refused: it is no .safetensors file, or is cut off ({error})") from error
+    if (name := not_finite(found.items())) is not None:
+        raise ValueError(f"{path} is refused: {name} in it is not finite (NaN or infinite)")
+    return found
 
 
 def refuse_unknown(saved: Mapping[str, Any], module: nn.Module) -> None:

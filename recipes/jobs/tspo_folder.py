@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 
 from modules.console import PlainConsole
 from modules.encoders.transformers_clip import TransformersCLIP
 from modules.samplers.tspo import TSPOSampler
 from modules.samplers.tspo_folder import write_tspo_folder
+from modules.weights import read_weights
 from recipes.jobs.base import Job
 
 
@@ -28,9 +28,7 @@ class SaveTSPOFolder(Job):
 
     def run(self, run_dir: Path) -> None:
         if self.checkpoint is not None:
-            if not Path(self.checkpoint).is_file():
-                raise ValueError(f"job.checkpoint: no such file: {self.checkpoint}")
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+            state = read_weights(self.checkpoint)
             own = {k.removeprefix("sampler."): v for k, v in state.items() if k.startswith("sampler.")}
             self.sampler.load_state_dict(own)
         write_tspo_folder(self.encoder.model, self.encoder.name, self.sampler.official_state_dict(), self.out)
