@@ -22,6 +22,7 @@ from callbacks.shortfalls import Shortfalls
 from recipes.jobs.base import Job
 from recipes.recipe import NEW_RUN_DIR
 from recipes.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
+from recipes.whole_checkpoints import whole, whole_or_another
 
 _log = logging.getLogger(__name__)
 
@@ -66,11 +67,11 @@ def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> Non
     name = str(recipe.get("name", "run"))
     if resume == "auto":
         resume = str(recipe.run_dir) if begun(recipe.run_dir) else None
-    checkpoint = resolve_checkpoint(recipe.checkpoint) if recipe.get("checkpoint") else None
+    checkpoint = whole(resolve_checkpoint(recipe.checkpoint)) if recipe.get("checkpoint") else None
     if resume is not None:
         run_dir = find_run(name, resume)
         os.environ[RUN_DIR_VARIABLE] = str(run_dir)
-        checkpoint = last_checkpoint(run_dir)
+        checkpoint = whole_or_another(last_checkpoint(run_dir))
     else:
         run_dir = new_run_dir(name) if recipe.run_dir == NEW_RUN_DIR else Path(recipe.run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)

@@ -100,6 +100,8 @@ def resolve_checkpoint(value: str) -> Path:
         ValueError: no such file or run.
     """
     path = last_checkpoint(newest_run(value.removeprefix("last:"))) if value.startswith("last:") else Path(value)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a checkpoint, as {path / _LAST} or last:NAME")
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
     return path
