@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from callbacks.after_update import AfterUpdate
 from callbacks.mlflow_logger import mlflow_logger
+from callbacks.replace_file import replace_file
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -20,10 +22,13 @@ _TRACKED = ("reward/total", "reward/accuracy", "reward/zero_std_frac", "policy/e
 
 
 class LearningCurve(AfterUpdate):
-    """Collects a few metrics and writes ``curve.csv`` and ``learning_curve.png``.
+    """Collects a few metrics, writes ``curve.csv`` at each checkpoint and validation, and draws ``learning_curve.png``.
+
+    The checkpoint holds the points, and the file is what they are: after a resume it is that of the checkpoint, and
+    goes on as that of a run that was never stopped.
 
     Args:
-        run_dir: where the files go. A resumed run continues the file, so the picture shows all of it.
+        run_dir: where the files go.
     """
 
     def __init__(self, *, run_dir: str) -> None:
@@ -37,7 +42,11 @@ class LearningCurve(AfterUpdate):
         self.points = [tuple(p) for p in state_dict["points"]]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A checkpoint is written before its step's validation, which a run that was killed there has never had."""
+        self._write(trainer)
+        self._make_up_for_validation(trainer)
+
+    def _make_up_for_validation(self, trainer: L.Trainer) -> None:
+        """A checkpoint is written before its step's validation, which a run that was stopped there has never had."""
         loop = trainer.fit_loop.epoch_loop
         due = trainer.global_step > 0 and (loop.total_batch_idx + 1) % trainer.val_check_batch == 0
         known = any(step == trainer.global_step and name.startswith("val/") for step, name, _ in self.points)
@@ -52,22 +61,31 @@ class LearningCurve(AfterUpdate):
                 self.points.append((trainer.global_step, name, float(trainer.callback_metrics[name])))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.sanity_checking:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
             for name, value in trainer.callback_metrics.items():
                 if name.startswith("val/"):
                     self.points.append((trainer.global_step, name, float(value)))
+            self._write(trainer)
 
-    # fit, not train: a run that was killed after its last update has none left to resume, and still wants its picture
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._write(trainer)
+
+    # fit, not train: a run that was stopped after its last update has none left to resume, and still wants its picture
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._make_up_for_validation(trainer)
         if not trainer.is_global_zero or not self.points:
             return
-        self.csv.parent.mkdir(parents=True, exist_ok=True)
-        with self.csv.open("w", newline="") as file:
-            csv.writer(file).writerows([("step", "metric", "value"), *self.points])
+        self._write(trainer)
         self.draw()
         if (mlflow := mlflow_logger(trainer)) is not None:
             for path in (self.csv, self.png):
                 mlflow.log_file(path)
+
+    def _write(self, trainer: L.Trainer) -> None:
+        if trainer.is_global_zero:
+            text = io.StringIO(newline="")
+            csv.writer(text).writerows([("step", "metric", "value"), *self.points])
+            replace_file(self.csv, text.getvalue())
 
     def draw(self) -> None:
         """Writes the picture."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from jsonargparse.typing import PositiveInt
 
 from callbacks.after_update import AfterUpdate
 from callbacks.mlflow_logger import mlflow_logger
+from callbacks.replace_file import replace_file
 from modules.records import Rollouts
 
 
@@ -46,6 +48,8 @@ def rollout_rows(rollouts: Rollouts, step: int, num_questions: int) -> list[dict
 class RolloutTable(AfterUpdate):
     """Appends rollouts to ``rollouts.jsonl`` every ``every_n_steps`` updates, and logs the file.
 
+    A resumed run first cuts off what was written after its checkpoint, for it comes again.
+
     Args:
         run_dir: where the file lies.
         every_n_steps: how often.
@@ -59,6 +63,13 @@ class RolloutTable(AfterUpdate):
             num_questions,
         )
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero and self.path.is_file():
+            lines = self.path.read_text().splitlines(keepends=True)
+            kept = list(itertools.takewhile(lambda line: _is_until(line, trainer.global_step), lines))
+            if len(kept) < len(lines):
+                replace_file(self.path, "".join(kept))
+
     def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
         if not trainer.is_global_zero or trainer.global_step % self.every_n_steps:
             return
@@ -70,3 +81,11 @@ class RolloutTable(AfterUpdate):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero and self.path.exists() and (mlflow := mlflow_logger(trainer)) is not None:
             mlflow.log_file(self.path)
+
+
+def _is_until(line: str, step: int) -> bool:
+    """Whether a line of the file is whole and of that update or an earlier one."""
+    try:
+        return json.loads(line)["step"] <= step
+    except ValueError:  # half a line, at which the run was killed
+        return False
