@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks.after_update import AfterUpdate
+from callbacks.early_checkpoint import save_early
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ class Requeue(AfterUpdate):
     def __init__(self, *, run_dir: str, signal_name: str = "SIGUSR1") -> None:
         if not hasattr(signal, signal_name):
             raise ValueError(f"signal_name: {signal_name!r} is no signal")
-        self.checkpoint, self.signal_name = Path(run_dir) / "checkpoints" / "last.ckpt", signal_name
-        self.successor = Path(run_dir) / "successor"
+        self.run_dir, self.signal_name = Path(run_dir), signal_name
+        self.successor = self.run_dir / "successor"
         self._warned = False
         self.stopped = False
         """Whether this job has ended early, and goes on in another."""
@@ -47,24 +47,10 @@ class Requeue(AfterUpdate):
     def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
         if not trainer.strategy.reduce_boolean_decision(self._warned, all=False):
             return
-        self._save(trainer)
+        save_early(trainer, self.run_dir)
         if trainer.is_global_zero:
             self._go_on_elsewhere()
         trainer.should_stop = self.stopped = True
-
-    def _save(self, trainer: L.Trainer) -> None:
-        """Writes ``warned.ckpt`` and has ``last.ckpt`` lead to it, now and for the callback that renews the link when
-        the epoch ends (lightning 2.6.6 leads it to what that callback has saved itself)."""
-        saved = self.checkpoint.with_name("warned.ckpt")
-        trainer.save_checkpoint(saved)
-        for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint):
-                callback._last_checkpoint_saved = str(saved)
-        if trainer.is_global_zero:
-            link = self.checkpoint.with_name("last.link")
-            link.unlink(missing_ok=True)
-            link.symlink_to(saved.name)
-            os.replace(link, self.checkpoint)
 
     def _go_on_elsewhere(self) -> None:
         """Takes up the job that ``train.sbatch`` has handed in for the rest, else has this one queued again.

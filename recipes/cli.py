@@ -106,6 +106,13 @@ def _add_result_commands(commands: Any) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Entry point. Mistakes of the user end it with status 1 and a few lines; anything else keeps its traceback."""
     guard()
+    try:
+        _main(argv)
+    except KeyboardInterrupt:  # a run that has begun ends in order by itself: callbacks.interruption
+        sys.exit(130)
+
+
+def _main(argv: list[str] | None) -> None:
     options, overrides = build_parser().parse_known_args(argv)
     if options.command == "ls":
         print(listing())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf import DictConfig, OmegaConf
 
+from callbacks.interruption import Interruption
 from callbacks.mlflow_logger import mlflow_logger
 from callbacks.provenance import Provenance, environment
 from callbacks.requeue import Requeue
@@ -22,6 +25,7 @@ from callbacks.shortfalls import Shortfalls
 from recipes.jobs.base import Job
 from recipes.recipe import NEW_RUN_DIR
 from recipes.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
+from recipes.stopping import last_words
 from recipes.whole_checkpoints import whole, whole_or_another
 
 _log = logging.getLogger(__name__)
@@ -79,18 +83,35 @@ def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> Non
     first = OmegaConf.select(recipe, "model.init_args.init_from")
     if first is not None:
         recipe.model.init_args.init_from = str(resolve_checkpoint(first))
-    if "job" in recipe:
-        run_job(recipe, run_dir)
-        return
+    with (
+        Interruption(run_dir=str(run_dir)) as interruption,
+        ExitStack() as at_last,
+        last_words(interruption, run_dir, sys.argv[1:]),
+    ):
+        if "job" in recipe:
+            run_job(recipe, run_dir)
+        else:
+            run_trainer(recipe, checkpoint, interruption, at_last, requeue)
+
+
+def run_trainer(
+    recipe: DictConfig, checkpoint: Path | None, interruption: Interruption, at_last: ExitStack, requeue: bool
+) -> None:
+    """Builds what a recipe names, and runs its stages.
+
+    Args:
+        recipe: merged, with a ``model``.
+        checkpoint: to go on from, or with trained parts.
+        interruption: that may come.
+        at_last: is given what to do when the run has ended, however it did, and has said so.
+        requeue: act on a cluster's warning.
+    """
     cli = RecipeCLI(OmegaConf.to_container(recipe))  # type: ignore[arg-type]
-    cli.trainer.callbacks.insert(-1, Shortfalls())
-    queued_again = Requeue(run_dir=str(run_dir))
-    if requeue:
-        cli.trainer.callbacks.insert(-1, queued_again)  # checkpoints come last, and it goes right before them
-    try:
-        run_stages(cli, checkpoint, queued_again)
-    finally:
-        close_tracking(cli.trainer)
+    queued_again = Requeue(run_dir=str(recipe.run_dir))
+    # checkpoints come last, and these go right before them
+    cli.trainer.callbacks[-1:-1] = [Shortfalls(), *[queued_again] * requeue, interruption]
+    at_last.callback(close_tracking, cli.trainer, interruption)
+    run_stages(cli, checkpoint, queued_again)
 
 
 def run_stages(cli: RecipeCLI, checkpoint: Path | None, queued_again: Requeue) -> None:
@@ -106,10 +127,10 @@ def run_stages(cli: RecipeCLI, checkpoint: Path | None, queued_again: Requeue) -
         checkpoint = None  # later stages go on with what is in memory
 
 
-def close_tracking(trainer: L.Trainer) -> None:
+def close_tracking(trainer: L.Trainer, interruption: Interruption) -> None:
     """Waits for what is still to be tracked, and says what could not be."""
-    mlflow = mlflow_logger(trainer)
-    if mlflow is not None and (lacking := mlflow.close()) is not None:
+    mlflow, patience_s = mlflow_logger(trainer), 15.0 if interruption.signal is None else 5.0
+    if mlflow is not None and (lacking := mlflow.close(patience_s)) is not None:
         _log.warning("%s", lacking)
 
 

@@ -144,6 +144,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "recipes": (
         "recipes",
+        "callbacks.interruption",
         "callbacks.mlflow_logger",
         "callbacks.provenance",
         "callbacks.requeue",

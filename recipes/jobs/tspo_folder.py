@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
 from modules.console import PlainConsole
 from modules.encoders.transformers_clip import TransformersCLIP
 from modules.samplers.tspo import TSPOSampler
