@@ -37,10 +37,12 @@ from modules.mllms.chat_answers import (
     text_of,
     top_log_probs,
 )  # fmt: skip
+from modules.mllms.key_variable import KeyVariable
 from modules.mllms.prompt import Prompt
 from modules.parsing import parse_option
 
 _log = logging.getLogger(__name__)
+_OPENAIS = KeyVariable("OPENAI_API_KEY")
 _MAX_BYTES = 16 * 2**20
 """Of an answer: twenty log-probabilities a token and thousands of tokens are a few."""
 T = TypeVar("T")
@@ -52,7 +54,7 @@ class OpenAIChat(MLLM):
     Args:
         model: its name on the server.
         base_url: e.g. ``http://127.0.0.1:8000/v1``; None is OpenAI's own.
-        api_key_variable: environment variable that holds the key; the key itself belongs in no recipe.
+        api_key_variable: environment variable that holds the key, ``..._API_KEY``; the key itself belongs in no recipe.
         prompt: how a question is put; letters only.
         log_probs_from: ``server`` asks for ``top_logprobs``, ``answer`` reads the text.
         concurrency: requests at a time.
@@ -68,7 +70,7 @@ class OpenAIChat(MLLM):
         *,
         model: str,
         base_url: str | None = None,
-        api_key_variable: str = "OPENAI_API_KEY",
+        api_key_variable: KeyVariable = _OPENAIS,
         prompt: Prompt | None = None,
         log_probs_from: Literal["server", "answer"] = "server",
         concurrency: PositiveInt = 8,
@@ -86,7 +88,7 @@ class OpenAIChat(MLLM):
         self.log_probs_from, self.concurrency, self.max_retries = log_probs_from, concurrency, max_retries
         self.image_side_px, self.jpeg_quality, self.image_detail = image_side_px, jpeg_quality, image_detail
         self.client = openai.AsyncOpenAI(
-            base_url=base_url, api_key=os.environ.get(api_key_variable, "none"), timeout=timeout_s,
+            base_url=base_url, api_key=os.environ.get(KeyVariable(api_key_variable), "none"), timeout=timeout_s,
             http_client=BoundedClient(timeout_s, _MAX_BYTES),
         )  # fmt: skip
         self.num_unread = self._num_retries = 0
