@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import Mamba2Config, Mamba2Model
 
 from modules.backbones.base import SequenceBackbone, State
+from modules.model_files import WEIGHTS_AS_DATA, as_data
 from modules.paths import ModelPath
 
 
@@ -77,7 +78,9 @@ class Mamba2Backbone(SequenceBackbone):
     ) -> None:
         super().__init__()
         if path is not None:
-            self.model = Mamba2Model.from_pretrained(str(ModelPath(path)), dtype=torch.float32)
+            self.model = Mamba2Model.from_pretrained(
+                as_data(str(ModelPath(path))), dtype=torch.float32, **WEIGHTS_AS_DATA
+            )
         else:
             if 2 * width % head_dim:
                 raise ValueError(f"head_dim={head_dim} must divide 2 * width={2 * width}")

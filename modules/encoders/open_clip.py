@@ -15,6 +15,7 @@ from torch import Tensor
 
 from modules.encoders.base import ImageTextEncoder, weights_digest
 from modules.encoders.resize import resize
+from modules.model_files import as_data
 from modules.paths import ModelPath
 
 CODE_VERSION = 2
@@ -32,7 +33,7 @@ class OpenCLIPEncoder(ImageTextEncoder):
 
     def __init__(self, *, model: ModelPath, pretrained: str | None = None, frames_per_forward: int = 256) -> None:
         super().__init__()
-        self.name = str(ModelPath(model))
+        self.name = as_data(str(ModelPath(model)))
         self.frames_per_forward = frames_per_forward
         self.model = open_clip.create_model(self.name, pretrained=pretrained).eval().requires_grad_(False)
         self.tokenize = open_clip.get_tokenizer(self.name)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from modules.encoders.base import FrameEncoder, weights_digest
 from modules.encoders.resize import resize
+from modules.model_files import WEIGHTS_AS_DATA, as_data
 from modules.paths import ModelPath
 
 CODE_VERSION = 1
@@ -41,9 +42,10 @@ class SiglipPatches(FrameEncoder):
         frames_per_forward: PositiveInt = 64,
     ) -> None:
         super().__init__()
-        name = str(ModelPath(path))
+        name = as_data(str(ModelPath(path)))
         self.pool, self.pool_by, self.frames_per_forward = pool, pool_by, frames_per_forward
-        self.model = transformers.SiglipVisionModel.from_pretrained(name, dtype="float32").eval().requires_grad_(False)
+        model = transformers.SiglipVisionModel.from_pretrained(name, dtype="float32", **WEIGHTS_AS_DATA)
+        self.model = model.eval().requires_grad_(False)
         self.size = self.model.config.image_size
 
     @property

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from modules.encoders.base import ImageTextEncoder, weights_digest
 from modules.encoders.resize import resize
+from modules.model_files import AS_DATA, WEIGHTS_AS_DATA, as_data
 from modules.paths import ModelPath
 
 CODE_VERSION = 1
@@ -33,14 +34,15 @@ class TransformersCLIP(ImageTextEncoder):
 
     def __init__(self, *, path: ModelPath, crop: bool = True, frames_per_forward: PositiveInt = 256) -> None:
         super().__init__()
-        self.name, self.crop, self.frames_per_forward = str(ModelPath(path)), crop, frames_per_forward
+        self.name, self.crop, self.frames_per_forward = as_data(str(ModelPath(path))), crop, frames_per_forward
         logger = logging.getLogger("transformers.modeling_utils")
         level = logger.level
         logger.setLevel(logging.ERROR)  # selector.* is no surprise here
-        self.model = transformers.CLIPModel.from_pretrained(self.name, dtype="float32").eval().requires_grad_(False)
+        model = transformers.CLIPModel.from_pretrained(self.name, dtype="float32", **WEIGHTS_AS_DATA)
+        self.model = model.eval().requires_grad_(False)
         logger.setLevel(level)
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.name)
-        processor = transformers.AutoImageProcessor.from_pretrained(self.name)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.name, **AS_DATA)
+        processor = transformers.AutoImageProcessor.from_pretrained(self.name, **AS_DATA)
         self.size = self.model.config.vision_config.image_size
         self.num_tokens = self.model.config.text_config.max_position_embeddings
         self.num_truncated = 0

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 import transformers
 
+from modules.model_files import WEIGHTS_AS_DATA, as_data
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
@@ -36,22 +38,28 @@ class Loading:
     dtype: of the weights.
     device_map: transformers' (``auto`` spreads one model over the GPUs of one process); None leaves placing to the
         trainer.
-    attn_implementation: ``sdpa``, ``eager``, ``flash_attention_2``, or None for the family's default.
+    attn_implementation: or None for the family's default; never a kernel's repository, whose code would run.
     lora: adapters to train in place of the weights.
     revision: of a hub id.
     """
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device_map: str | dict[str, Any] | None = None
-    attn_implementation: str | None = None
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"] | None = None
     lora: Lora | None = None
     revision: str = "main"
 
     def model(self, model_class: type[Any], path: str) -> transformers.PreTrainedModel:
-        """The model in evaluation mode."""
+        """The model in evaluation mode.
+
+        Raises:
+            ValueError: its files ask for more than to be read (`modules.model_files`).
+        """
         placed = {"device_map": self.device_map} if self.device_map is not None else {}
         attention = {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}
-        model = model_class.from_pretrained(path, dtype=self.dtype, revision=self.revision, **placed, **attention)
+        model = model_class.from_pretrained(
+            as_data(path), dtype=self.dtype, revision=self.revision, **placed, **attention, **WEIGHTS_AS_DATA
+        )
         return self.adapted(model).eval()
 
     def adapted(self, model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:

@@ -7,6 +7,8 @@ from typing import Any
 
 import transformers as tf
 
+from modules.model_files import AS_DATA, as_data
+
 _QWEN2_7B = {
     "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
     "num_key_value_heads": 4, "vocab_size": 152064, "max_position_embeddings": 32768, "tie_word_embeddings": False,
@@ -128,7 +130,7 @@ def config_of(path: str) -> tf.PretrainedConfig:
         ValueError: neither.
     """
     if (Path(path) / "config.json").is_file():
-        return tf.AutoConfig.from_pretrained(path)
+        return tf.AutoConfig.from_pretrained(as_data(path), **AS_DATA)
     if path not in _KNOWN:
         raise ValueError(f"the shape of {path!r} is not known: no such folder, and none of {', '.join(_KNOWN)}")
     return _KNOWN[path]()

@@ -34,6 +34,7 @@ from modules.mllms.last_positions import last_layer_of
 from modules.mllms.loading import Loading
 from modules.mllms.prompt import Prompt
 from modules.mllms.token_log_probs import answer_positions, token_log_probs
+from modules.model_files import AS_DATA, as_data
 from modules.paths import ModelPath
 
 TICKS_PER_S = 1000
@@ -78,8 +79,9 @@ class TransformersMLLM(MLLM):
         super().__init__()
         self.prompt, self.loading = prompt or Prompt(), loading or Loading()
         self.frames_per_forward = frames_per_forward
-        self.processor = transformers.AutoProcessor.from_pretrained(ModelPath(path), revision=self.loading.revision)
-        self.model = self.loading.model(self.model_class, ModelPath(path))
+        name = as_data(ModelPath(path))
+        self.processor = transformers.AutoProcessor.from_pretrained(name, revision=self.loading.revision, **AS_DATA)
+        self.model = self.loading.model(self.model_class, name)
 
     # ---- what a family says about itself ----
 

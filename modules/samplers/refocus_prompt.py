@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.backbones.base import SequenceBackbone
+from modules.model_files import AS_DATA, as_data
 from modules.parsing import LETTERS
 from modules.paths import ModelPath
 from modules.records import VideoQuestion
@@ -30,7 +31,7 @@ class QuestionPrompt(nn.Module):
         super().__init__()
         from transformers import AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(str(ModelPath(tokenizer)))
+        self.tokenizer = AutoTokenizer.from_pretrained(as_data(str(ModelPath(tokenizer))), **AS_DATA)
         self.head, self.tail = head, tail
 
     def text(self, question: VideoQuestion) -> str:

@@ -10,6 +10,7 @@ import transformers
 from modules.console import PlainConsole
 from modules.mllms.llava_video import convert
 from modules.mllms.shapes import config_of
+from modules.model_files import AS_DATA, as_data
 from recipes.jobs.base import Job
 
 
@@ -27,7 +28,7 @@ class ConvertLlavaVideo(Job):
     def run(self, run_dir: Path) -> None:
         if not self.source.is_dir():
             raise ValueError(f"job.source: {self.source} is not a folder")
-        processor = transformers.AutoProcessor.from_pretrained(self.processor)
+        processor = transformers.AutoProcessor.from_pretrained(as_data(self.processor), **AS_DATA)
         config = config_of(self.config)
         tokens = processor.tokenizer
         config.video_token_id, config.image_token_id = (
