@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
+from recipes.class_paths import admit, folders_of, passed_through
 from recipes.guard import ROOT, guard
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+from recipes.submit import add_user_dir
+from recipes.user_classes import file_of
 
 _EPILOG = """examples:
   lightning run recipes/tspo.yaml
@@ -49,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--overlay", action="append", default=[], metavar="FILE", help="more YAML, merged over the recipe"
         )
+        add_user_dir(command)
         if name == "run":
             command.add_argument(
                 "--resume",
@@ -126,15 +131,17 @@ def _main(argv: list[str] | None) -> None:
     if options.recipe is None:
         options.parser.print_help()
         sys.exit(0 if options.help else 2)
+    folders: list[Path] = []
     try:
         if options.help:
             print(describe(options.recipe))
         elif options.command == "check":
             _check(options, overrides)
         else:
-            run(options.recipe, options.overlay, overrides, options.resume, options.requeue)
+            folders = folders_of(options.user_dir, options.recipe)
+            run(options.recipe, options.overlay, overrides, options.resume, options.requeue, folders)
     except (ValueError, OSError) as error:
-        if os.environ.get("KAIROS_DEBUG"):
+        if os.environ.get("KAIROS_DEBUG") or passed_through(error, folders):
             raise
         sys.exit(f"error: {_reason(error)}\n(KAIROS_DEBUG=1 shows where)")
 
@@ -144,12 +151,13 @@ def _check(options: argparse.Namespace, overrides: list[str]) -> None:
     from recipes.cost.gpus import gpu_named
 
     gpu = gpu_named(options.gpu or "h100") if options.gpu or options.time else None
-    merged = check(options.recipe, options.overlay, overrides, trained=False)
+    folders = folders_of(options.user_dir, options.recipe)
+    merged = check(options.recipe, options.overlay, overrides, trained=False, folders=folders)
     if options.memory or options.time:
         from recipes.cost.report import report
 
         print(report(merged, options.recipe, memory=options.memory, gpu=gpu, time=options.time))
-    check(options.recipe, options.overlay, overrides)
+    check_weights(merged, options.recipe)
     print(f"{options.recipe}: no mistakes found")
 
 
@@ -159,7 +167,8 @@ def _submit(options: argparse.Namespace, overrides: list[str]) -> None:
 
     try:
         waits = any("dependency" in option for option in options.sbatch)  # perhaps for the run that it starts from
-        check(options.recipe, options.overlay, overrides, trained=not waits)
+        folders = folders_of(options.user_dir, options.recipe)
+        check(options.recipe, options.overlay, overrides, trained=not waits, folders=folders)
         print(submit(options, overrides))
     except ValueError as error:
         sys.exit(f"error: {error}")
@@ -212,31 +221,52 @@ def _finished(options: argparse.Namespace, rest: list[str]) -> None:
         sys.exit(f"error: {error}\n(KAIROS_DEBUG=1 shows where)")
 
 
-def check(recipe: str, overlays: list[str], overrides: list[str], trained: bool = True) -> DictConfig:
+def check(
+    recipe: str, overlays: list[str], overrides: list[str], trained: bool = True, folders: Sequence[Path] = ()
+) -> DictConfig:
     """The merged recipe.
 
     Args:
         recipe, overlays, overrides: as on the command line.
         trained: trained weights that it starts from have to be there.
+        folders: that may hold classes of the person's own; they are read, not imported.
 
     Raises:
         RecipeError: with every mistake in it.
     """
-    from recipes.recipe import RecipeError, expand_shortcuts, merge, missing_weights, problems, resolve
+    from recipes.checking import missing_weights, problems
+    from recipes.recipe import RecipeError, expand_shortcuts, merge, resolve
 
     files = [recipe, *overlays]
     merged = merge(files, expand_shortcuts(files, overrides))
     resolved = resolve(merged, recipe)
-    mistakes = problems(resolved) + (missing_weights(resolved) if trained else [])
-    if mistakes:
+    if mistakes := problems(resolved, folders) + (missing_weights(resolved) if trained else []):
         raise RecipeError(" + ".join(files), mistakes)
     return merged
 
 
-def run(recipe: str, overlays: list[str], overrides: list[str], resume: str | None, requeue: bool = False) -> None:
+def check_weights(merged: DictConfig, recipe: str) -> None:
+    """Whether trained weights that a checked recipe starts from are there.
+
+    Raises:
+        RecipeError: they are not.
+    """
+    from recipes.checking import missing_weights
+    from recipes.recipe import RecipeError, resolve
+
+    if mistakes := missing_weights(resolve(merged, recipe)):
+        raise RecipeError(recipe, mistakes)
+
+
+def run(
+    recipe: str, overlays: list[str], overrides: list[str], resume: str | None, requeue: bool = False,
+    folders: Sequence[Path] = (),
+) -> None:  # fmt: skip
     """Checks and runs a recipe."""
-    merged = check(recipe, overlays, overrides)
+    merged = check(recipe, overlays, overrides, folders=folders)
     _quieten()
+    for path in admit(OmegaConf.to_container(merged), folders):
+        logging.getLogger(__name__).warning("%s is code of %s, and runs", path, file_of(path, folders))
     from recipes.launch import launch
 
     launch(merged, resume, requeue)
@@ -244,7 +274,6 @@ def run(recipe: str, overlays: list[str], overrides: list[str], resume: str | No
 
 def _quieten() -> None:
     """Silences what the libraries say at every start and nobody can act on."""
-    import logging
     import warnings
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
@@ -282,17 +311,14 @@ def listing() -> str:
 
 def describe(recipe: str) -> str:
     """A recipe's opening comment, its shortcuts, and every key with its value."""
-    from recipes.reading import read_file, with_own_files
-    from recipes.recipe import RecipeError, header
+    from recipes.reading import with_own_files
+    from recipes.recipe import header, read_recipe
 
     path = Path(with_own_files(recipe))
-    if not path.is_file():
-        raise RecipeError(recipe, ["no such file; `lightning ls` lists the recipes"])
-    content = read_file(path)
-    assert isinstance(content, dict)
+    content = read_recipe(path, recipe)
     lines = [*header(str(path)), ""]
-    shortcuts = content.pop("shortcuts", None) or {}
-    if shortcuts:
+    shortcuts = content.pop("shortcuts", None)
+    if isinstance(shortcuts, dict):
         lines += ["Short names:", *(f"  --{short:<18} {key}" for short, key in shortcuts.items()), ""]
     lines += ["Keys (--key value overrides; init_args may be left out):"]
     lines += [f"  --{key} {value}" for key, value in _leaves("", content)]

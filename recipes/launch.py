@@ -46,7 +46,7 @@ class RecipeCLI(LightningCLI):
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
-                parser_kwargs={"parser_mode": "omegaconf+"},
+                parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},  # a sentence, not its usage
             )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -141,7 +141,7 @@ def run_job(recipe: DictConfig, run_dir: Path) -> None:
         recipe: merged, with a ``job``.
         run_dir: where its reports go.
     """
-    parser = ArgumentParser(parser_mode="omegaconf+")
+    parser = ArgumentParser(parser_mode="omegaconf+", exit_on_error=False)
     parser.add_argument("--job", type=Job, required=True)
     parser.add_argument("--seed_everything", type=int, default=0)
     for key in ("name", "run_dir"):

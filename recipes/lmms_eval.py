@@ -32,7 +32,8 @@ from modules.mllms.base import MLLM
 from modules.mllms.prompt import Prompt
 from modules.records import QuestionBatch, Selection, VideoQuestion
 from modules.samplers.base import FrameSampler
-from recipes.recipe import RecipeError, merge, problems, resolve
+from recipes.checking import problems
+from recipes.recipe import RecipeError, merge, resolve
 
 _ID_COLUMNS = ("id", "question_id", "uid", "index", "qid")
 

@@ -23,6 +23,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """What a cluster has to know; everything else goes to the recipe."""
     command.add_argument("recipe", help="a YAML file")
     command.add_argument("--overlay", action="append", default=[], metavar="FILE", help="more YAML, merged over it")
+    add_user_dir(command)
     command.add_argument("--nodes", type=int, default=1, help="nodes (1)")
     command.add_argument("--gpus", type=int, default=0, help="GPUs a node, one rank each; 0 trains on CPUs (0)")
     command.add_argument("--ranks", type=int, help="ranks a node, where they are no GPUs (1)")
@@ -40,6 +41,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--sbatch", action="append", default=[], metavar="OPTION", help="anything else, e.g. --sbatch=--qos=low"
     )
     command.add_argument("--dry-run", action="store_true", help="print the command and submit nothing")
+
+
+def add_user_dir(command: argparse.ArgumentParser) -> None:
+    """The folders that a person names; the recipe's own needs no naming."""
+    command.add_argument(
+        "--user-dir",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder with classes of your own for the recipe",
+    )
 
 
 def sbatch_command(options: argparse.Namespace, overrides: list[str]) -> list[str]:
@@ -73,7 +85,8 @@ def sbatch_command(options: argparse.Namespace, overrides: list[str]) -> list[st
         words += [f"--gpus-per-node={options.gpus}"] * (options.gpus > 0)
         words += [f"--signal=B:USR1@{_warning_s(options)}"]
     overlays = [word for file in options.overlay for word in ("--overlay", file)]
-    return ["sbatch", *words, *options.sbatch, str(_script(options)), options.recipe, *overlays, *overrides]
+    own = [word for folder in options.user_dir for word in ("--user-dir", folder)]
+    return ["sbatch", *words, *options.sbatch, str(_script(options)), options.recipe, *own, *overlays, *overrides]
 
 
 def _script(options: argparse.Namespace) -> Path:

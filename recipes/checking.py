@@ -1,0 +1,114 @@
+"""Every mistake in a recipe, found before anything of it is built.
+
+`problems` looks first at what needs no class (within a second, without torch), then at the whole:
+unknown and missing keys against the real signatures, the class that a ``class_path`` names against the annotation of
+its place, values against their annotations, and the checks that Kairos' own settings classes make of themselves. A
+person's own classes are read, not imported; a function is never called, whatever it is named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recipes.class_paths import class_paths, origin_mistake
+from recipes.recipe import MISSING
+from recipes.runs import resolve_checkpoint
+
+TOP_LEVEL = (
+    "name", "stage", "run_dir", "checkpoint", "vars", "shortcuts", "seed_everything", "trainer", "model", "data", "job",
+)  # fmt: skip
+STAGES = ("fit", "validate", "test", "predict")
+_RUN_NAME = re.compile(r"\w[\w.-]{0,99}")
+
+
+def problems(recipe: dict[str, Any], folders: Sequence[Path] = ()) -> list[str]:
+    """Every mistake found, as ``key: what is wrong``.
+
+    Args:
+        recipe: resolved.
+        folders: that may hold classes of the person's own.
+    """
+    found = _at_the_top(recipe)
+    if missing := _missing_or_from_elsewhere(recipe, folders):
+        return found + missing  # what they would take is not known
+    from recipes.values import Values
+
+    values = Values(folders)
+    if "job" in recipe:
+        from recipes.jobs.base import Job
+
+        return found + values.of_class("job", recipe["job"], (Job,))
+    from lightning import LightningDataModule, LightningModule, Trainer
+
+    for key, base in (("model", LightningModule), ("data", LightningDataModule)):
+        found += values.of_class(key, recipe[key], (base,))
+    return found + values.of_arguments("trainer", Trainer, recipe.get("trainer") or {})
+
+
+def _missing_or_from_elsewhere(recipe: dict[str, Any], folders: Sequence[Path]) -> list[str]:
+    """Parts that are not there, and classes of neither a known package nor a person's own folder."""
+    wanted = () if "job" in recipe else ("model", "data")
+    found = [f"{key}: missing; a recipe needs one" for key in wanted if key not in recipe]
+    mistakes = ((key, origin_mistake(path, folders)) for key, path in class_paths(recipe))
+    return found + [f"{key}: {mistake}" for key, mistake in mistakes if mistake]
+
+
+def _at_the_top(recipe: dict[str, Any]) -> list[str]:
+    """Mistakes in the keys that are Kairos' own: stages, names, seeds."""
+    found = [unknown(key, key, TOP_LEVEL) for key in recipe if key not in TOP_LEVEL]
+    stages = recipe.get("stage", "fit")
+    for stage in stages if isinstance(stages, list) else [stages]:
+        if stage not in STAGES:
+            found.append(f"stage: {stage!r:.100} is none of {', '.join(STAGES)}")
+    name = recipe.get("name", "run")
+    if not isinstance(name, str) or not _RUN_NAME.fullmatch(name):
+        found.append(f"name: {name!r:.100} names a folder: letters, digits, '_', '-' and '.', 100 at most")
+    if "job" in recipe:
+        out_of_place = [key for key in ("model", "data", "trainer", "stage") if key in recipe]
+        found += [f"{key}: a recipe with a job has none of its own" for key in out_of_place]
+    seed = recipe.get("seed_everything", 0)
+    if not isinstance(seed, int) or not 0 <= int(seed) < 2**32:
+        found.append(f"seed_everything: {seed!r:.100} is no whole number from 0 on, or true")
+    for key, types, wanted in (
+        ("run_dir", str, "the name of a folder"), ("checkpoint", str, "the name of a file"),
+        ("vars", dict, "a mapping"), ("shortcuts", dict, "a mapping"), ("trainer", dict, "a mapping of arguments"),
+    ):  # fmt: skip
+        if recipe.get(key) is not None and not isinstance(recipe[key], types):
+            found.append(f"{key}: {recipe[key]!r:.100} is not {wanted}")
+    return found
+
+
+def missing_weights(recipe: dict[str, Any]) -> list[str]:
+    """Where trained weights should come from and are not: files of other runs, as ``key: what is wrong``."""
+    node: Any = recipe.get("model")
+    arguments = node.get("init_args") if isinstance(node, dict) else None
+    first = arguments.get("init_from") if isinstance(arguments, dict) else None
+    found = []
+    for key, value in (
+        ("checkpoint", recipe.get("checkpoint")),
+        ("model.init_args.init_from", first),
+    ):
+        if not isinstance(value, str) or value == MISSING:
+            continue
+        try:
+            _checked_run_name(str(value))
+            resolve_checkpoint(str(value))
+        except (ValueError, OSError) as error:
+            found.append(f"{key}: {error}")
+    return found
+
+
+def _checked_run_name(value: str) -> None:
+    if value.startswith("last:") and not _RUN_NAME.fullmatch(value.removeprefix("last:")):
+        raise ValueError(f"{value!r:.100}: last:NAME takes the name of a recipe")
+
+
+def unknown(key: str, name: str, known: Any) -> str:
+    """What to say of a key that is not there."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
+    return f"{key}: no such key; {hint}"

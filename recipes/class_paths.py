@@ -1,0 +1,176 @@
+"""Which classes a recipe may name: those of known packages, and those in folders that a person names.
+
+A class of a known package is imported and looked at. One of a person's own folder is only read
+(`recipes.user_classes`) until `lightning run` builds it: `lightning check` runs none of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from recipes.guard import ROOT
+from recipes.user_classes import UserClass, file_of, read_class
+
+KNOWN = (
+    "modules", "datamodules", "callbacks", "recipes.jobs",
+    "lightning.pytorch.callbacks", "lightning.pytorch.loggers", "lightning.pytorch.profilers",
+    "lightning.pytorch.strategies", "lightning.pytorch.accelerators", "lightning.pytorch.plugins",
+    "lightning.fabric.plugins",
+)  # fmt: skip
+"""Packages whose classes a recipe may name. What they import themselves is not theirs."""
+
+_CLASSES_OF_TRAINER = ("callbacks", "logger", "profiler", "plugins", "strategy", "accelerator")
+
+
+def is_known(path: str) -> bool:
+    """Whether a dotted path lies in a known package."""
+    return any(path.startswith(f"{package}.") for package in KNOWN)
+
+
+def class_paths(recipe: dict[str, Any]) -> list[tuple[str, str]]:
+    """Every ``class_path`` in a recipe, and the paths that stand alone where nothing else can, with their keys."""
+    trainer = recipe.get("trainer")
+    places = {key: recipe.get(key) for key in ("model", "data", "job")}
+    for key in _CLASSES_OF_TRAINER if isinstance(trainer, dict) else ():
+        value = trainer.get(key)
+        several = enumerate(value) if isinstance(value, list) else ()
+        places |= {f"trainer.{key}": value, **{f"trainer.{key}.{n}": item for n, item in several}}
+    found = [(key, path) for key, path in places.items() if isinstance(path, str) and "." in path]
+    rest: list[tuple[str, Any]] = [("", recipe)]
+    while rest:
+        key, node = rest.pop()
+        if isinstance(node, dict) and isinstance(node.get("class_path"), str):
+            found.append((f"{key}.class_path".lstrip("."), node["class_path"]))
+        children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        rest += [(f"{key}.{name}" if key else str(name), child) for name, child in children]
+    return sorted(found)
+
+
+def origin_mistake(path: str, folders: Sequence[Path]) -> str | None:
+    """What is wrong with where a class path leads, found without importing anything; None if nothing is."""
+    parts = path.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        return f"{path!r:.100} is no path of a class, such as modules.samplers.tspo.TSPOSampler"
+    if is_known(path):
+        return None
+    if file_of(path, folders) is None:
+        where = f", nor a file of {', '.join(map(str, folders))}" if folders else ""
+        return (
+            f"{path!r} is in no known package ({', '.join(KNOWN[:4])}, or one of lightning.pytorch's){where}; "
+            "--user-dir DIR names a folder with classes of your own"
+        )
+    return _taken(parts[0], folders)
+
+
+def _taken(name: str, folders: Sequence[Path]) -> str | None:
+    """A module of a person's folder must be the one that Python finds under its name."""
+    spec = importlib.util.find_spec(name)  # a name without dots is looked up, not imported
+    if spec is None or (spec.origin and any(Path(spec.origin).is_relative_to(f.resolve()) for f in folders)):
+        return None
+    return (
+        f"module {name!r} of your folder has the name of another ({spec.origin or 'a package'}); give it another name"
+    )
+
+
+def find_class(path: str, folders: Sequence[Path]) -> type | UserClass:
+    """A class by its path; nothing outside of the known packages is imported for it.
+
+    Args:
+        path: dotted.
+        folders: with classes of a person's own.
+
+    Raises:
+        ValueError: there is none; says why.
+    """
+    if mistake := origin_mistake(path, folders):
+        raise ValueError(mistake)
+    if not is_known(path):
+        return read_class(path, folders, _known_class)
+    found = _known_class(path)
+    if inspect.isabstract(found):
+        raise ValueError(f"{path} is a base class; name one that is derived from it")
+    return found
+
+
+def _known_class(path: str) -> type:
+    """A class that a known package defines.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    module_name, _, name = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"cannot import {path!r}: {error}") from error
+    found = getattr(module, name, None)
+    if found is None:
+        close = difflib.get_close_matches(name, [n for n in dir(module) if isinstance(getattr(module, n), type)], 1)
+        raise ValueError(f"{module_name} has no {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+    if not isinstance(found, type):
+        raise ValueError(f"{path} is no class")
+    if not is_known(f"{found.__module__}."):
+        raise ValueError(f"{path} is {found.__module__}.{found.__qualname__}, which is in no known package")
+    return found
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """Every text in a recipe: a class without arguments may be named by its path alone."""
+    if isinstance(node, str):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _texts(child)
+
+
+def restrict_imports(paths: Sequence[str] = ()) -> None:
+    """Has jsonargparse import nothing but classes of the known packages, and these.
+
+    Args:
+        paths: of classes in a person's own folders.
+    """
+    from jsonargparse import set_parsing_settings
+
+    set_parsing_settings(
+        import_path_denylist=["*"], import_path_allowlist=[*KNOWN, *paths], instantiate_subclass_spec_in_any=False
+    )
+
+
+def admit(recipe: Any, folders: Sequence[Path]) -> list[str]:
+    """Makes the classes that a checked recipe takes from a person's folders importable; their paths."""
+    own = sorted({text for text in _texts(recipe) if not is_known(text) and file_of(text, folders) is not None})
+    restrict_imports(own)
+    for folder in {str(folder.resolve()) for folder in folders if own} - set(sys.path):
+        sys.path.append(folder)
+    return own
+
+
+def folders_of(user_dirs: Sequence[str], recipe: str) -> list[Path]:
+    """Where a person's own classes may lie: the folders they name, and the recipe's own where it is not Kairos'.
+
+    Raises:
+        ValueError: one is no folder.
+    """
+    for folder in user_dirs:
+        if not Path(folder).is_dir():
+            raise ValueError(f"--user-dir {folder}: no such folder")
+    beside = Path(recipe).parent
+    own = [] if beside.resolve().is_relative_to(ROOT / "recipes") or not beside.is_dir() else [beside]
+    return [*map(Path, user_dirs), *own]
+
+
+def passed_through(error: BaseException, folders: Sequence[Path]) -> bool:
+    """Whether an error came through code of a person's own, who wants to see where."""
+    files = []
+    cause: BaseException | None = error
+    while cause is not None:
+        files += [frame.filename for frame in traceback.extract_tb(cause.__traceback__)]
+        cause = cause.__cause__ or cause.__context__
+    return any(Path(file).is_relative_to(folder.resolve()) for file in files for folder in folders)
