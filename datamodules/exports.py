@@ -4,12 +4,15 @@
   (ints) publish them.
 - ``json``: ``{sample_id: {frame_ids, timestamps_s, scores, video_fps}}``.
 - ``vlmevalkit``: frames as JPEGs named ``frame-i-of-k.jpg``, a folder a *question*: VLMEvalKit keeps frames by video
-  and would read one question's for another's, so its ``frame_root`` has to be this folder.
+  and would read one question's for another's, so its ``frame_root`` has to be this folder. An id that can be no name
+  of a folder (``../x``) gets one of its own (`modules.file_names`), which is said.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +22,11 @@ from rich.progress import track
 
 from datamodules.annotations.tables import read_rows
 from datamodules.decoding import DecodeWorker, ReadRequest
+from modules.file_names import file_names
 from modules.selections import SelectionRow
 
 FORMATS = ("tspo", "tspo-float", "json", "vlmevalkit")
+_log = logging.getLogger(__name__)
 _ID_COLUMNS = ("id", "question_id", "uid", "index")
 
 
@@ -38,8 +43,14 @@ def export(
         annotations: the benchmark's own file, for ``tspo``.
 
     Raises:
-        ValueError: an unknown form, no annotations where they are needed, or rows of them without a selection.
+        ValueError: an unknown form, no annotations where they are needed, or rows of them without a selection; two
+            selections of one id, or two ids that would share a folder.
     """
+    twice = [sample_id for sample_id, count in Counter(r.sample_id for r in rows).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{len(twice)} ids have more than one selection, e.g. {twice[0]!r:.100}; export one data set at a time"
+        )
     chosen = {r.sample_id: (r, r.frame_ids if num_frames is None else r.best(num_frames)) for r in rows}
     if form in ("tspo", "tspo-float"):
         if annotations is None:
@@ -74,10 +85,13 @@ def _id(row: dict, chosen: dict) -> str:
 
 
 def _frames(chosen: list[tuple[SelectionRow, tuple[int, ...]]], out: Path) -> None:
+    names = file_names(row.sample_id for row, _ in chosen)
+    if others := [f"{own!r:.100} as {name}" for own, name in names.items() if own != name]:
+        _log.warning("%d ids can be no names of folders; written are %s", len(others), ", ".join(others[:5]))
     worker = DecodeWorker()
     try:
         for row, frame_ids in track(chosen, "Writing frames"):
-            folder = out / row.sample_id
+            folder = out / names[row.sample_id]
             folder.mkdir(parents=True, exist_ok=True)
             frames = worker.read(ReadRequest(row.video, tuple(frame_ids)))[2]
             for n, frame in enumerate(torch.from_numpy(frames), 1):
