@@ -16,10 +16,11 @@ class PlainConsole(Console):
     Args:
         at_least: characters of its width, whatever the terminal says, so that tables keep their words whole.
         soft_wrap: leave long lines to the terminal.
+        stderr: print where errors go.
     """
 
-    def __init__(self, at_least: int = 100, soft_wrap: bool = False) -> None:
-        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap)
+    def __init__(self, at_least: int = 100, soft_wrap: bool = False, stderr: bool = False) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap, stderr=stderr)
         self.width = max(at_least, self.width)
 
     def render_str(self, text: str, **arguments: Any) -> Text:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from rich.console import Console
 
 from callbacks.interruption import Interrupted, Interruption
+from modules.console import PlainConsole
 from recipes.runs import begun, last_checkpoint
 
 
@@ -22,7 +22,7 @@ def last_words(interruption: Interruption, run_dir: Path, command: Sequence[str]
     except Interrupted:
         if rank_zero_only.rank == 0:
             said = account(interruption, run_dir, command)
-            Console(stderr=True).print(said, highlight=False, markup=False, soft_wrap=True)
+            PlainConsole(stderr=True, soft_wrap=True).print(said)
         raise
 
 

@@ -155,6 +155,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "recipes": (
         "recipes",
+        "modules.console",
         "callbacks.interruption",
         "callbacks.mlflow_logger",
         "callbacks.provenance",

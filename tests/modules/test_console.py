@@ -50,7 +50,7 @@ def test_the_table_at_the_end_prints_hostile_kinds(tmp_path: Path, capsys) -> No
     comparison = Comparison(run_dir=str(tmp_path), next_command="lightning ask {video} [/y]")
     comparison.rows = rows
     summary = summarise(pd.DataFrame(rows))
-    trainer: Any = SimpleNamespace(checkpoint_callback=None, ckpt_path="", logger=None)
+    trainer: Any = SimpleNamespace(checkpoint_callback=None, ckpt_path="", loggers=[])
     comparison._print(trainer, summary, summary[summary["kind"] == "all"].set_index("arm"))
     printed = capsys.readouterr().out
     assert "[/x]" in printed
@@ -58,9 +58,8 @@ def test_the_table_at_the_end_prints_hostile_kinds(tmp_path: Path, capsys) -> No
 
 
 def test_inspect_prints_hostile_manifests(capsys) -> None:
-    manifest = Manifest(
-        "[/d]", "[/s]", {"[/f]": "0" * 64}, 1, 1, 1, {"[/g]": {"[/l]": 1}}, {"[/r]": ["[/q]"]}, {}, ["[/w]"]
-    )
+    manifest = Manifest("[/d]", "[/s]", {"[/f]": "0" * 64}, 1, 1, 1)
+    manifest.groups, manifest.dropped, manifest.unexpected = {"[/g]": {"[/l]": 1}}, {"[/r]": ["[/q]"]}, ["[/w]"]
     PlainConsole().print(manifest_table(Annotations([], manifest), []))
     printed = capsys.readouterr().out
     assert all(f"[/{part}]" in printed for part in "dsfglrqw")

@@ -6,6 +6,8 @@ import random
 
 import pytest
 import torch
+from openai.types.chat import ChatCompletionMessage
+from openai.types.chat.chat_completion import Choice
 
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.openai import OpenAIChat
@@ -68,5 +70,6 @@ def test_a_served_answer_is_read_by_the_same_rules() -> None:
         question = VideoQuestion("d", "s", "q", "v", 60.0, "?", tuple(OPTIONS), 1)
         row = Row(question, FrameTokens(nothing, nothing), nothing)
         for text in texts:
-            scores = served._from_text(text, row)
+            message = ChatCompletionMessage(role="assistant", content=text)
+            scores = served._from_text(Choice(finish_reason="stop", index=0, message=message), row)
             assert scores.isfinite().tolist() == [letter == option for option in "ABC"], text
