@@ -43,6 +43,8 @@ def rows_of(path: Path, what: str = "annotations") -> list[Row]:
         contents = list(readers[path.suffix](path))
     except _BROKEN as error:
         raise FileError(f"{what} {path} cannot be read: {_reason(error)}") from error
+    if not contents:
+        raise FileError(f"{what} {path} cannot be read: it holds no row")
     return [Row(path, f"row {place}", number, content) for number, (place, content) in enumerate(contents)]
 
 

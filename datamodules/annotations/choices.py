@@ -135,11 +135,12 @@ def question_and_choices(text: str, listed: Sequence[str | None] = ()) -> tuple[
         ValueError: the options inside do not go on as they began, or are not those that are listed.
     """
     question, inside, behind = _split(text)
-    further = next((line for line in behind if _OPTION_LINE.match(line)), None)
+    around = [*(question.splitlines()[-1:] if inside else []), *behind]
+    further = next(
+        (line for line in around if (mark := _OPTION_LINE.match(line)) and (mark[1] or mark[2]) != "A"), None
+    )
     if further is not None:
-        raise ValueError(
-            f"options lettered in a row, each on a line; behind {len(inside)} of them comes {further!r:.60}"
-        )
+        raise ValueError(f"options lettered in a row, each on a line; beside {len(inside)} of them is {further!r:.60}")
     choices = choices_of(listed or inside)
     if listed and inside and list(map(plain, choices.texts)) != list(map(plain, choices_of(inside).texts)):
         raise ValueError(f"the same options inside the question as beside it, where there are {list(listed)!r:.120}")
@@ -196,45 +197,33 @@ def find_answer(answer: Any, choices: Choices, convention: Convention, repairs: 
     if answer is None or (isinstance(answer, str) and not answer.strip()):
         return None
     text = as_label(answer).strip()
-    letter, same = _LETTER.fullmatch(text), choices.same_as(text)
-    place = ord(letter[1].upper()) - ord("A") if letter else -1
-    if (
-        letter
-        and convention == "either"
-        and same
-        and place in choices.places
-        and choices.lettered(letter[1]) not in same
-    ):
+    lettered, same = _lettered(text, choices), choices.same_as(text)
+    if convention == "either" and same and lettered is not None and lettered not in same:
         raise ValueError("an answer that is not one option's letter and another's text")
-    if letter and place in choices.places and not (convention == "text" and same):
+    if lettered is not None and not (convention == "text" and same):
         if convention == "text":
             repairs["the answer is an option's letter where its text was expected"] += 1
-        return choices.lettered(letter[1])
-    if same:
-        if len(same) > 1:
-            repairs["several options have the answer's text; the first is taken"] += 1
-        if convention == "letter":
-            repairs["the answer is an option's text where its letter was expected"] += 1
-        return same[0]
-    if letter and convention != "text":
-        return choices.lettered(letter[1])
-    return _letter_and_text(text, choices, convention, repairs)
-
-
-def _letter_and_text(text: str, choices: Choices, convention: Convention, repairs: Counter[str]) -> int | None:
-    """Index of the option of "B. text"; None where it is nothing of the kind."""
-    mark = _PREFIX.match(text)
-    if mark is None:
-        return None
-    same = choices.same_as(text[mark.end() :].strip())
-    if not same and convention == "text":
-        return None
-    index = choices.lettered(mark[1])
-    if same and index not in same:
+        return lettered
+    if len(same) > 1:
+        repairs["several options have the answer's text; the first is taken"] += 1
+    if same and convention == "letter":
+        repairs["the answer is an option's text where its letter was expected"] += 1
+    if not same and convention != "text" and (letter := _LETTER.fullmatch(text)):
+        return choices.lettered(letter[1])  # there is none
+    if not same and (mark := _PREFIX.match(text)) and choices.same_as(text[mark.end() :].strip()):
         raise ValueError("the letter and the text of one option")
-    if not same:
-        repairs["the answer's letter is taken; the text behind it is none of the options"] += 1
-    return index
+    return same[0] if same else None
+
+
+def _lettered(text: str, choices: Choices) -> int | None:
+    """Index of the option that "B" or "B. text" names; None where no option has that letter, or none that text, too."""
+    letter, mark = _LETTER.fullmatch(text), _PREFIX.match(text)
+    if letter is not None and ord(letter[1].upper()) - ord("A") in choices.places:
+        return choices.lettered(letter[1])
+    if mark is None or ord(mark[1]) - ord("A") not in choices.places:
+        return None
+    index = choices.places.index(ord(mark[1]) - ord("A"))
+    return choices.lettered(mark[1]) if index in choices.same_as(text[mark.end() :].strip()) else None
 
 
 def plain(text: str) -> str:

@@ -71,12 +71,11 @@ class LongVideoBench(SubtitledTable):
         choices = choices_of(read(_Listed, row).candidates if listed else read(_InColumns, row).options)
         with row.reading("correct_choice", fields.correct_choice):
             answer_index = find_place(fields.correct_choice, choices)
-        groups = {"duration": fields.duration_group}
-        if fields.question_category:
-            groups |= {"category": fields.question_category, "level": fields.level or ""}
+        told = {"duration": fields.duration_group, "category": fields.question_category, "level": fields.level}
         return self.question(
             row, fields.id, manifest, choices, video=self._video(row, fields.video_id, fields.video_path),
-            duration_s=fields.duration, question=fields.question, answer_index=answer_index, groups=groups,
+            duration_s=fields.duration, question=fields.question, answer_index=answer_index,
+            groups={group: label for group, label in told.items() if label is not None},
             subtitles=self._subtitles(row, fields),
         )  # fmt: skip
 

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for those who call it as a command
 from fuzz.clips import CLIPS, RARER, number, write
-from fuzz.mutations import FORMATS, MUTATIONS, name_of
+from fuzz.media_mutations import FORMATS, MUTATIONS, name_of
 from fuzz.truth import Digest, Shown, digest, in_sequence, judge
 
 from datamodules.decoding import DecodeWorker, ReadRequest
