@@ -156,7 +156,7 @@ def _numbers(value: Any) -> tuple[float, ...]:
 
 
 def _ranks(value: Any) -> tuple[int, ...]:
-    found = tuple(map(int, _numbers(value)))
+    found = tuple(map(as_whole, _numbers(value)))
     if sorted(found) != list(range(len(found))):
         raise ValueError("ranks from 0, each once")
     return found

@@ -281,8 +281,8 @@ def test_more_options_than_letters_are_refused_when_read(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["../secret.mp4", "a/../../b", "/etc/passwd", "~/x", "~root/x", "C:\\x", "..\\x", "file:///x", "http://h/x", "..", ".",
-     "/", "", "a\0b", "x" * 300, "a/" * 3000],
+    ["../secret.mp4", "a/../../b", "/etc/passwd", "~/x", "~root/x", "C:\\x", "..\\x", "file:///x", "http://h/x", "..",
+     ".", "/", "", "a\0b", "x" * 300, "a/" * 3000],
 )  # fmt: skip
 def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
     (tmp_path / "secret.mp4").touch()
@@ -376,8 +376,11 @@ def test_a_question_is_a_text_that_can_be_written(value, tmp_path: Path) -> None
         load(MLVU, tmp_path, row)
 
 
-@pytest.mark.parametrize("line", ['{"id": "a", "pass_rate": 1.5}', '{"id": "a", "pass_rate": true}', '{"pass_rate": 0.5}',
-                                  '{"id": "a", "pass_rate": NaN}', '{"id": "b", "pass_rate": 0.25}', "[]", '{"id"'])  # fmt: skip
+@pytest.mark.parametrize(
+    "line",
+    ['{"id": "a", "pass_rate": 1.5}', '{"id": "a", "pass_rate": true}', '{"pass_rate": 0.5}', "[]", '{"id"',
+     '{"id": "a", "pass_rate": NaN}', '{"id": "b", "pass_rate": 0.25}'],
+)  # fmt: skip
 def test_pass_rates_are_shares_and_one_a_question(line: str, tmp_path: Path) -> None:
     path = tmp_path / "rates.jsonl"
     path.write_text('{"id": "b", "pass_rate": 0.5}\n' + line + "\n")

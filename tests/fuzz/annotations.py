@@ -13,10 +13,13 @@ import logging
 import math
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -37,7 +40,7 @@ VERDICTS = (
     "lost, not counted", "error without file or row", "traceback", "over 1 s",
 )  # fmt: skip
 GOOD = VERDICTS[:3]
-_LIMIT_S = 1.0
+_LIMIT_S, _GIVEN_UP_S = 1.0, 10.0
 _FIELDS = ("question", "options", "video", "duration_s", "evidence_s", "groups", "pass_rate", "subtitles")
 _SECRET = "a secret"
 
@@ -95,13 +98,37 @@ def judge(layout: Layout, mutant: Mutant, before: list[Any], folder: Path) -> Ve
     """Reads a mutant twice, stopping at bad rows and leaving them out, and holds what comes out against the oracle."""
     write(folder, mutant.files)
     started = time.perf_counter()
-    verdict = _read(layout, mutant, before, folder, {})
-    if verdict.name in GOOD and _knows_skip(layout):
-        skipped = _read(layout, mutant, before, folder, {"on_bad_row": "skip"})
-        verdict = skipped if skipped.name not in GOOD else verdict
+    try:
+        with _at_most(_GIVEN_UP_S):
+            verdict = _read(layout, mutant, before, folder, {})
+            if verdict.name in GOOD and _knows_skip(layout):
+                skipped = _read(layout, mutant, before, folder, {"on_bad_row": "skip"})
+                verdict = skipped if skipped.name not in GOOD else verdict
+    except _TooLong:
+        return Verdict("over 1 s", f"given up after {_GIVEN_UP_S} s")
     if time.perf_counter() - started > _LIMIT_S:
         return Verdict("over 1 s", f"{time.perf_counter() - started:.1f} s")
     return verdict
+
+
+class _TooLong(BaseException):
+    """No error of the reader's."""
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Ends what takes longer, regular expressions included."""
+
+    def end(*_: object) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _knows_skip(layout: Layout) -> bool:

@@ -6,12 +6,13 @@ import random
 
 import pytest
 import torch
+from linear_time import assert_linear
 from openai.types.chat import ChatCompletionMessage
 from openai.types.chat.chat_completion import Choice
 
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.openai import OpenAIChat
-from modules.parsing import LETTERS, parse_option
+from modules.parsing import LETTERS, parse_option, tagged_answer
 from modules.records import VideoQuestion
 
 OPTIONS = ["red", "green", "blue"]
@@ -61,6 +62,38 @@ def test_what_is_named_is_always_an_option_that_is_there() -> None:
         assert index is None or 0 <= index < len(options), text
         named += index is not None
     assert named > 2000
+
+
+def test_what_only_looks_like_a_letter_names_nothing() -> None:
+    options = [f"thing {n}" for n in range(len(LETTERS))]
+    for text in (
+        "\u0130",
+        "The answer is \u0130",
+        "(\u0130)",
+        "\u0131 is right",
+        "\uff21",
+        "\u0391",
+    ):  # Turkish, wide, Greek
+        assert parse_option(text, options) is None, text
+
+
+def test_the_last_pair_of_tags_counts() -> None:
+    for text, inside in {
+        "<answer>A</answer>": "A", "<ANSWER>\nB\n</Answer>": "\nB\n", "<answer>A</answer><answer>B</answer>": "B",
+        "<answer>A<answer>B</answer>": "A<answer>B", "</answer><answer>A": None, "<answer>": None, "": None,
+        "<answer>A</answer></answer>": "A",
+    }.items():  # fmt: skip
+        assert tagged_answer(text) == inside, text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<answer>", "</answer>", " ", "\n", "answer ", "answer is ", "the ", "correct ", "(", "option ", "option (", "A",
+     "A or ", "A)", "!", "_", "\"", "go with ", "<think>", "answer ( \"", "answer\n\t", "B, ", "_ ", "! "],
+)  # fmt: skip
+@pytest.mark.parametrize("around", ["{}", "x{}!", "answer{}", "(A) is{}", "A{}x", "option{}?"])
+def test_any_text_is_read_in_linear_time(piece: str, around: str) -> None:
+    assert_linear(lambda n: parse_option(around.format(piece * n), ["red", "green"]))
 
 
 def test_a_served_answer_is_read_by_the_same_rules() -> None:

@@ -104,3 +104,43 @@ def test_nearest_frame_of_a_grid() -> None:
     grid = torch.tensor([0, 10, 20])
     assert nearest(grid, torch.tensor([0, 4, 5, 6, 19, 99])).tolist() == [0, 0, 0, 1, 2, 2]
     assert nearest(torch.tensor([7]), torch.tensor([1, 9])).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("frame_ids", [-1, 2]), ("frame_ids", [1.7]), ("frame_ids", [3, 3]), ("frame_ids", [5, 2]),
+        ("frame_ids", [float("nan")]), ("frame_ids", [float("inf")]), ("frame_ids", [True]), ("frame_ids", "12"),
+        ("frame_ids", [10**30]), ("timestamps_s", [float("nan"), 1.0]), ("scores", [0.5, float("-inf")]),
+        ("ranks", [0, 0]), ("ranks", [0, 1.5]), ("ranks", [-1, 0]), ("sample_id", None), ("sample_id", "a\ud800"),
+        ("scores", [0.5]), ("video_fps", -1), ("num_video_frames", 1.5),
+    ],
+)  # fmt: skip
+def test_a_selection_that_is_none_is_named(field: str, value: object, tmp_path: Path) -> None:
+    row = {"dataset": "d", "split": "s", "video": "v", "sampler": "x", "frame_ids": [1, 2]}
+    path = tmp_path / "s.jsonl"
+    path.write_text(
+        "".join(json.dumps(r) + "\n" for r in [row | {"sample_id": "a"}, row | {"sample_id": "b", field: value}])
+    )
+    with pytest.raises(ValueError, match=rf"s\.jsonl, row 2: .*({field}|selection of b)"):
+        read_selections(path)
+
+
+@pytest.mark.parametrize("frames", [[-3.0, 2.0], [1.5], [2, 2], [7, 1], None, "1", [[1]]])
+def test_published_frame_lists_hold_frame_numbers(frames: object, tmp_path: Path) -> None:
+    path = tmp_path / "TSPO_frameIdx.json"
+    path.write_text(json.dumps([{"id": "a", "frame_idx": [0]}, {"id": "b", "frame_idx": frames}]))
+    with pytest.raises(ValueError, match=r"TSPO_frameIdx\.json, row 2: frame_idx"):
+        read_selections(path)
+
+
+def test_one_selection_a_question(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    write_selections(path, [SelectionRow("d", "s", "q", "v", "x", (frame,)) for frame in (1, 2)])
+    with pytest.raises(ValueError, match=r"s\.jsonl, row 2: sample_id is 'q'; allowed: one selection a question"):
+        read_selections(path)
+    path.with_suffix(".json").write_text(
+        json.dumps([{"id": 0, "frame_idx": [1]}, {"question_id": "0", "frame_idx": [2]}])
+    )
+    with pytest.raises(ValueError, match=r"s\.json, row 2: sample_id is '0'"):
+        read_selections(path.with_suffix(".json"))
