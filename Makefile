@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-long check bench gpu clean
+.PHONY: run test test-long fuzz-media check bench gpu clean
 run: $(VENV)/ready
 	$(BIN)/lightning run recipes/tspo.yaml
 
@@ -13,6 +13,9 @@ test: $(VENV)/ready
 
 test-long: $(VENV)/ready
 	$(BIN)/python -m pytest -m long
+
+fuzz-media: $(VENV)/ready
+	$(BIN)/python tests/fuzz/media.py --seed 0 --count 3000
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .

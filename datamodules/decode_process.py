@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import signal
 import socket
@@ -19,10 +20,12 @@ import numpy as np
 from datamodules.decode_worker import Done, Failed, FramesFollow, Opened, ReadRequest
 from datamodules.video import BadVideoError, VideoInfo
 
+_log = logging.getLogger(__name__)
 _START_S = 120.0
 """For a worker's imports, on a machine whose cores are busy."""
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 """Signals by which a process ends itself; others are sent by somebody, as the out-of-memory killer does."""
+_SENT = (signal.SIGKILL, signal.SIGTERM)
 _PROGRAM = """
 import json, sys
 arguments, sys.path[:] = json.loads(sys.argv[1])
@@ -33,6 +36,10 @@ serve(*arguments)
 
 class DecoderError(RuntimeError):
     """A decoding process could not do its work, for a reason that is not the file's."""
+
+
+class DecoderKilledError(DecoderError):
+    """Somebody else ended a decoding process; the next may have more luck."""
 
 
 class DecodeWorker:
@@ -113,10 +120,28 @@ class DecodeWorker:
     def run(self, request: ReadRequest) -> Iterator[tuple[VideoInfo, np.ndarray, np.ndarray]]:
         """Probe, all frame ids (N,) and the next frames uint8 (n, H, W, 3), of which the first time there are none.
 
+        A process that is killed is replaced, once, and goes on behind the frames that have come.
+
         Raises:
             BadVideoError: the file is bad, or gave no sign of life for too long.
             DecoderError: the process failed for another reason.
         """
+        found = None
+        try:
+            for info, frame_ids, frames in self._answer(request):
+                yield info, frame_ids, frames
+                found = (found or 0) + len(frames)
+        except DecoderKilledError as error:
+            _log.warning("%s; another process reads it once more", error)
+        else:
+            return
+        for info, frame_ids, frames in self._answer(request):
+            if found is None or len(frames) > found:
+                yield info, frame_ids, frames[found or 0 :]
+            found = None if found is None else max(0, found - len(frames))
+
+    def _answer(self, request: ReadRequest) -> Iterator[tuple[VideoInfo, np.ndarray, np.ndarray]]:
+        """As `run`, by one process."""
         through = False
         try:
             self._submit(request)
@@ -187,14 +212,14 @@ class DecodeWorker:
             code = self._process.wait(5.0)
         except subprocess.TimeoutExpired:
             return DecoderError(f"the decoding process of {path} closed its connection and goes on")
-        if not self._started:
+        if not self._started and -code not in _SENT:
             return DecoderError(f"a decoding process could not start (exit code {code}); it says why on stderr, above")
         if code >= 0:
             return DecoderError(f"the decoding process ended while it read {path} (exit code {code})")
         name = signal.Signals(-code).name
         if -code in _CRASHES:
             return BadVideoError(path, f"the decoder crashed on it ({name})")
-        return DecoderError(
+        return DecoderKilledError(
             f"the decoding process was killed by {name} while it read {path}; if that was for want of memory, "
             "use fewer workers or smaller frames (short_side_px)"
         )

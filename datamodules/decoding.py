@@ -14,11 +14,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datamodules.decode_process import DecoderError, DecodeWorker
+from datamodules.decode_process import DecoderError, DecoderKilledError, DecodeWorker
 from datamodules.decode_worker import ReadRequest
 from datamodules.video import BadVideoError, VideoInfo
 
-__all__ = ["DecodePool", "DecodeWorker", "DecoderError", "Finished", "Piece", "ReadRequest", "stream_many"]
+__all__ = [
+    "DecodePool",
+    "DecodeWorker",
+    "DecoderError",
+    "DecoderKilledError",
+    "Finished",
+    "Piece",
+    "ReadRequest",
+    "stream_many",
+]
 
 Frames = tuple[VideoInfo, np.ndarray, np.ndarray]
 """Probe, frame ids (N,) and frames uint8 (N, H, W, 3)."""
@@ -133,7 +142,8 @@ def stream_many(
         pieces_ahead: for each worker.
 
     Raises:
-        DecoderError: a process could not start, or was killed; that is no file's fault, and the rest is not decoded.
+        DecoderError: a process could not start, or was killed twice at one file; that is no file's fault, and the rest
+            is not decoded.
     """
     todo, taking = iter(requests), threading.Lock()
     ready: queue.Queue[Piece | Finished | BaseException | None] = queue.Queue(num_workers * pieces_ahead)

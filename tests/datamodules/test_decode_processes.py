@@ -124,7 +124,11 @@ def test_a_script_without_a_main_guard_can_decode(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "error", "said"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", "DecoderError", "killed by SIGKILL while it read .*want of memory"),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "DecoderKilledError",
+            "killed by SIGKILL while it read .*want of memory",
+        ),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "BadVideoError", r"the decoder crashed on it \(SIGSEGV\)"),
         ("os._exit(3)", "DecoderError", "exit code 3"),
         ("connection._send(b'\\0\\0\\1\\0half'); os._exit(1)", "DecoderError", "exit code 1"),
@@ -137,6 +141,73 @@ def test_a_process_that_dies_says_of_what(
     with pytest.raises((BadVideoError, decoding.DecoderError), match=said) as caught:
         worker.read(ReadRequest(str(write(tmp_path / "good.mp4", 2))))
     assert type(caught.value).__name__ == error
+
+
+def test_a_process_that_is_killed_is_replaced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two messages, in the middle of one, and before the first: no frame is lost or comes twice."""
+    path, marker = str(write(tmp_path / "good.mp4", 150)), tmp_path / "killed"
+    body = "".join(
+        f"{line}\n            "
+        for line in (
+            "open(os.environ['KILLED'], 'a').write('x')",
+            "num_sent, send = [0], connection._send",
+            "def until_killed(data):",
+            "    num_sent[0] += len(data)",
+            "    if num_sent[0] > int(os.environ['KILL_AT']) and len(open(os.environ['KILLED']).read()) == 1:",
+            "        send(data[:len(data) // 2])",
+            "        os.kill(os.getpid(), signal.SIGKILL)",
+            "    send(data)",
+            "connection._send = until_killed",
+            "decode_worker._answer(connection, ReadRequest(os.environ['GOOD'], None, 25.0), alive_s)",
+        )
+    ).replace("ReadRequest(", "decode_worker.ReadRequest(")
+    monkeypatch.setenv("GOOD", path)
+    monkeypatch.setenv("KILLED", str(marker))
+    for kill_at in (0, 3000, 500_000, 1_000_000):
+        marker.unlink(missing_ok=True)
+        monkeypatch.setenv("KILL_AT", str(kill_at))
+        worker = worker_of(body, tmp_path, monkeypatch)
+        _, frame_ids, frames = worker.read(ReadRequest(path, None, 25.0))
+        worker.stop()
+        assert marker.read_text() == "xx"
+        assert grey(frames) == [n % 40 for n in frame_ids] == [n % 40 for n in range(150)]
+
+
+@pytest.mark.slow
+def test_whenever_decoders_are_killed_each_file_comes_whole_or_the_stream_says_so(tmp_path: Path) -> None:
+    paths = [str(write(tmp_path / f"{n}.mp4", 300)) for n in range(6)]
+    rng, ended = np.random.default_rng(0), {"whole": 0, "killed": 0}
+    for _ in range(5):
+        stream, kills = stream_many([ReadRequest(p, None, 25.0) for p in paths], 2), rng.uniform(0.1, 1.0, 2)
+        killer = threading.Thread(target=_kill_decoders, args=(kills, int(rng.integers(1 << 30))))
+        killer.start()
+        frames: dict[str, list[int]] = {p: [] for p in paths}
+        try:
+            for message in stream:
+                if isinstance(message, Piece):
+                    frames[message.request.path] += grey(message.frames)
+                else:
+                    assert message.error is None
+            ended["whole"] += 1
+            assert all(numbers == [n % 40 for n in range(300)] for numbers in frames.values())
+        except decoding.DecoderKilledError:  # the one that took over was killed, too
+            ended["killed"] += 1
+        killer.join(20.0)
+        assert not killer.is_alive()
+    assert ended["whole"] > ended["killed"]
+
+
+def _kill_decoders(waits_s: np.ndarray, seed: int) -> None:
+    """One of this process's decoders, after each wait."""
+    rng = np.random.default_rng(seed)
+    for wait_s in waits_s:
+        time.sleep(float(wait_s))
+        listed = Path(f"/proc/{os.getpid()}/task")
+        children = [int(c) for task in listed.iterdir() for c in (task / "children").read_text().split()]
+        decoders = [c for c in children if b"decode_worker" in Path(f"/proc/{c}/cmdline").read_bytes()]
+        if decoders:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(decoders[int(rng.integers(len(decoders)))], signal.SIGKILL)
 
 
 def test_a_process_that_cannot_start_is_not_the_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ import numpy as np
 
 NUM_FRAMES, WIDTH, HEIGHT, FPS = 100, 128, 96, 25
 _BITS = 10
+BITEXACT = {"fflags": "+bitexact"}
+"""Muxers write no random number and no time, so that a clip is the same each time it is written."""
 
 
 def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
@@ -164,6 +166,7 @@ def encode(container: av.container.OutputContainer, clip: Clip) -> Iterator[av.P
     stream = container.add_stream(clip.codec, rate=clip.fps, options=clip.options)
     stream.width, stream.height = clip.size
     stream.pix_fmt = clip.pix_fmt
+    stream.codec_context.thread_count = 1  # with more, some encoders give other bytes each time
     if clip.irregular:
         stream.codec_context.time_base = Fraction(1, clip.fps)
     sound = itertools.chain(_silence(container) if clip.with_sound else ())
@@ -190,7 +193,7 @@ def _silence(container: av.container.OutputContainer) -> Iterator[av.Packet]:
 def write(path: Path, clip: Clip) -> Path:
     """The clip at a path whose name's end says the container."""
     options = {"movflags": "frag_keyframe+empty_moov"} if "fragments" in path.name else {}
-    with av.open(str(path), "w", options=options) as container:
+    with av.open(str(path), "w", options=options | BITEXACT) as container:
         for packet in encode(container, clip):
             container.mux(packet)
     content = path.read_bytes()

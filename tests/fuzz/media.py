@@ -7,6 +7,9 @@ Each file is read by a decoding process as a run reads it, at a rate drawn for i
 process that knows nothing of packet tables. A file is *refused* by a `BadVideoError` that names file and reason, or
 accepted, and then every frame has to be the one that is shown at its time. Exit status 1 where one is not, where an
 error is of another kind, or where a decoder hung or crashed. The seed and the number of a file make it again.
+
+*altered* counts frames of the right time in whose damaged parts something else shows: where a decoder gives up a
+picture without a word, the rest is whatever its memory held, which depends on what it decoded before.
 """
 
 from __future__ import annotations
@@ -73,8 +76,14 @@ class Row:
             setattr(self, name, max(both) if name == "peak_mib" else sum(both))
 
     @property
+    def wrong_place(self) -> int:
+        """Frames that are not of the time that they were asked for."""
+        return self.phantom + self.shifted + self.doubled
+
+    @property
     def failed(self) -> bool:
-        return any((self.phantom, self.shifted, self.doubled, self.altered, self.hung, self.crashed, self.errors))
+        """Whether anything is wrong but damaged pictures whose rest differs."""
+        return bool(self.wrong_place or self.hung or self.crashed or self.errors)
 
 
 T = TypeVar("T")
@@ -172,7 +181,7 @@ class Fuzzer:
         finally:
             patience.cancel()
         row.peak_mib, row.seconds = self._peak_mib(), time.perf_counter() - started
-        if row.failed and self.keep is not None:
+        if (row.failed or row.altered) and self.keep is not None:
             shutil.copy(path, self.keep)
         path.unlink()
         return row, said
@@ -276,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = fuzz(options.seed, numbers, options.clips, options.keep)
     for case, row, said in tqdm(results, total=len(numbers), unit="file", disable=None):
         rows[case.kind].add(row)
-        if row.failed or row.unknown:
+        if row.failed or row.altered or row.unknown:
             tqdm.write(f"{case}: {said or row}", file=sys.stderr)
     print(f"seed {options.seed}, {len(numbers)} files")
     print(table(rows))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from fuzz.clips import BITEXACT
 
 Rng = np.random.Generator
 _EXTREMES = (0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -204,7 +205,7 @@ def _of_packets(change: Callable[[Packets, Rng], Iterator[int] | None]) -> Mutat
 def _write_anew(
     content: bytes, out: io.BytesIO, container: str, change: Callable[[Packets], Iterator[int] | None]
 ) -> None:
-    with av.open(io.BytesIO(content)) as source, av.open(out, "w", format=container) as target:
+    with av.open(io.BytesIO(content)) as source, av.open(out, "w", format=container, options=BITEXACT) as target:
         stream = source.streams.video[0]
         written = target.add_stream_from_template(stream, opaque=True)
         packets = [p for p in source.demux(stream) if p.size]

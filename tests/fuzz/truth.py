@@ -72,7 +72,7 @@ class Verdict:
     doubled: int = 0
     """It is the picture of the frame before, which the file shows once."""
     altered: int = 0
-    """It is none of the file's pictures."""
+    """It is none of the file's pictures: in a damaged part something else shows."""
 
     @property
     def wrong(self) -> int:
