@@ -20,7 +20,8 @@ class BadVideoError(ValueError):
     """A file that cannot be read as a video; carries the path and the reason."""
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"cannot read video {path}: {reason}")
+        name = path if path.isprintable() else repr(path)[1:-1]  # on one line, whatever characters a name has
+        super().__init__(f"cannot read video {name}: {reason}")
         self.path, self.reason = path, reason
 
     def __reduce__(self) -> tuple:
