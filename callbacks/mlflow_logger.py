@@ -51,6 +51,7 @@ class BufferedMLFlowLogger(Logger):
         self._run = MLflowRun(
             experiment_name, run_name, tracking_uri, artifact_location, self.run_dir / "mlflow_run_id"
         )
+        self._version: str | None = None
         self._unsent: UnsentEntries | None = None
         self._writer: MLflowWriter | None = None
 
@@ -61,8 +62,9 @@ class BufferedMLFlowLogger(Logger):
     @property
     def version(self) -> str | None:
         """The run's id in MLflow; None until MLflow has given it one."""
-        file = self._run.run_id_file
-        return file.read_text().strip() if file.is_file() else None
+        if self._version is None and self._run.run_id_file.is_file():  # progress bars ask at every step
+            self._version = self._run.run_id_file.read_text().strip()
+        return self._version
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
