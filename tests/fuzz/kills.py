@@ -2,12 +2,14 @@
 
     python tests/fuzz/kills.py --kills 100 --seed 0
     python tests/fuzz/kills.py --kills 20 --seed 0 --processes 2 --kill one
+    python tests/fuzz/kills.py --phase all
 
 Every run is a process of its own, killed by SIGKILL after a time drawn evenly from that of an undisturbed run, again
 after it was resumed with probability 1/3, and at last let be. ``--kill all`` kills it with all that it has started, at
 once; ``--kill one`` kills one training process, as the out-of-memory killer does, and the others have to end by
 themselves. One run in four begins in an empty folder (the world is written, features are extracted, MLflow is set up
-and each of these may be hit); the others share these. One process is forked from one that has imported the libraries
+and each of these may be hit); the others share these. ``--phase`` kills at a named moment instead (`phases`), each time
+in an empty folder. One process is forked from one that has imported the libraries
 and does what ``lightning run`` does; several are started by the command itself.
 
 Exit status 0: every run came to its end, equal to the undisturbed one to the last bit, and nothing stayed behind.
@@ -36,7 +38,8 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
-from same_run import differences, doubled_metrics  # noqa: E402
+from phases import PHASES, Moment, arm  # noqa: E402
+from same_run import differences, doubled_metrics, superseded_checkpoints  # noqa: E402
 
 _PATIENCE_S = 900.0
 _END_S = 60.0
@@ -53,6 +56,7 @@ class Tally:
     exact: int = 0
     left_behind: int = 0
     doubled: int = 0
+    superseded: int = 0
     failures: list[str] = field(default_factory=list)
 
 
@@ -67,11 +71,12 @@ class Command:
     def __init__(self, words: list[str], forked: bool) -> None:
         self.words, self.forked = words, forked
 
-    def start(self, cwd: Path, run_dir: str) -> Session:
+    def start(self, cwd: Path, run_dir: str, moment: Moment | None = None) -> Session:
+        """Starts it, or goes on with it; at the moment, where there is one, it kills itself."""
         words = ["run", *self.words, "--run_dir", run_dir, "--resume", "auto"]
         log = cwd / f"{Path(run_dir).name}.log"
         if self.forked:
-            return Session(_fork(words, cwd, log), log)
+            return Session(_fork(words, cwd, log, moment), log)
         with log.open("ab") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "recipes", *words], cwd=cwd, stdout=file, stderr=file, start_new_session=True,
@@ -81,7 +86,7 @@ class Command:
         return Session(process.pid, log)
 
 
-def _fork(words: list[str], cwd: Path, log: Path) -> int:
+def _fork(words: list[str], cwd: Path, log: Path, moment: Moment | None) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -94,6 +99,8 @@ def _fork(words: list[str], cwd: Path, log: Path) -> int:
         sys.argv = [str(ROOT / "recipes" / "__main__.py"), *words]
         from recipes.cli import main
 
+        if moment is not None:
+            arm(moment)
         main(words)
         status = 0
     except SystemExit as error:
@@ -197,6 +204,21 @@ def trial(command: Command, cwd: Path, name: str, seconds: float, who: str, rng:
             return kills
 
 
+def phase_trial(command: Command, cwd: Path, phase: str, tally: Tally) -> None:
+    """Kills one run at a moment, and goes on until it is through."""
+    run_dir = f"outputs/kills/{cwd.name}"
+    for moment in (PHASES[phase], None):
+        session = command.start(cwd, run_dir, moment)
+        status = session.wait(_PATIENCE_S)
+        if moment is not None and status == -signal.SIGKILL:
+            tally.kills[f"at: {phase}"] += 1
+        elif moment is not None or status != 0:
+            tally.failures.append(f"{phase}: ended with {status}: {session.log.read_text()[-1500:]}")
+        if rest := left_behind(session):
+            tally.left_behind += len(rest)
+            tally.failures.append(f"{phase}: {len(rest)} processes stayed behind: {rest}")
+
+
 def main() -> None:
     given = _parser().parse_args()
     tqdm.monitor_interval = 0  # no thread where processes are forked
@@ -219,18 +241,43 @@ def main() -> None:
     expected = shared / "outputs/kills/undisturbed"
     _compare("first", expected, shared / "outputs/kills/first", tally)
     tally.runs = tally.exact = 0
+    if given.phase:
+        for phase in tqdm(list(PHASES) if "all" in given.phase else given.phase, unit="kill", desc="Killing by phase"):
+            cwd = place / f"run_{phase.replace(' ', '_')}"
+            cwd.mkdir(parents=True)
+            phase_trial(command, cwd, phase, tally)
+            _compare(phase, expected, cwd / "outputs/kills" / cwd.name, tally)
+    else:
+        _kill_at_random(command, place, expected, times, given, rng, tally)
+    _report(tally, given, time.monotonic() - started, place)
+    sys.exit(1 if tally.failures else 0)
+
+
+def _kill_at_random(
+    command: Command, place: Path, expected: Path, times: dict[bool, float], given: argparse.Namespace,
+    rng: random.Random, tally: Tally,
+) -> None:  # fmt: skip
+    """Runs with kills until there were enough of these.
+
+    Args:
+        command: of a run.
+        place: folder of the runs.
+        expected: the undisturbed run.
+        times: how long a run takes that begins in an empty folder (true), and in one that is not (false), in seconds.
+        given: the script's options.
+        rng: of the moments.
+        tally: counts.
+    """
     with tqdm(total=given.kills, unit="kill", desc=f"Killing {given.kill}") as bar:
         while bar.n < given.kills:
             fresh = rng.random() < given.fresh
             name = f"run_{tally.runs:03d}"
-            cwd = place / name if fresh else shared
+            cwd = place / name if fresh else place / "shared"
             cwd.mkdir(parents=True, exist_ok=True)
             bar.update(trial(command, cwd, name, times[fresh], given.kill, rng, tally))
             exact = _compare(name, expected, cwd / "outputs/kills" / name, tally)
             if exact and fresh:
                 shutil.rmtree(cwd)
-    _report(tally, given, time.monotonic() - started, place)
-    sys.exit(1 if tally.failures else 0)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -240,6 +287,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=1, help="training processes; more than one are DDP's (1)")
     parser.add_argument("--kill", choices=["all", "one"], default="all", help="all processes at once, or one (all)")
     parser.add_argument("--fresh", type=float, default=0.25, help="share of runs that begin in an empty folder (0.25)")
+    parser.add_argument(
+        "--phase", action="append", choices=["all", *PHASES], help="at this moment instead; may be given several times"
+    )
     parser.add_argument("--recipe", default="recipes/tspo.yaml", help="of the run (recipes/tspo.yaml)")
     parser.add_argument("--overlay", action="append", default=[], metavar="FILE", help="more YAML over kills.yaml")
     parser.add_argument("--out", help="folder of the runs; those that are not exact stay (a temporary one)")
@@ -271,6 +321,7 @@ def _compare(name: str, expected: Path, found: Path, tally: Tally) -> bool:
     try:
         different = differences(expected, found)
         tally.doubled += doubled_metrics(found)
+        tally.superseded += len(superseded_checkpoints(found))
     except (OSError, RuntimeError, ValueError) as error:
         different = [f"cannot be compared: {error!r}"]
     tally.exact += not different
@@ -290,7 +341,7 @@ def _report(tally: Tally, given: argparse.Namespace, seconds: float, place: Path
         table.add_row(f"kills {phase}", str(number))
     rows = {"kills": sum(tally.kills.values()), "runs": tally.runs, "runs exact": tally.exact,
             "processes that stayed behind": tally.left_behind, "points that MLflow has twice": tally.doubled,
-            "failures": len(tally.failures), "seconds": round(seconds)}  # fmt: skip
+            "older checkpoints that stayed": tally.superseded,            "failures": len(tally.failures), "seconds": round(seconds)}  # fmt: skip
     for what, number in rows.items():
         table.add_row(what, str(number))
     console.print(table)

@@ -23,11 +23,19 @@ def differences(expected: Path, found: Path) -> list[str]:
     the last checkpoint (weights, moments, counters, callbacks), where links lead, and every metric in MLflow.
     """
     one, two = _files(expected), _files(found)
-    out = [f"{name}: only in one" for name in sorted(one.keys() ^ two.keys())]
+    extra = {f"checkpoints/{path.name}" for path in superseded_checkpoints(found)}
+    out = [f"{name}: only in one" for name in sorted((one.keys() ^ two.keys()) - extra)]
     out += [f"{name}: differs" for name in sorted(one.keys() & two.keys()) if one[name] != two[name]]
     last = Path("checkpoints") / "last.ckpt"
     out += _different_leaves(dict(_leaves(expected, expected / last)), dict(_leaves(found, found / last)), last.name)
     return out + _different_metrics(_metrics(expected), _metrics(found))
+
+
+def superseded_checkpoints(run_dir: Path) -> list[Path]:
+    """Whole checkpoints beside the last one: a run that is killed right after a save has not removed the one before."""
+    folder = run_dir / "checkpoints"
+    last = folder / "last.ckpt"
+    return [path for path in folder.glob("*.ckpt") if not path.is_symlink() and not path.samefile(last)]
 
 
 def _files(run_dir: Path) -> dict[str, str]:
