@@ -140,7 +140,7 @@ def _main(argv: list[str] | None) -> None:
         else:
             folders = folders_of(options.user_dir, options.recipe)
             run(options.recipe, options.overlay, overrides, options.resume, options.requeue, folders)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, argparse.ArgumentError) as error:
         if os.environ.get("KAIROS_DEBUG") or passed_through(error, folders):
             raise
         sys.exit(f"error: {_reason(error)}\n(KAIROS_DEBUG=1 shows where)")
@@ -176,10 +176,8 @@ def _submit(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def _reason(error: BaseException) -> str:
     """What went wrong, in the words of whoever noticed; the parser that built it adds every value it was given."""
-    from jsonargparse import ArgumentError
-
     inner = error
-    while isinstance(inner, ArgumentError) or "Given value type" in str(inner):
+    while isinstance(inner, argparse.ArgumentError) or "Given value type" in str(inner):
         cause = inner.__cause__ or inner.__context__
         if cause is None:
             break

@@ -1,0 +1,161 @@
+"""Classes of a person's own folder: read by `check`, run by `run`, held against their annotations either way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipes.class_paths import folders_of
+from recipes.cli import check, main
+from recipes.guard import ROOT
+from recipes.recipe import RecipeError
+
+MINE = """
+from __future__ import annotations
+from pathlib import Path
+Path(__file__).with_name("canary").touch()
+from jsonargparse.typing import PositiveInt
+from modules.rewards import base
+from modules.rewards.accuracy import Accuracy as Right
+from modules.rewards.base import Reward
+from .shared import Shared
+
+class Brevity(Reward):
+    name = "brevity"
+    def __init__(self, *, most: int, table: dict[str, float] | None = None, inner: Reward | None = None, odd=None):
+        if odd == "boom":
+            raise ValueError("the person's own complaint")
+    def __call__(self, rollouts):
+        raise NotImplementedError
+
+class Derived(Brevity):
+    pass
+
+class ByModule(base.Reward):
+    pass
+
+class OfAccuracy(Right):
+    def __init__(self, *, more: float = 1.0, **kwargs) -> None:
+        super().__init__(**kwargs)
+
+class OfShared(Shared):
+    pass
+
+class Nothing:
+    pass
+
+def function(): pass
+"""
+SHARED = """
+raise SystemExit("imported")
+from modules.rewards.base import Reward
+class Shared(Reward):
+    def __init__(self, width: "int" = 3): pass
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    package = tmp_path / "own"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "mine.py").write_text(MINE)
+    (package / "shared.py").write_text(SHARED)
+    (package / "ring.py").write_text("class Ring(Ring2): pass\nclass Ring2(Ring): pass\n")
+    (package / "broken.py").write_text("class X(:\n")
+    (package / "deep.py").write_text("x = " + "(" * 5000)
+    (package / "binary.py").write_bytes(bytes(range(256)))
+    (package / "endless.py").symlink_to("/dev/zero")
+    (tmp_path / "json.py").write_text("class Model: pass\n")
+    return tmp_path
+
+
+def mistakes(folder: Path, reward: str) -> list[str]:
+    recipe = str(ROOT / "recipes/tspo.yaml")
+    try:
+        check(recipe, [], ["--model.rewards", f"[{reward}]"], folders=folders_of([str(folder)], recipe))
+        return []
+    except RecipeError as error:
+        return error.mistakes
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        "{class_path: own.mine.Brevity, init_args: {most: 3, table: {a: 1.5}}}",
+        "{class_path: own.mine.Brevity, init_args: {most: 3, inner: modules.rewards.accuracy.Accuracy}}",
+        "{class_path: own.mine.Derived, init_args: {most: 3}}",
+        "own.mine.ByModule",
+        "{class_path: own.mine.OfAccuracy, init_args: {more: 2}}",
+        "{class_path: own.mine.OfShared, init_args: {width: 2}}",
+    ],
+)
+def test_they_are_read_and_not_imported(reward: str, folder: Path) -> None:
+    assert mistakes(folder, reward) == []
+    assert not list(folder.rglob("canary"))
+    assert not [name for name in sys.modules if name.partition(".")[0] == "own"]
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        ("own.mine.Brevty", "has no class 'Brevty'; did you mean 'Brevity'?"),
+        ("own.mine.Brevity", "most: missing; Brevity needs it"),
+        ("{class_path: own.mine.Brevity, init_args: {mst: 3, most: 1}}", "mst: no such key; did you mean 'most'?"),
+        ("{class_path: own.mine.Brevity, init_args: {most: many}}", "most: 'many' is text where a number is wanted"),
+        ("{class_path: own.mine.Brevity, init_args: {most: 1, table: {a: x}}}", "table.a: 'x' is text"),
+        ("{class_path: own.mine.Brevity, init_args: {most: 1, inner: os.system}}", "in no known package"),
+        ("{class_path: own.mine.Brevity, init_args: {most: 1, inner: own.mine.Nothing}}", "from no class of Kairos"),
+        ("{class_path: own.mine.Derived, init_args: {width: 3, most: 1}}", "width: no such key"),
+        ("own.mine.Nothing", "is derived from nothing, and so from no class of Kairos"),
+        ("own.ring.Ring", "from no class of Kairos"),
+        ("own.mine.function", "has no class 'function'"),
+        ("own.broken.X", "cannot be read as Python"),
+        ("own.deep.X", "cannot be read as Python"),
+        ("own.binary.X", "cannot be read as Python: not text in UTF-8"),
+        ("own.endless.X", "is in no known package"),
+        ("own.nothing.X", "nor a file of"),
+        ("{class_path: json.Model}", "module 'json' of your folder has the name of another"),
+    ],
+)
+def test_their_mistakes_are_told_without_importing_them(reward: str, message: str, folder: Path) -> None:
+    assert message in "\n".join(mistakes(folder, reward))
+    assert not list(folder.rglob("canary"))
+
+
+def test_a_reward_in_the_place_of_a_callback(folder: Path) -> None:
+    (folder / "recipe.yaml").write_text(
+        f"base: {ROOT}/recipes/tspo.yaml\ntrainer: {{callbacks: [own.mine.ByModule]}}\n"
+    )
+    with pytest.raises(SystemExit, match=r"own.mine.ByModule is not a Callback"):
+        main(["check", str(folder / "recipe.yaml")])
+
+
+def test_a_folder_that_is_none_is_named() -> None:
+    with pytest.raises(SystemExit, match="--user-dir nowhere: no such folder"):
+        main(["check", str(ROOT / "recipes/tspo.yaml"), "--user-dir", "nowhere"])
+
+
+@pytest.mark.slow
+def test_run_says_whose_code_it_runs_and_keeps_its_traceback(folder: Path) -> None:
+    (folder / "own" / "shared.py").write_text(SHARED.replace("raise SystemExit", "str"))
+    (folder / "json.py").unlink()  # `python -m` looks for modules where it is started; `lightning` does not
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(
+        f"base: {ROOT}/recipes/tspo.yaml\nrun_dir: {folder}/run\n"
+        "model: {init_args: {rewards: [{class_path: own.mine.Brevity, init_args: {most: 1, odd: boom}}], "
+        "reward_weights: [1.0], sampler_reward_weights: null}}\ntrainer: {logger: false}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "recipes", "run", str(recipe)], capture_output=True, text=True, cwd=folder, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"own.mine.Brevity is code of {folder}/own/mine.py, and runs" in done.stderr
+    assert "the person's own complaint" in done.stderr
+    assert 'mine.py", line' in done.stderr
+    assert (folder / "own" / "canary").exists()
