@@ -71,7 +71,9 @@ class DecodeWorker:
             seconds, rest = divmod(self.timeout_s, 1.0)
             ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(rest * 1e6)))
         arguments = theirs.fileno(), min(1.0, self.timeout_s / 5), self.memory_gib
-        command = [sys.executable, "-c", _PROGRAM.format(module=self.module), json.dumps([arguments, sys.path])]
+        # -P: or the working folder, which may be a stranger's, would come before the standard library
+        program = _PROGRAM.format(module=self.module)
+        command = [sys.executable, "-P", "-c", program, json.dumps([arguments, sys.path])]
         with theirs:
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         self._connection = Connection(ours.detach())
