@@ -174,7 +174,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "recipes.consolidate": ("modules.console", "modules.weights", "modules.mllms", "recipes.reading", "recipes.runs"),
     "recipes.lmms_eval": ("modules", "datamodules", "recipes.checking", "recipes.recipe"),
-    "recipes.cost": ("modules.mllms", "recipes"),
+    "recipes.cost": ("modules.mllms", "modules.model_files", "recipes"),
 }
 
 

@@ -12,6 +12,8 @@ from torch import nn
 
 from modules.mllms.loading import Loading, Lora
 from modules.mllms.shapes import config_of
+from modules.model_files import as_data
+from recipes.class_paths import is_known
 
 _LANGUAGE = ("language_model", "text_model", "lm_head")
 _WITHOUT_WEIGHTS = ("modules.samplers.training_free", "modules.samplers.spread", "modules.samplers.precomputed")
@@ -273,6 +275,7 @@ def _open_clip(name: str, frames_per_forward: int) -> FrameEncoder | None:
 
     folder = name.removeprefix("local-dir:")
     if folder != name:
+        as_data(name)
         config = json.loads((Path(folder) / "open_clip_config.json").read_text())["model_cfg"]
     else:
         config = open_clip.get_model_config(name)
@@ -287,5 +290,12 @@ def _open_clip(name: str, frames_per_forward: int) -> FrameEncoder | None:
 
 
 def class_of(path: str) -> Any:
+    """A class of a known package.
+
+    Raises:
+        ValueError: it is one of a person's own folder, which is not run to look at a recipe.
+    """
+    if not is_known(path):
+        raise ValueError(f"{path} is of your own folder: it would have to run for an estimate, and only `run` runs it")
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)

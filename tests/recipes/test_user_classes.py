@@ -135,6 +135,14 @@ def test_a_reward_in_the_place_of_a_callback(folder: Path) -> None:
         main(["check", str(folder / "recipe.yaml")])
 
 
+def test_an_estimate_runs_none_of_it(folder: Path) -> None:
+    reward = "[{class_path: own.mine.Brevity, init_args: {most: 3}}]"
+    words = ["check", str(ROOT / "recipes/tspo.yaml"), "--memory", "--user-dir", str(folder), "--model.rewards", reward]
+    with pytest.raises(SystemExit, match="is of your own folder"):
+        main(words)
+    assert not list(folder.rglob("canary"))
+
+
 def test_a_folder_that_is_none_is_named() -> None:
     with pytest.raises(SystemExit, match="--user-dir nowhere: no such folder"):
         main(["check", str(ROOT / "recipes/tspo.yaml"), "--user-dir", "nowhere"])
