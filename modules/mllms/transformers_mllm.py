@@ -29,6 +29,7 @@ from transformers.video_utils import VideoMetadata
 
 from modules.encoders.base import weights_digest
 from modules.mllms.base import MLLM, Generation, Row
+from modules.mllms.chat_template import render
 from modules.mllms.drawing import TokenDraw, plain_decoding, uniforms_of
 from modules.mllms.last_positions import last_layer_of
 from modules.mllms.loading import Loading
@@ -201,7 +202,7 @@ class TransformersMLLM(MLLM):
 
     def prompt_text(self, row: Row, video_text: str | None = None) -> str:
         """The text the model reads; the video's placeholders as ``video_text``, or as one where that is None."""
-        text = self.processor.apply_chat_template(self.messages(row), tokenize=False, add_generation_prompt=True)
+        text = render(self.processor, self.messages(row))
         if video_text is not None and len(row.index):
             text = text.replace(self.processor.video_token, video_text, 1)
         return text + self.prompt_of(row).answer_prefix

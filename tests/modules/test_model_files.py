@@ -9,6 +9,7 @@ import pickle
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ import pytest
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.encoders.siglip_patches import SiglipPatches
 from modules.encoders.transformers_clip import TransformersCLIP
+from modules.mllms.chat_template import render
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.shapes import config_of
 from modules.model_files import as_data
@@ -193,14 +195,34 @@ def test_pickled_weights_are_not_read(fixture: str, canary: Path, tmp_path: Path
     assert not canary.exists()
 
 
-def test_a_chat_template_reaches_nothing(blank_vlm: Path, canary: Path, tmp_path: Path) -> None:
+TEMPLATES = {
+    "reaches out": ("{{ messages.__class__.__mro__[1].__subclasses__() }}", "SecurityError"),
+    "reads a file": ("{% include '/etc/passwd' %}", "cannot be used"),
+    "imports": ("{% import 'os' as os %}{{ os.system('id') }}", "cannot be used"),
+    "endless": (
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "it takes more than",
+    ),
+    "a long range": ("{% for a in range(10 ** 9) %}{% endfor %}", "Range too big"),
+    "calls itself": ("{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError"),
+    "changes the messages": ("{{ messages.append(1) }}", "SecurityError"),
+    "no template": ("{% for %}", "TemplateSyntaxError"),
+    "too much": ("{% for a in range(99999) %}" + "x" * 200 + "{% endfor %}", "more than 10000000 characters"),
+}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_chat_templates(name: str, blank_vlm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    template, message = TEMPLATES[name]
     folder = shutil.copytree(blank_vlm, tmp_path / "vlm")
-    escape = "{{ messages.__class__.__mro__[1].__subclasses__() }}"
-    (folder / "chat_template.jinja").write_text(escape)
-    change(folder / "tokenizer_config.json", chat_template=escape)
-    mllm = LlavaOnevision(path=str(folder))
-    with pytest.raises(Exception, match="unsafe"):
-        mllm.processor.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    (folder / "chat_template.jinja").write_text(template)
+    monkeypatch.setattr("modules.mllms.chat_template._MOST_S", 1.0)
+    processor = LlavaOnevision(path=str(folder)).processor
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(ValueError, match=message):
+        render(processor, [{"role": "user", "content": "x"}])
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_nobody_is_asked_at_a_terminal(clip_folder: Path, canary: Path, tmp_path: Path) -> None:
