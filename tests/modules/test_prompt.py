@@ -30,9 +30,8 @@ def test_subtitles_are_those_of_the_shown_frames_each_once() -> None:
 
 
 def test_more_options_than_letters_are_refused() -> None:
-    many = VideoQuestion("d", "s", "q", "v", 1.0, "?", tuple("abcdefghijk"), 0)
     with pytest.raises(ValueError, match="11 options"):
-        Prompt().text(many, torch.empty(0))
+        VideoQuestion("d", "s", "q", "v", 1.0, "?", tuple("abcdefghijk"), 0)
 
 
 def test_the_digest_changes_with_anything_that_shapes_the_text() -> None:
