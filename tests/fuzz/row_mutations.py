@@ -217,6 +217,8 @@ def wrong_options(valid: Valid, draw: Random) -> Mutant | None:
     listed = value if isinstance(value, list) else {"['a', 'b']": ["a", "b"], "[1, 'b']": [1, "b"]}.get(str(value))
     usable = isinstance(listed, list) and all(isinstance(o, (str, int)) and not isinstance(o, bool) for o in listed)
     told = meaning(valid.layout.means, listed, valid.asked[row].answer) if usable else frozenset()  # type: ignore[arg-type]
+    if value == [] and valid.layout.options_in == "list+lines":  # those inside the question remain
+        told = meaning(valid.layout.means, valid.asked[row].options, valid.asked[row].answer)
     files = valid.files(rows, row)
     return Mutant("options: wrong type", f"{value!r:.60}", files, row, free, told, refused=not usable)
 
