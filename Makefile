@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-long fuzz-media check bench gpu clean
+.PHONY: run test test-long fuzz-media check bench fuzz-annotations gpu clean
 run: $(VENV)/ready
 	$(BIN)/lightning run recipes/tspo.yaml
 
@@ -30,6 +30,9 @@ bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/refocus.py
 	$(BIN)/python tests/benchmarks/decoding.py
 	$(BIN)/python tests/benchmarks/checkpoint.py auto
+
+fuzz-annotations: $(VENV)/ready
+	$(BIN)/python tests/fuzz/annotations.py --num 10000 --seed 0
 
 # where there is a CUDA device: contracts of every part, steps of 7B and 3B shapes, and docs/baselines/CARD.json
 gpu: $(VENV)/ready

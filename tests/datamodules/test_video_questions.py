@@ -89,7 +89,7 @@ def test_training_on_named_questions_only(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"recipes/data/margin_variance\.yaml"):
         Numbers(train_ids=str(tmp_path / "no.jsonl")).questions("train")
     kept.write_text('{"name": "q7"}\n')
-    with pytest.raises(ValueError, match="row 1: there is no field 'id'"):
+    with pytest.raises(ValueError, match=r"kept\.jsonl, row 1: there is no field 'id'"):
         Numbers(train_ids=str(kept)).questions("train")
     kept.write_text('{"id": "elsewhere"}\n')
     with pytest.raises(ValueError, match="none of the 1 ids"):
@@ -105,7 +105,7 @@ def test_pass_rates_label_questions_and_choose_those_to_train_on(tmp_path: Path)
     with pytest.raises(ValueError, match=r"recipes/data/pass_rates\.yaml"):
         Numbers(pass_rates=str(tmp_path / "no.jsonl")).questions("train")
     rates.write_text('{"id": "q0"}\n')
-    with pytest.raises(ValueError, match="row 1: there is no field 'pass_rate'"):
+    with pytest.raises(ValueError, match=r"rates\.jsonl, row 1: there is no field 'pass_rate'"):
         Numbers(pass_rates=str(rates)).questions("train")
     with pytest.raises(ValueError, match="pass_rate_range"):
         Numbers(pass_rate_range=(0.5, 0.2))

@@ -12,8 +12,11 @@ from openai.types.chat.chat_completion import Choice
 
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.openai import OpenAIChat
+from modules.mllms.prompt import Prompt
 from modules.parsing import LETTERS, parse_option, tagged_answer
-from modules.records import VideoQuestion
+from modules.records import Answer, QuestionBatch, Rollouts, Selection, VideoQuestion
+from modules.rewards.accuracy import Accuracy
+from modules.scoring.scorers import StrictLetter
 
 OPTIONS = ["red", "green", "blue"]
 TABLE = {
@@ -62,6 +65,20 @@ def test_what_is_named_is_always_an_option_that_is_there() -> None:
         assert index is None or 0 <= index < len(options), text
         named += index is not None
     assert named > 2000
+
+
+@pytest.mark.parametrize("index", range(len(LETTERS)))
+def test_rewards_scorers_prompts_and_served_models_know_the_same_letters(index: int) -> None:
+    nothing, options = torch.empty(0), tuple(f"thing {n}" for n in range(len(LETTERS)))
+    question, letter = VideoQuestion("d", "s", "q", "v", 60.0, "?", options, index), LETTERS[index]
+    assert f"{letter}. thing {index}" in Prompt().text(question, nothing)
+    batch = QuestionBatch([question], [], nothing, nothing, nothing, nothing)
+    empty = Selection(torch.zeros(1, 1, 1, dtype=torch.int64), torch.zeros(1, 1, 1))
+    assert Accuracy(by="text")(Rollouts(batch, empty, None, [[f"({letter})"]])).tolist() == [[1.0]]
+    answer = Answer("d", "s", "q", "v", "arm", "?", options, index, f"The answer is {letter}.")
+    assert StrictLetter().correct(answer)
+    served = OpenAIChat(model="m", base_url="http://127.0.0.1:1/v1", log_probs_from="answer")
+    assert served._from_text(letter, Row(question, FrameTokens(nothing, nothing), nothing)).argmax() == index
 
 
 def test_what_only_looks_like_a_letter_names_nothing() -> None:

@@ -29,11 +29,6 @@ def test_subtitles_are_those_of_the_shown_frames_each_once() -> None:
     assert Prompt(answer_with="words").text(QUESTION, torch.tensor([1.0])) == "Who speaks?"
 
 
-def test_more_options_than_letters_are_refused() -> None:
-    with pytest.raises(ValueError, match="11 options"):
-        VideoQuestion("d", "s", "q", "v", 1.0, "?", tuple("abcdefghijk"), 0)
-
-
 def test_the_digest_changes_with_anything_that_shapes_the_text() -> None:
     digests = {p.digest() for p in (Prompt(), Prompt(timestamps=True), Prompt(instruction=""), Prompt(system="x"))}
     assert len(digests) == 4
