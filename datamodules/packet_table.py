@@ -19,6 +19,7 @@ import numpy as np
 from datamodules.ffmpeg_log import complaints
 from datamodules.picture import Picture
 from datamodules.picture_headers import header_reader
+from datamodules.video_file import has_times
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class _Packets:
     """The container calls it a key frame."""
     pictures: list[Picture] = dataclasses.field(default_factory=list)
     whole: bool = True
-    """Each packet has a time, none looked damaged, and nothing was skipped over."""
+    """Each packet has a time that was stored with it, none looked damaged, and nothing was skipped over."""
 
 
 def read_table(
@@ -130,7 +131,7 @@ def _read_packets(
             out.dts.append(packet.pts if packet.dts is None else packet.dts)
             out.flagged.append(packet.is_keyframe)
             out.pictures.append(picture)
-    out.whole = out.whole and not told
+    out.whole = out.whole and not told and has_times(container)
     return out
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from datamodules.frame_decoding import TableMismatchError, read_pyav
 from datamodules.packet_table import PacketTable, read_table, shown_order
 from datamodules.torchcodec_decoding import read_torchcodec
-from datamodules.video_file import BadVideoError, open_file, status_of
+from datamodules.video_file import BadVideoError, has_times, open_file, status_of
 
 __all__ = ["BadVideoError", "VideoInfo", "candidate_grid", "grid_of", "open_frames", "probe", "read_frames"]
 
@@ -105,8 +105,8 @@ def probe(path: str, alive: Callable[[], None] = lambda: None) -> VideoInfo:
             if frame is None:
                 raise BadVideoError(path, "no frame of it can be decoded")
             rotation, width, height = frame.rotation, frame.width, frame.height
-            if _order_is_doubtful(table, stream):
-                table = _checked_order(table, itertools.chain([frame], frames), alive)
+            if doubtful := _doubtful_frames(table, stream, has_times(container)):
+                table = _checked_order(table, itertools.chain([frame], frames), doubtful, alive)
     except (av.error.FFmpegError, OSError) as error:
         raise BadVideoError(path, f"{error.strerror or error}") from error
     if rotation % 180:
@@ -128,18 +128,30 @@ def _same_file(path: str, num_bytes: int, changed_ns: int) -> None:
         raise BadVideoError(path, "it was written to after it was probed")
 
 
-def _order_is_doubtful(table: PacketTable, stream: av.VideoStream) -> bool:
-    """Whether frames are shown in another order than stored, yet their times say they are not (H.264 in AVI)."""
+def _doubtful_frames(table: PacketTable, stream: av.VideoStream, times_are_stored: bool) -> int:
+    """Of how many frames, from the first, the times may not be those at which they are shown.
+
+    Where frames are shown in another order than stored, yet their times say they are not, the first will tell. In AVI,
+    which stores no such times, and where all times are guesses, any may be wrong.
+    """
     stored_as_shown = bool((np.diff(table.decode_rank) > 0).all())
-    return bool(stream.codec_context.has_b_frames) and stored_as_shown and not table.key.all()
+    may_be_reordered = bool(stream.codec_context.has_b_frames) and stored_as_shown and not table.key.all()
+    if not times_are_stored or (may_be_reordered and table.container == "avi"):
+        return len(table)
+    return _FIRST_FRAMES if may_be_reordered else 0
 
 
-_DOUBTFUL_FRAMES = 64
+_FIRST_FRAMES = 64
 
 
-def _checked_order(table: PacketTable, frames: Iterator[av.VideoFrame], alive: Callable[[], None]) -> PacketTable:
-    """The table as it is if the first frames come out by their times, else as all frames come out."""
-    shown = [f.pts for f in itertools.islice(frames, _DOUBTFUL_FRAMES)]
+def _checked_order(
+    table: PacketTable, frames: Iterator[av.VideoFrame], doubtful: int, alive: Callable[[], None]
+) -> PacketTable:
+    """The table as it is if so many frames come out by their times, else as all frames come out."""
+    shown = []
+    for frame in itertools.islice(frames, doubtful):
+        alive()
+        shown.append(frame.pts)
     if all(a is not None and b is not None and a < b for a, b in itertools.pairwise(shown)):
         return table
     for frame in frames:

@@ -13,6 +13,8 @@ import av
 
 _LISTS = {"hls", "dash", "concat", "imf", "sdp", "rtsp"}
 """FFmpeg's names of formats whose pictures lie in other files."""
+_NO_TIMESTAMPS = 0x80
+"""FFmpeg's flag (AVFMT_NOTIMESTAMPS) of a format that stores none."""
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
@@ -58,3 +60,8 @@ def open_file(path: str) -> av.container.InputContainer:
         container.close()
         raise BadVideoError(path, f"it is a list of other files ({container.format.name}), not a video")
     return container
+
+
+def has_times(container: av.container.InputContainer) -> bool:
+    """Whether the format stores times; of a bare stream of pictures (.m1v, .obu) FFmpeg guesses them."""
+    return not container.format.flags & _NO_TIMESTAMPS

@@ -200,7 +200,7 @@ class Fuzzer:
         verdicts = [judge(info, frame_ids, digests, shown), judge(info, *again[1:3], shown)]
         for name in ("frames", "phantom", "shifted", "doubled", "altered"):
             setattr(row, name, sum(getattr(v, name) for v in verdicts))
-        if case.kind == "intact":
+        if case.kind in ("intact", "rename"):
             first = SEEDS[case.clip].cut_frames
             of_another = sum(
                 n != int(i) + first for n, i in zip(numbers + again[3], [*frame_ids, *again[1]], strict=True)
