@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from fuzz.clips import CLIPS, FPS, NUM_FRAMES, Clip, encode, number, write
+from fuzz.clips import CLIPS, FPS, NUM_FRAMES, RARER, Clip, encode, number, write
 
 from datamodules.video import VideoInfo, candidate_grid, probe, read_frames
 
@@ -44,6 +44,15 @@ def test_frames_are_those_asked_for(numbered, name: str, caplog: pytest.LogCaptu
         for frame_id, frame in zip(frame_ids, frames, strict=True):
             np.testing.assert_array_equal(frame, truth[frame_id])
     assert not caplog.messages  # none had to be read a second time
+
+
+@pytest.mark.parametrize("name", ["mpeg1.m1v", "av1.obu"])
+def test_pictures_without_stored_times_come_in_the_order_in_which_they_are_shown(tmp_path: Path, name: str) -> None:
+    """FFmpeg's guesses of their times are wrong before it knows how pictures are ordered."""
+    info = probe(str(write(tmp_path / name, RARER[name])))
+    for chosen in (list(range(NUM_FRAMES)), [1, 2, 3], [0, 50, 99]):
+        assert [number(f) for f in read(info, chosen)] == chosen
+    assert not info.table.can_skip
 
 
 def test_a_second_packet_of_the_same_time_does_not_shift_what_follows(tmp_path: Path) -> None:
