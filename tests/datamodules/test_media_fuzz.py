@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fuzz.clips import CLIPS, RARER, Clip, write
-from fuzz.media import SEEDS, Case, Row, fuzz
+from fuzz.media import SEEDS, Case, Fuzzer, Row, fuzz
 from fuzz.mutations import FORMATS, MUTATIONS
 from fuzz.truth import Shown, judge
 
@@ -32,6 +32,29 @@ def test_a_few_dozen_files() -> None:
     assert every.accepted > 20
     assert every.refused > 5
     assert every.altered <= every.frames // 1000
+
+
+_ONCE_WRONG = [
+    Case(0, 93, "mpeg1.m1v", "rename", 1000.0),  # guessed times
+    Case(0, 176, "h264_open.mkv", "reorder", 1.0),  # a decoder that complains in its log alone
+    Case(0, 221, "ffv1_odd.avi", "drop", 5.0),  # a decoder whose pictures' memory is not its own yet
+    Case(0, 774, "h264.ts", "reorder", 1000.0),  # numbers of pictures that do not follow one another
+    Case(0, 1356, "h264.ts", "cut_payload", 1.0),
+    Case(0, 2114, "vp8.webm", "harm_payload", 2.0),
+    Case(0, 2844, "h264.mp4", "reorder", 1.0),
+]
+
+
+def test_what_was_read_wrongly_once(tmp_path: Path) -> None:
+    for folder in ("seeds", "tried"):
+        (tmp_path / folder).mkdir()
+    wrong = []
+    with Fuzzer(tmp_path / "seeds", tmp_path / "tried") as fuzzer:
+        for case in _ONCE_WRONG:
+            row, said = fuzzer.try_out(case)
+            assert row.accepted, said
+            wrong += [(case, said)] if row.failed or row.altered else []
+    assert not wrong
 
 
 @pytest.mark.long
