@@ -1,7 +1,7 @@
 """Several recipes in several variants and seeds, one after another, into one table with paired comparisons.
 
 Each run is ``lightning run`` of its own and lies in a folder of its own; one that is finished is not run again, so a
-sweep that was cut off goes on where it stopped.
+sweep that was cut off goes on where it stopped. Two sweeps at work on the same folders wait for one another's runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from filelock import FileLock
 
 from modules.console import PlainConsole
 from recipes.jobs.base import Job
@@ -93,21 +95,40 @@ class Sweep(Job):
         return self.out / f"{variant}_s{seed}"
 
     def _run(self, name: str, seed: int) -> None:
-        variant, folder = self.variants[name], self.folder(name, seed)
-        if (folder / "test_summary.json").is_file():
-            return
+        """One run, unless it is finished: by an earlier sweep, or by another one that is at work on it now."""
+        folder = self.folder(name, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "sweep.lock"):
+            if not (folder / "test_summary.json").is_file():
+                self._launch(name, seed, folder)
+
+    def _launch(self, name: str, seed: int, folder: Path) -> None:
+        variant = self.variants[name]
         words = [sys.executable, "-m", "recipes", "run", variant.recipe, "--run_dir", str(folder), "--resume", "auto"]
         for file in variant.overlays:
             words += ["--overlay", file]
         for key, value in {"seed_everything": seed, **variant.overrides}.items():
             text = value if isinstance(value, str) else json.dumps(value)
             words += [f"--{key}", text.replace("{out}", str(self.out)).replace("{seed}", str(seed))]
-        folder.mkdir(parents=True, exist_ok=True)
         PlainConsole().print(f"running     {name}, seed {seed}; log {folder / 'log.txt'}", soft_wrap=True)
         with (folder / "log.txt").open("a") as log:
-            ended = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, check=False)
-        if ended.returncode:
+            status = _run_to_its_end(words, log)
+        if status:
             tail = (folder / "log.txt").read_text()[-2000:]
             raise ValueError(
-                f"{name} with seed {seed} ended with status {ended.returncode}; {folder / 'log.txt'} ends with\n{tail}"
+                f"{name} with seed {seed} ended with status {status}; {folder / 'log.txt'} ends with\n{tail}"
             )
+
+
+def _run_to_its_end(words: list[str], log: IO[str]) -> int:
+    """The status of a command. Where this process is stopped, the command is told to stop in order, and waited for.
+
+    It has a process group of its own: a terminal's Ctrl-C would reach it too, and a second signal ends it at once.
+    """
+    process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, process_group=0)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
