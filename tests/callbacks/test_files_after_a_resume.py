@@ -110,10 +110,16 @@ MOMENTS = {
     "before the last validation": ("on_validation_start", 6),
     "when the training has ended": ("on_train_end", 6),
 }
+QUICK = (
+    "in the middle of an update",
+    "between the rollouts and the checkpoint",
+    "before a validation",
+    "before the last validation",
+)
 
 
 @pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.long)])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", [m if m in QUICK else pytest.param(m, marks=pytest.mark.long) for m in MOMENTS])
 def test_killed(parts: Parts, tmp_path: Path, whole, moment: str, accumulate: int) -> None:
     hook, step = MOMENTS[moment]
     assert fit_and_die(parts, tmp_path, [KillItself(hook, step)], accumulate) == signal.SIGKILL
@@ -124,7 +130,9 @@ def test_killed(parts: Parts, tmp_path: Path, whole, moment: str, accumulate: in
 
 
 @pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.long)])
-@pytest.mark.parametrize("hook", ["on_before_optimizer_step", "on_validation_batch_end", "on_train_batch_start"])
+@pytest.mark.parametrize(
+    "hook", ["on_before_optimizer_step", pytest.param("on_validation_batch_end", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_stopped(parts: Parts, tmp_path: Path, whole, signum: signal.Signals, hook: str, accumulate: int) -> None:
     """A signal in the middle of an update of the whole run; what comes at its end is saved and none is lost."""
