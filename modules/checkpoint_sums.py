@@ -1,4 +1,5 @@
-"""Checksums of a checkpoint: those of its zip archive (CRC-32 of each record), kept at a save and compared at a load.
+"""Checksums of a checkpoint: those of its zip archive (CRC-32 of each record), kept at a save and compared at a load;
+and of tensors in a ``.safetensors`` file, in its header.
 
 torch writes them but never compares them, and leaves out those of tensors that are written into holes. A file without
 them, as sharded runs have saved before, is loaded all the same, and that is said.
@@ -6,13 +7,20 @@ them, as sharded runs have saved before, is loaded all the same, and that is sai
 
 from __future__ import annotations
 
+import json
 import logging
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+SUMS_KEY = "crc32"
+"""Of a ``.safetensors`` file's header."""
 _log = logging.getLogger(__name__)
 _PIECE = 2**22
 _ENTRY_BYTES, _CRC_AT, _LENGTHS_AT = 46, 16, 28
@@ -81,3 +89,22 @@ def _refuse_others(records: list[zipfile.ZipInfo]) -> None:
 
 def _has_sum(record: zipfile.ZipInfo) -> bool:
     return bool(record.CRC) or not record.file_size
+
+
+def sums_of(tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 of each tensor's bytes, for a ``.safetensors`` file's header."""
+    return json.dumps({name: zlib.crc32(_bytes(tensor)) for name, tensor in tensors.items()})
+
+
+def compare_tensors(tensors: Mapping[str, Tensor], sums: str) -> None:
+    """Raises:
+    ValueError: names a tensor that is not as it was written.
+    """
+    expected = json.loads(sums)
+    for name, tensor in tensors.items():
+        if zlib.crc32(_bytes(tensor)) != expected.get(name):
+            raise ValueError(f"it is damaged: {name} is not as it was written")
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from modules.checkpoint_files import read
+from modules.checkpoint_sums import SUMS_KEY, compare_tensors
 from modules.finite import not_finite
 from modules.sharded_states import set_parameter, whole_shape
 
@@ -28,6 +29,7 @@ class _Safetensors(Mapping[str, Tensor]):
     def __init__(self, path: Path) -> None:
         self._file = safe_open(path, "pt")
         self._names = list(self._file.keys())
+        self.sums = (self._file.metadata() or {}).get(SUMS_KEY)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._file.get_tensor(name)
@@ -58,8 +60,12 @@ def read_weights(path: str) -> Mapping[str, Tensor]:
         raise ValueError(f"{path} is refused: there is no such file")
     try:
         found = _Safetensors(file)
+        if found.sums is not None:
+            compare_tensors(found, found.sums)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is refused: it is no .safetensors file, or is cut off ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is refused: {error}") from error
     if (name := not_finite(found.items())) is not None:
         raise ValueError(f"{path} is refused: {name} in it is not finite (NaN or infinite)")
     return found

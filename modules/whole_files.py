@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import time
@@ -25,8 +26,8 @@ def appearing(path: Path, what: str, partial: str | None = None) -> Iterator[Pat
     """A place beside ``path``, whose folder is made; what is written there is renamed to ``path`` at the end.
 
     Args:
-        path: of the file; one that is there is replaced.
-        what: the file is, for the message.
+        path: of the file or folder; one that is there is replaced.
+        what: it is, for the message.
         partial: the name of that place; one of its own for each thread, process and node by default.
 
     Raises:
@@ -36,11 +37,13 @@ def appearing(path: Path, what: str, partial: str | None = None) -> Iterator[Pat
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield place
+        if place.is_dir() and path.is_dir():
+            shutil.rmtree(path)
         os.replace(place, path)
     except BaseException as error:
         reason = _reason(error, place) if isinstance(error, Exception) else None
         with suppress(OSError):
-            place.unlink(missing_ok=True)
+            shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         if reason is not None:
             raise StorageError(f"{what} {path} could not be written: {reason}") from error
         raise
@@ -65,11 +68,12 @@ def sweep(folder: Path) -> None:
 
 
 def _reason(error: Exception, place: Path) -> str | None:
-    """Why a file could not be written; libraries that write do not hand on the cause, so it is asked for again."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number not in (*_NO_ROOM, *_NO_RIGHT) and place.exists():
+    """Why a file could not be written; of libraries that do not hand on the cause, the disk itself is asked again."""
+    said = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
+    number = error.errno if isinstance(error, OSError) else int(said[1]) if said else None
+    if number not in (*_NO_ROOM, *_NO_RIGHT) and os.path.exists(place):
         try:
-            with place.open("ab", buffering=0) as file:
+            with (place / "probe" if place.is_dir() else place).open("ab", buffering=0) as file:
                 file.write(bytes(2**20))
         except OSError as again:
             number = again.errno
@@ -77,7 +81,7 @@ def _reason(error: Exception, place: Path) -> str | None:
 
 
 def _told(number: int | None, place: Path | None) -> str | None:
-    folder = next((f for f in place.absolute().parents if f.is_dir()), None) if place else None
+    folder = next((f for f in place.absolute().parents if os.path.isdir(f)), None) if place else None
     where = folder or "its folder"
     if number in _NO_ROOM:
         left = ""

@@ -176,13 +176,15 @@ def _submit(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def _reason(error: BaseException) -> str:
     """What went wrong, in the words of whoever noticed; the parser that built it adds every value it was given."""
+    from modules.whole_files import storage_reason
+
     inner = error
     while isinstance(inner, argparse.ArgumentError) or "Given value type" in str(inner):
         cause = inner.__cause__ or inner.__context__
         if cause is None:
             break
         inner = cause
-    return str(inner)
+    return storage_reason(inner) or str(inner)
 
 
 def _finished(options: argparse.Namespace, rest: list[str]) -> None:
@@ -213,10 +215,10 @@ def _finished(options: argparse.Namespace, rest: list[str]) -> None:
                 options.num_frames,
                 options.annotations,
             )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         if os.environ.get("KAIROS_DEBUG"):
             raise
-        sys.exit(f"error: {error}\n(KAIROS_DEBUG=1 shows where)")
+        sys.exit(f"error: {_reason(error)}\n(KAIROS_DEBUG=1 shows where)")
 
 
 def check(

@@ -11,8 +11,10 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from modules.checkpoint_sums import SUMS_KEY, sums_of
 from modules.console import PlainConsole
 from modules.weights import read_weights
+from modules.whole_files import appearing
 from recipes.reading import read_file
 from recipes.runs import resolve_checkpoint
 
@@ -29,8 +31,8 @@ def consolidate(checkpoint: str, out: str) -> None:
     weights = read_weights(str(path))
     sampler = {n: w.contiguous() for n, w in weights.items() if n.startswith("sampler.")}
     mllm = {n.removeprefix(_MLLM): w for n, w in weights.items() if n.startswith(_MLLM)}
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(sampler, folder / "sampler.safetensors", {"format": "pt"})
+    with appearing(folder / "sampler.safetensors", "sampler") as partial:
+        save_file(sampler, partial, {"format": "pt", SUMS_KEY: sums_of(sampler)})
     console = PlainConsole()
     count = sum(w.numel() for w in sampler.values())
     console.print(f"sampler     {folder / 'sampler.safetensors'}  {count:,} parameters")
@@ -67,5 +69,6 @@ def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path) -> None:
         for name, tensor in trained.items():
             own[name].copy_(tensor)
     merge_adapters(mllm.model)
-    mllm.model.save_pretrained(out)
-    mllm.processor.save_pretrained(out)
+    with appearing(out, "MLLM") as partial:
+        mllm.model.save_pretrained(partial)
+        mllm.processor.save_pretrained(partial)

@@ -125,7 +125,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.updates",
     ),
     "modules.precision": ("modules.mllms", "modules.sharding"),
-    "modules.weights": ("modules.checkpoint_files", "modules.finite", "modules.sharded_states"),
+    "modules.weights": (
+        "modules.checkpoint_files",
+        "modules.checkpoint_sums",
+        "modules.finite",
+        "modules.sharded_states",
+    ),
     "modules.evaluation": ("modules",),
     "modules.evolution": ("modules",),
     "modules.selections": ("modules.row_files", "modules.rows"),
@@ -162,6 +167,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "callbacks.requeue",
         "callbacks.shortfalls",
     ),
+    "recipes.cli": ("recipes", "modules.whole_files"),
     "recipes.whole_checkpoints": ("modules.checkpoint_files",),
     "recipes.jobs": ("modules", "datamodules", "recipes.jobs"),
     "recipes.results": (
@@ -172,7 +178,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "datamodules.exports",
         "callbacks.evaluation",
     ),
-    "recipes.consolidate": ("modules.console", "modules.weights", "modules.mllms", "recipes.reading", "recipes.runs"),
+    "recipes.consolidate": (
+        "modules.checkpoint_sums",
+        "modules.console",
+        "modules.mllms",
+        "modules.weights",
+        "modules.whole_files",
+        "recipes.reading",
+        "recipes.runs",
+    ),
     "recipes.lmms_eval": ("modules", "datamodules", "recipes.checking", "recipes.recipe"),
     "recipes.cost": ("modules.mllms", "modules.model_files", "recipes"),
 }

@@ -297,9 +297,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _LIBRARIES = (
-    "mlflow.store.tracking.sqlalchemy_store", "pandas", "callbacks.comparison", "callbacks.learning_curve",
-    "callbacks.rollout_table", "callbacks.timeline", "datamodules.haystack.datamodule", "modules.encoders.open_clip",
-    "modules.evolution", "modules.mllms.llava_onevision", "modules.samplers.tspo", "recipes.launch",
+    "callbacks.comparison", "callbacks.learning_curve", "callbacks.mlflow_logger", "callbacks.rollout_table",
+    "callbacks.timeline", "datamodules.haystack.datamodule", "mlflow.store.tracking.sqlalchemy_store",
+    "modules.encoders.open_clip", "modules.evolution", "modules.mllms.llava_onevision", "modules.samplers.tspo",
+    "pandas", "recipes.launch",
 )  # fmt: skip
 """What every run imports."""
 
