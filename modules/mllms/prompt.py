@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from torch import Tensor
 from modules.parsing import LETTERS
 from modules.records import VideoQuestion
 
+_LONGEST_TEMPLATE = 64 * 1024
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -110,12 +112,20 @@ def read_template(path: str) -> str:
     """The text of a prompt's file, seen from here or else from the project's own folder.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: there is no such file, or it is no text of a prompt's length.
     """
+    found = next((place for place in (Path(path), _PROJECT / path) if os.path.isfile(place)), None)
+    if found is None:
+        raise ValueError(f"prompt template {path!r:.200}: no such file")
     try:
-        return (Path(path) if Path(path).is_file() else _PROJECT / path).read_text().strip()
-    except OSError as error:
+        with found.open("rb") as file:
+            content = file.read(_LONGEST_TEMPLATE + 1)
+        text = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"prompt template {path} cannot be read: {error}") from None
+    if len(content) > _LONGEST_TEMPLATE:
+        raise ValueError(f"prompt template {path} is longer than {_LONGEST_TEMPLATE} bytes")
+    return text.strip()
 
 
 def heard(question: VideoQuestion, timestamps_s: Tensor) -> list[str]:

@@ -45,6 +45,7 @@ VALUES: list[Any] = [
 KEYS = [
     "class_path", "init_args", "base", "job", "vars", "name", "stage", "run_dir", "checkpoint", "__class__", "", "a.b",
     "<<", "trainer", "shortcuts", "seed_everything", "overlay", "${vars}", "self", "callbacks",
+    "template", "path", "weights",
 ]  # fmt: skip
 EVIL = "open('ran', 'w')\nimport os\nos.system('touch ran')\nclass Model: pass\nReward = Model\n"
 

@@ -192,6 +192,13 @@ SLOW: dict[str, tuple[str, str]] = {
     "class_path is null": (TSPO + "model: {class_path: null}\n", "model"),
     "checkpoint anywhere": (TSPO + "checkpoint: 'last:../../**'\n", "takes the name of a recipe"),
     "checkpoint from the root": (TSPO + "checkpoint: 'last:/'\n", "takes the name of a recipe"),
+    "a device as prompt": (
+        TSPO + "model: {init_args: {mllm: {init_args: {prompt: {template: /dev/zero}}}}}\n",
+        "template '/dev/zero': no such file",
+    ),
+    "a secret as prompt": (
+        TSPO + "model: {init_args: {mllm: {init_args: {prompt: {template: /etc/passwd}}}}}\n", "has no {question}"
+    ),
     "a kernel of the hub": (
         TSPO + "model: {init_args: {mllm: {init_args: {loading: {attn_implementation: some/kernel}}}}}\n",
         "attn_implementation: 'some/kernel'",
