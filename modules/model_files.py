@@ -50,8 +50,10 @@ def as_data(source: str) -> str:
     elif folder.is_dir():
         if (folder / "adapter_config.json").exists():
             raise ValueError(f"{folder} holds an adapter of another model; merge it into that model first")
-        for path in (folder / name for name in _SETTINGS):
-            if path.exists():
+        for path in folder.iterdir():
+            if not path.is_file() and not path.is_dir():
+                raise ValueError(f"{path} is no plain file; devices, pipes and links to nothing are not read")
+            if path.name in _SETTINGS:
                 _check(path, _read(path))
     return source
 

@@ -182,6 +182,19 @@ def test_settings_that_are_no_settings(tmp_path: Path) -> None:
         as_data(str(tmp_path))
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "chat_template.jinja"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "link to nothing"])
+def test_folders_with_what_is_no_file(file: str, kind: str, blank_vlm: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(blank_vlm, tmp_path / "vlm")
+    (folder / file).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(folder / file)
+    else:
+        (folder / file).symlink_to("/dev/zero" if kind == "device" else "nowhere")
+    with pytest.raises(ValueError, match="no plain file"):
+        LlavaOnevision(path=str(folder))
+
+
 @pytest.mark.parametrize("fixture", ["clip_folder", "blank_vlm", "blank_clip"])
 def test_pickled_weights_are_not_read(fixture: str, canary: Path, tmp_path: Path, request) -> None:
     load = {"clip_folder": "CLIP of transformers", "blank_vlm": "MLLM", "blank_clip": "CLIP of open_clip"}[fixture]
