@@ -152,7 +152,7 @@ def admit(recipe: Any, folders: Sequence[Path]) -> list[str]:
     return own
 
 
-def folders_of(user_dirs: Sequence[str], recipe: str) -> list[Path]:
+def folders_of(user_dirs: Sequence[str], recipe: str | None = None) -> list[Path]:
     """Where a person's own classes may lie: the folders they name, and the recipe's own where it is not Kairos'.
 
     Raises:
@@ -161,6 +161,8 @@ def folders_of(user_dirs: Sequence[str], recipe: str) -> list[Path]:
     for folder in user_dirs:
         if not Path(folder).is_dir():
             raise ValueError(f"--user-dir {folder}: no such folder")
+    if recipe is None:
+        return [*map(Path, user_dirs)]
     beside = Path(recipe).parent
     own = [] if beside.resolve().is_relative_to(ROOT / "recipes") or not beside.is_dir() else [beside]
     return [*map(Path, user_dirs), *own]

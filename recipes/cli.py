@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("check", "find every mistake in a recipe without building anything"),
     ):
         command = commands.add_parser(
-            name, help=text, description=text, epilog=_EPILOG, add_help=False,
+            name, help=text, description=text, epilog=_EPILOG, add_help=False, allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         command.add_argument("recipe", nargs="?", help="a YAML file; `lightning ls` lists those that come with Kairos")
@@ -103,6 +103,7 @@ def _add_result_commands(commands: Any) -> None:
     )
     command.add_argument("checkpoint", help=".ckpt of a run, or last:NAME")
     command.add_argument("out", help="folder")
+    add_user_dir(command)
     command = commands.add_parser("track", help="send MLflow what it has not got of a run")
     command.add_argument("run", help="run folder")
     command.add_argument("--tracking-uri", help="another MLflow than the run's recipe names")
@@ -201,7 +202,7 @@ def _finished(options: argparse.Namespace, rest: list[str]) -> None:
         elif options.command == "consolidate":
             from recipes.consolidate import consolidate
 
-            consolidate(options.checkpoint, options.out)
+            consolidate(options.checkpoint, options.out, folders_of(options.user_dir))
         elif options.command == "track":
             from recipes.track import track
 

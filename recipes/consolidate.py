@@ -6,6 +6,7 @@ that was trained into a folder that ``from_pretrained`` reads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,22 @@ from modules.checkpoint_sums import SUMS_KEY, sums_of
 from modules.console import PlainConsole
 from modules.weights import read_weights
 from modules.whole_files import appearing
+from recipes.class_paths import admit
 from recipes.reading import read_file
+from recipes.recipe import RecipeError
 from recipes.runs import resolve_checkpoint
+from recipes.values import Values
 
 _MLLM = "mllm.model."
 
 
-def consolidate(checkpoint: str, out: str) -> None:
+def consolidate(checkpoint: str, out: str, folders: Sequence[Path] = ()) -> None:
     """Writes ``sampler.safetensors`` and, where the MLLM was trained, its folder ``mllm`` with processor and tokenizer.
+
+    Args:
+        checkpoint: of a run.
+        out: folder.
+        folders: that may hold an MLLM's class of the person's own.
 
     Raises:
         ValueError: no such checkpoint, or its run folder does not say which MLLM it was.
@@ -37,14 +46,14 @@ def consolidate(checkpoint: str, out: str) -> None:
     count = sum(w.numel() for w in sampler.values())
     console.print(f"sampler     {folder / 'sampler.safetensors'}  {count:,} parameters")
     if mllm:
-        _write_mllm(path, mllm, folder / "mllm")
+        _write_mllm(path, mllm, folder / "mllm", folders)
         count = sum(w.numel() for w in mllm.values())
         console.print(f"mllm        {folder / 'mllm'}  {count:,} trained parameters")
     words = f"--model.init_from {folder / 'sampler.safetensors'}" + f" --model.mllm.path {folder / 'mllm'}" * bool(mllm)
     console.print(f"next        lightning run RECIPE {words}", soft_wrap=True)
 
 
-def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path) -> None:
+def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path, folders: Sequence[Path]) -> None:
     """The MLLM that the run began with, its trained parameters in place; LoRA layers merged into them."""
     import jsonargparse
     import torch
@@ -55,8 +64,8 @@ def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path) -> None:
     recipe = checkpoint.parent.parent / "recipe.yaml"
     if not recipe.is_file():
         raise ValueError(f"{checkpoint} has a trained MLLM, but there is no {recipe} to say which model it began as")
-    node = read_file(recipe)["model"]["init_args"]["mllm"]
-    parser = jsonargparse.ArgumentParser()
+    node = _recorded_mllm(recipe, folders)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(TransformersMLLM, "mllm")
     mllm = parser.instantiate(parser.parse_object({"mllm": node})).mllm
     own = dict(mllm.model.named_parameters())
@@ -72,3 +81,20 @@ def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path) -> None:
     with appearing(out, "MLLM") as partial:
         mllm.model.save_pretrained(partial)
         mllm.processor.save_pretrained(partial)
+
+
+def _recorded_mllm(recipe: Path, folders: Sequence[Path]) -> Any:
+    """The MLLM that a run's folder, which may be a stranger's, says it trained; checked like that of any recipe.
+
+    Raises:
+        ValueError: it says none, or a class that is no MLLM.
+    """
+    from modules.mllms.transformers_mllm import TransformersMLLM
+
+    node = read_file(recipe)
+    for key in ("model", "init_args", "mllm"):
+        node = node.get(key) if isinstance(node, dict) else None
+    if mistakes := Values(folders).of_class("model.init_args.mllm", node, (TransformersMLLM,)):
+        raise RecipeError(str(recipe), mistakes)
+    admit(node, folders)
+    return node

@@ -7,6 +7,7 @@ sweep that was cut off goes on where it stopped. Two sweeps at work on the same 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -16,8 +17,11 @@ from typing import IO, Any
 from filelock import FileLock
 
 from modules.console import PlainConsole
+from modules.file_names import file_name, file_names
 from recipes.jobs.base import Job
 from recipes.jobs.sweep_report import Runs, accuracies, accuracy_table, by_kind, draw_curves, kind_table
+
+_KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,11 @@ class Variant:
     overrides: dict[str, Any] = field(default_factory=dict)
     overlays: list[str] = field(default_factory=list)
     arm: str = "after"
+
+    def __post_init__(self) -> None:
+        wrong = [key for key in self.overrides if not _KEY.fullmatch(key)]
+        if wrong:  # --user-dir, say, which is a person's to give
+            raise ValueError(f"overrides: {wrong[0]!r:.100} is no dotted key of a recipe")
 
 
 class Sweep(Job):
@@ -58,6 +67,9 @@ class Sweep(Job):
         out: str,
         curves: list[str] | None = None,
     ) -> None:
+        file_names(variants)  # none of which may be another's folder
+        if wrong := [name for name in variants if file_name(name) != name]:
+            raise ValueError(f"variants: {wrong[0]!r:.100} can be no name of a folder")
         self.variants, self.seeds, self.out = variants, seeds, Path(out)
         self.shown = shown or {name: (name, v.arm) for name, v in variants.items()}
         unknown = {variant for variant, _ in self.shown.values()} - variants.keys()
@@ -109,7 +121,8 @@ class Sweep(Job):
             words += ["--overlay", file]
         for key, value in {"seed_everything": seed, **variant.overrides}.items():
             text = value if isinstance(value, str) else json.dumps(value)
-            words += [f"--{key}", text.replace("{out}", str(self.out)).replace("{seed}", str(seed))]
+            text = text.replace("{out}", str(self.out)).replace("{seed}", str(seed))
+            words.append(f"--{key}={text}")  # one word, so that no value is taken for an option
         PlainConsole().print(f"running     {name}, seed {seed}; log {folder / 'log.txt'}", soft_wrap=True)
         with (folder / "log.txt").open("a") as log:
             status = _run_to_its_end(words, log)

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from recipes.cli import main
 from recipes.guard import ROOT
+from recipes.jobs.sweep import Sweep, Variant
 
 TSPO = f"base: {ROOT}/recipes/tspo.yaml\n"
 CALLBACK = "modules.rewards.accuracy.Accuracy"
@@ -256,6 +258,37 @@ def test_refused_before_anything_is_built(name: str, command: str, tmp_path: Pat
     path = write(tmp_path, content)
     monkeypatch.chdir(tmp_path)
     assert message in refused(command, path)
+
+
+@pytest.mark.parametrize(
+    ("mllm", "message"),
+    [
+        ({"class_path": "evil.Model"}, "in no known package"),
+        ("os.system", "in no known package"),
+        ({"class_path": "modules.mllms.openai.OpenAIChat", "init_args": {"model": "m"}}, "is not a TransformersMLLM"),
+        (None, "needs a class_path of a TransformersMLLM"),
+    ],
+    ids=str,
+)
+def test_a_strangers_run_folder_names_no_class_of_its_own(mllm, message: str, tmp_path: Path, monkeypatch) -> None:
+    path = write(tmp_path, json.dumps({"model": {"init_args": {"mllm": mllm}}}))
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    path.rename(run / "recipe.yaml")
+    torch.save({"state_dict": {"mllm.model.x": torch.zeros(1)}}, run / "checkpoints" / "last.ckpt")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SystemExit, match=message):
+        main(["consolidate", str(run / "checkpoints" / "last.ckpt"), str(tmp_path / "out")])
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("key", ["user-dir", "model.x --user-dir", "", "a..b"])
+def test_a_sweep_hands_on_keys_alone(key: str) -> None:
+    with pytest.raises(ValueError, match="is no dotted key of a recipe"):
+        Variant(recipe="recipes/tspo.yaml", overrides={key: "x"})
+    with pytest.raises(ValueError, match="can be no name of a folder"):
+        Sweep(variants={"../../x": Variant(recipe="r.yaml")}, reference="../../x", seeds=[0], out="o")
 
 
 _ALL_QUICK = """
