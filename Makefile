@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-long fuzz-media check bench fuzz-annotations gpu clean
+.PHONY: run test test-long fuzz-media fuzz-recipes check bench fuzz-annotations gpu clean
 run: $(VENV)/ready
 	$(BIN)/lightning run recipes/tspo.yaml
 
@@ -16,6 +16,9 @@ test-long: $(VENV)/ready
 
 fuzz-media: $(VENV)/ready
 	$(BIN)/python tests/fuzz/media.py --seed 0 --count 3000
+
+fuzz-recipes: $(VENV)/ready
+	$(BIN)/python tests/fuzz/recipes.py --seed 1 --num 3000
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
