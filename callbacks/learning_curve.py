@@ -13,7 +13,7 @@ import numpy as np
 
 from callbacks.after_update import AfterUpdate
 from callbacks.mlflow_logger import mlflow_logger
-from callbacks.replace_file import replace_file
+from modules.whole_files import write_whole
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -85,7 +85,7 @@ class LearningCurve(AfterUpdate):
         if trainer.is_global_zero:
             text = io.StringIO(newline="")
             csv.writer(text).writerows([("step", "metric", "value"), *self.points])
-            replace_file(self.csv, text.getvalue())
+            write_whole(self.csv, "learning curve", text.getvalue())
 
     def draw(self) -> None:
         """Writes the picture."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callbacks.mlflow_database import make_whole, sqlite_path
-from callbacks.replace_file import replace_file
 from callbacks.unsent import UnsentEntries
+from modules.whole_files import write_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -167,7 +167,7 @@ class MLflowWriter(threading.Thread):
 
             client = MlflowClient(self.info.tracking_uri)
             run_id = self._known_run(client) or self._new_run()
-            replace_file(self.info.run_id_file, run_id)
+            write_whole(self.info.run_id_file, "name of the run in MLflow", run_id)
             self._client, self._run_id = client, run_id
         return self._client, self._run_id
 

@@ -12,8 +12,8 @@ from jsonargparse.typing import PositiveInt
 
 from callbacks.after_update import AfterUpdate
 from callbacks.mlflow_logger import mlflow_logger
-from callbacks.replace_file import replace_file
 from modules.records import Rollouts
+from modules.whole_files import write_whole
 
 
 def rollout_rows(rollouts: Rollouts, step: int, num_questions: int) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ class RolloutTable(AfterUpdate):
             lines = self.path.read_text().splitlines(keepends=True)
             kept = list(itertools.takewhile(lambda line: _is_until(line, trainer.global_step), lines))
             if len(kept) < len(lines):
-                replace_file(self.path, "".join(kept))
+                write_whole(self.path, "table of rollouts", "".join(kept))
 
     def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
         if not trainer.is_global_zero or trainer.global_step % self.every_n_steps:

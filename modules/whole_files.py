@@ -49,6 +49,12 @@ def appearing(path: Path, what: str, partial: str | None = None) -> Iterator[Pat
         raise
 
 
+def write_whole(path: Path, what: str, content: str) -> None:
+    """Writes a text file, so that nobody ever reads half of it; arguments and errors as of `appearing`."""
+    with appearing(path, what) as place:
+        place.write_text(content, encoding="utf-8", newline="")
+
+
 def storage_reason(error: BaseException) -> str | None:
     """What a raw ``OSError`` of a full or a read-only place means and what to do; None for any other error."""
     if isinstance(error, StorageError) or not isinstance(error, OSError):

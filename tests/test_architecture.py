@@ -64,6 +64,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.statistics",
         "modules.parsing",
         "modules.scoring",
+        "modules.whole_files",
     ),
     "modules.canary": ("modules.records", "modules.mllms"),
     "modules.joint": ("modules.grpo", "modules.mllms"),
@@ -156,6 +157,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.statistics",
         "modules.scoring",
         "modules.selections",
+        "modules.whole_files",
         "callbacks",
     ),
     "recipes": (

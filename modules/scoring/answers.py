@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.records import Answer
+from modules.whole_files import appearing
 
 FILE_NAME = "answers.jsonl"
 _UNFINISHED = "answers-unfinished-{}.jsonl"
@@ -28,10 +29,8 @@ def unfinished_file(run_dir: Path, rank: int) -> Path:
 
 def write_answers(path: Path, answers: Iterable[Answer]) -> None:
     """Writes answers, whole or not at all; infinite log-probabilities as null."""
-    part = path.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    append_answers(part, answers)
-    os.replace(part, path)
+    with appearing(path, "answers") as place:
+        append_answers(place, answers)
 
 
 def append_answers(path: Path, answers: Iterable[Answer]) -> None:
