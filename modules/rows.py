@@ -87,7 +87,7 @@ class RowError(FileError):
         self.value = shortened(value)
         self.hint = ""
         """What can be done about it, where whoever raises it knows."""
-        super().__init__(self.place, field, allowed)
+        super().__init__(row, field, value, allowed)
 
     def __str__(self) -> str:
         if not self.field:
