@@ -71,9 +71,9 @@ def known(workplace: Path) -> list:
 @pytest.mark.parametrize("which", range(len(LAYOUTS)), ids=[layout.name for layout in LAYOUTS])
 def test_whatever_is_wrong_is_named_or_counted(which: int, workplace: Path, known: list) -> None:
     @settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(st.integers(0, 2**32))
-    def holds(seed: int) -> None:
-        mutant = draw_mutant(LAYOUTS[which], Random(seed))
+    @given(st.randoms(use_true_random=False))
+    def holds(draw: Random) -> None:
+        mutant = draw_mutant(LAYOUTS[which], draw)
         verdict = judge(LAYOUTS[which], mutant, known[which], workplace)
         assert verdict.name in GOOD, f"{mutant.kind}, {mutant.what}: {verdict}"
 
