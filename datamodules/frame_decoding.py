@@ -3,7 +3,7 @@
 `plan` says which stretches of packets are needed: from the key frame on which a wanted frame depends up to that frame,
 leaving out pictures that no other refers to. `read_pyav` feeds a decoder these packets and takes what comes out by its
 time. What does not match the packet table (a seek that lands elsewhere, a packet out of order, a frame that never
-comes) makes it begin again in sequence from the file's start, which is slow and always right.
+comes, a decoder that complains) makes it begin again in sequence from the file's start, which is slow and always right.
 """
 
 from __future__ import annotations

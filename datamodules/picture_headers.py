@@ -2,7 +2,7 @@
 
 Containers carry a key-frame flag, which is true of what the muxer believed. Here the picture itself is asked: H.264
 (NAL types and nal_ref_idc, ITU-T H.264 7.4.1), HEVC (NAL types, ITU-T H.265 7.4.2.2), MPEG-1, 2 and 4 (picture coding
-type), VP8, VP9 and AV1 (frame headers). Of any other codec only one that has nothing but key frames is known.
+type), VP9 and AV1 (frame headers). Of any other codec only one that has nothing but key frames is known.
 """
 
 from __future__ import annotations
