@@ -14,7 +14,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import sqlalchemy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from callbacks.mlflow_database import make_whole
@@ -61,12 +60,9 @@ def expected(steps: range) -> list[tuple[int, float]]:
 
 
 def half_make(path: Path, seconds_ago: float = 60.0) -> None:
-    """Leaves what MLflow has written when it is killed between making its first tables and bringing them up to date."""
-    from mlflow.store.tracking.dbmodels.initial_models import Base
-
-    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
-    Base.metadata.create_all(engine)
-    engine.dispose()
+    """Leaves what MLflow has written when it is killed in the middle of bringing the tables up to date."""
+    with closing(sqlite3.connect(path)) as opened:
+        opened.executescript("drop table alembic_version; drop table spans;")
     os.utime(path, (time.time() - seconds_ago,) * 2)
 
 
@@ -91,24 +87,22 @@ def test_metrics_tags_and_files_arrive(database: Path, tmp_path: Path) -> None:
         assert ("kairos.commit", "abc") in opened.execute("select key, value from tags").fetchall()
 
 
-def test_a_half_made_database_is_put_aside_and_made_again(tmp_path: Path, caplog) -> None:
-    path = tmp_path / "mlflow.db"
-    half_make(path)
-    logger = logger_for(path, tmp_path / "run")
+def test_a_half_made_database_is_put_aside_and_made_again(database: Path, tmp_path: Path, caplog) -> None:
+    half_make(database)
+    logger = logger_for(database, tmp_path / "run")
     log_steps(logger, range(1, 3))
     assert logger.close(60) is None
-    assert metrics_in(path) == expected(range(1, 3))
+    assert metrics_in(database) == expected(range(1, 3))
     (aside,) = tmp_path.glob("mlflow.db.half-made-*")
     assert aside.stat().st_size > 0
     assert sum("half-made" in record.message for record in caplog.records) == 1
 
 
-def test_one_that_somebody_is_making_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "mlflow.db"
-    half_make(path, seconds_ago=0.0)
+def test_one_that_somebody_is_making_is_waited_for(database: Path) -> None:
+    half_make(database, seconds_ago=0.0)
     with pytest.raises(BlockingIOError, match="no complete schema yet"):
-        make_whole(path)
-    assert path.is_file()
+        make_whole(database)
+    assert database.is_file()
 
 
 def test_a_database_with_runs_is_never_touched(database: Path) -> None:

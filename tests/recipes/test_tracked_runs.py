@@ -13,7 +13,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import sqlalchemy
 
 from recipes.guard import ROOT
 
@@ -62,12 +61,12 @@ def workplace(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_after_one_that_was_killed_in_its_first_start(workplace: Path) -> None:
-    from mlflow.store.tracking.dbmodels.initial_models import Base
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     database = workplace / "outputs/mlflow.db"
-    engine = sqlalchemy.create_engine(f"sqlite:///{database}")
-    Base.metadata.create_all(engine)  # as far as it had come
-    engine.dispose()
+    SqlAlchemyStore(f"sqlite:///{database}", "mlruns").engine.dispose()
+    with closing(sqlite3.connect(database)) as opened:  # as far as it had come: tables, and no word on which
+        opened.executescript("drop table alembic_version; drop table spans;")
     os.utime(database, (time.time() - 60,) * 2)
     output = run(workplace, "run", *RECIPE)
     assert output.count("half-made") >= 1
