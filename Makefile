@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-long fuzz-media fuzz-recipes check bench fuzz-annotations gpu clean
+.PHONY: run test test-long fuzz-media fuzz-recipes check bench fuzz-annotations first-starts gpu clean
 run: $(VENV)/ready
 	$(BIN)/lightning run recipes/tspo.yaml
 
@@ -36,6 +36,10 @@ bench: $(VENV)/ready
 
 fuzz-annotations: $(VENV)/ready
 	$(BIN)/python tests/fuzz/annotations.py --num 10000 --seed 0
+
+# MLflow's database, made by several processes at once and by processes that are killed (15 minutes)
+first-starts: $(VENV)/ready
+	$(BIN)/python tests/fuzz/first_starts.py
 
 # where there is a CUDA device: contracts of every part, steps of 7B and 3B shapes, and docs/baselines/CARD.json
 gpu: $(VENV)/ready
