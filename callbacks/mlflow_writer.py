@@ -61,6 +61,8 @@ class MLflowWriter(threading.Thread):
         self.last_progress = time.monotonic()
         self.reason = "it has not answered"
         self._client: MlflowClient | None = None
+        self._run_id: str | None = None
+        self._has_database = False
         self._failing_since: float | None = None
         self._has_warned = False
         import_quietly()
@@ -160,15 +162,18 @@ class MLflowWriter(threading.Thread):
     def _open(self) -> tuple[MlflowClient, str]:
         """The client and the run's id; database, experiment and run are made at first, where there are none."""
         if self._client is None:
-            if (path := sqlite_path(self.info.tracking_uri)) is not None:
+            if not self._has_database and (path := sqlite_path(self.info.tracking_uri)) is not None:
                 make_whole(path)
+                self._has_database = True  # progress once: what fails after it is no progress when it is tried again
                 self.last_progress = time.monotonic()
             from mlflow import MlflowClient
 
             client = MlflowClient(self.info.tracking_uri)
-            run_id = self._known_run(client) or self._new_run()
-            write_whole(self.info.run_id_file, "name of the run in MLflow", run_id)
-            self._client, self._run_id = client, run_id
+            if self._run_id is None:  # asked for once, even where the run folder cannot keep it
+                self._run_id = self._known_run(client) or self._new_run()
+            write_whole(self.info.run_id_file, "name of the run in MLflow", self._run_id)
+            self._client = client
+        assert self._run_id is not None
         return self._client, self._run_id
 
     def _known_run(self, client: MlflowClient) -> str | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fuzz.clips import CLIPS, RARER, Clip, write
 from fuzz.media import SEEDS, Case, Fuzzer, Row, fuzz
-from fuzz.mutations import FORMATS, MUTATIONS
+from fuzz.media_mutations import FORMATS, MUTATIONS
 from fuzz.truth import Shown, judge
 
 from datamodules.video import probe
