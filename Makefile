@@ -41,6 +41,10 @@ fuzz-annotations: $(VENV)/ready
 first-starts: $(VENV)/ready
 	$(BIN)/python tests/fuzz/first_starts.py
 
+# a hundred kills at random moments, each run compared with one that nobody disturbs
+kills: $(VENV)/ready
+	$(BIN)/python tests/fuzz/kills.py --kills 100 --seed 0
+
 # where there is a CUDA device: contracts of every part, steps of 7B and 3B shapes, and docs/baselines/CARD.json
 gpu: $(VENV)/ready
 	KAIROS_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/gpu $(wildcard tests/accelerator/device)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from modules import checkpoint_files
 from modules.checkpoint_files import Gathered, read, write
+from modules.checkpoint_sums import SUMS_KEY, sums_of
 from modules.weights import read_weights
 from recipes import cli
 from recipes.guard import ROOT
@@ -148,6 +149,21 @@ def test_resume_names_the_checkpoint_that_is_whole(tmp_path: Path) -> None:
     (folder / "step=2.ckpt").unlink()
     with pytest.raises(ValueError, match="start it anew"):
         whole_or_another(folder / "last.ckpt")
+
+
+def test_a_consolidated_sampler_that_was_damaged_is_refused(tmp_path: Path) -> None:
+    weights = {f"sampler.{n}": torch.randn(16, 3) for n in range(2)}
+    good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
+    save_file(weights, good, {"format": "pt", SUMS_KEY: sums_of(weights)})
+    assert read_weights(str(good)).keys() == weights.keys()
+    whole = bytearray(good.read_bytes())
+    whole[-10] ^= 4
+    bad.write_bytes(whole)
+    with pytest.raises(ValueError, match=r"bad\.safetensors is refused: it is damaged: sampler\.1"):
+        read_weights(str(bad))
+    bad.write_bytes(whole[:-10])
+    with pytest.raises(ValueError, match=r"bad\.safetensors is refused: "):
+        read_weights(str(bad))
 
 
 SMOKE = ["run", str(ROOT / "recipes/tspo.yaml"), "--overlay", str(ROOT / "recipes/overlays/smoke.yaml")]
