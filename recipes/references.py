@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
-_LONGEST_CHAIN = 16
+_MOST_TEXTS, _LONGEST_CHAIN = 300, 16
 _LONGEST = 4096
 """Characters of a text with references in it."""
 _MOST = 200_000
@@ -20,8 +20,10 @@ _MOST = 200_000
 
 def malformed(content: Any) -> list[str]:
     """Texts with a ``${`` that is no plain reference, as ``key: what is wrong``."""
-    found = []
-    for key, text in _texts("", content):
+    texts, found = list(_texts("", content)), []
+    if len(texts) > _MOST_TEXTS:
+        return [f"{texts[_MOST_TEXTS][0]}: more than {_MOST_TEXTS} values with references; a recipe has a few dozen"]
+    for key, text in texts:
         rest = _REFERENCE.sub("", text)
         if "${" in rest:
             start = rest.index("${")

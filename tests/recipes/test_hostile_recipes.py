@@ -106,8 +106,9 @@ QUICK: dict[str, tuple[str | bytes | Callable[[Path], None], str]] = {
     "reference to what holds it": ("vars: {a: {b: '${vars}'}}\n", "leads back to itself"),
     "reference through a ring": ("vars: {a: '${vars.b.x}', b: '${vars.a}'}\n", "leads back to itself"),
     "long chain": (
-        "vars: {" + ", ".join(f"a{n}: '${{vars.a{n + 1}}}'" for n in range(3000)) + ", a3000: x}\n", "chain of more"
+        "vars: {" + ", ".join(f"a{n}: '${{vars.a{n + 1}}}'" for n in range(200)) + ", a200: x}\n", "chain of more"
     ),
+    "many chains": ("vars: {x: 1, " + ", ".join(f"a{n}: '${{vars.x}}'" for n in range(3000)) + "}\n", "values with"),
     "doubling texts": (doublings(40, "{0}{0}"), "values and characters"),
     "doubling lists": (doublings(12, '["{0}", "{0}", "{0}"]'), "values and characters"),
     "nested references": ("vars: {a: b, b: c}\nname: '${vars.${vars.a}}'\n", "is no reference"),
@@ -245,9 +246,9 @@ def test_refused_before_a_class_is_looked_at(name: str, command: str, tmp_path: 
     content, message = QUICK[name]
     path = write(tmp_path, content)
     monkeypatch.chdir(tmp_path)
-    started = time.perf_counter()
+    started = time.process_time()
     said = refused(command, path)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 1.5
     assert message in said
 
 
@@ -296,12 +297,12 @@ import json, sys, time
 from recipes.cli import main
 seconds = {}
 for path in sys.argv[1:]:
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         main(["check", path])
     except SystemExit as end:
         assert str(end.code).startswith("error: ")
-    seconds[path] = time.perf_counter() - started
+    seconds[path] = time.process_time() - started
 print(json.dumps({"torch": "torch" in sys.modules, "seconds": seconds}))
 """
 
@@ -317,7 +318,7 @@ def test_quick_ones_take_a_second_and_no_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     slowest = max(found["seconds"], key=found["seconds"].get)
-    assert found["seconds"][slowest] < 2, (
+    assert found["seconds"][slowest] < 1.5, (
         f"{list(QUICK)[int(Path(slowest).parent.name)]}: {found['seconds'][slowest]:.1f} s"
     )
     assert not found["torch"]
