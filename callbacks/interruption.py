@@ -99,14 +99,16 @@ class Interruption(AfterUpdate):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._trainer = trainer
 
-    on_sanity_check_start = on_test_start = on_predict_start = _handle
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._handle()
+
+    on_test_start = on_predict_start = on_sanity_check_start
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._handle()
         self._waits_for_update = True
-        for callback in model_checkpoints(
-            trainer
-        ):  # what was resumed is saved; not again on the way to its next update
+        # what was resumed is saved; not again on the way to its next update
+        for callback in model_checkpoints(trainer):
             callback._last_global_step_saved = trainer.global_step
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -342,7 +342,8 @@ def _report(tally: Tally, given: argparse.Namespace, seconds: float, place: Path
         table.add_row(f"kills {phase}", str(number))
     rows = {"kills": sum(tally.kills.values()), "runs": tally.runs, "runs exact": tally.exact,
             "processes that stayed behind": tally.left_behind, "points that MLflow has twice": tally.doubled,
-            "older checkpoints that stayed": tally.superseded,            "failures": len(tally.failures), "seconds": round(seconds)}  # fmt: skip
+            "older checkpoints that stayed": tally.superseded,
+            "failures": len(tally.failures), "seconds": round(seconds)}  # fmt: skip
     for what, number in rows.items():
         table.add_row(what, str(number))
     console.print(table)
