@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-long fuzz-media fuzz-recipes check bench fuzz-annotations first-starts gpu clean
+.PHONY: run test test-long fuzz-media fuzz-recipes check bench fuzz-annotations first-starts kills gpu clean
 run: $(VENV)/ready
 	$(BIN)/lightning run recipes/tspo.yaml
 

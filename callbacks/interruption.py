@@ -64,8 +64,8 @@ class Interruption(AfterUpdate):
         for signum, handler in self._handlers_before.items():
             signal.signal(signum, handler)
 
-    def _handle(self, *_: Any) -> None:
-        """Takes the signals, also back from Lightning, which sets its own handler before each stage."""
+    def _handle(self) -> None:
+        """Takes the signals."""
         signal.signal(signal.SIGTERM, self._note)
         # a terminal sends Ctrl-C to all ranks, but those that another process has started are for that one to end
         is_child = os.environ.get("LOCAL_RANK", "0") != "0"
@@ -99,10 +99,11 @@ class Interruption(AfterUpdate):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._trainer = trainer
 
-    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _handle_again(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lightning has set a handler of its own before the stage."""
         self._handle()
 
-    on_test_start = on_predict_start = on_sanity_check_start
+    on_sanity_check_start = on_test_start = on_predict_start = _handle_again
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._handle()

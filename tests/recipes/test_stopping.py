@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shlex
 import signal
 import subprocess
@@ -12,9 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from callbacks.interruption import Interruption
 from recipes.guard import ROOT
+from recipes.reading import read_file
 from recipes.stopping import account
 
 SMOKE = [
@@ -164,6 +167,34 @@ job:
     assert (run_dir / "checkpoints/last.ckpt").readlink() == Path("warned.ckpt")
     assert "stopped     by SIGTERM after update" in (run_dir / "log.txt").read_text()
     assert left_of(process) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_two_ranks_go_on_to_the_files_of_an_undisturbed_run(tmp_path: Path, signum: signal.Signals) -> None:
+    overlay = tmp_path / "often.yaml"
+    callbacks = read_file(ROOT / "recipes/tspo.yaml")["trainer"]["callbacks"]
+    callbacks[0]["init_args"]["every_n_train_steps"] = 2
+    for callback in callbacks:
+        if callback["class_path"].endswith("RolloutTable"):
+            callback["init_args"]["every_n_steps"] = 1
+    overlay.write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
+    words = ["run", "recipes/tspo.yaml", *SMOKE, *DDP, "--overlay", str(overlay), "--trainer.max_steps", "40",
+             "--trainer.val_check_interval", "10"]  # fmt: skip
+    whole = start(tmp_path, *words, "--run_dir", "outputs/whole")
+    end_of(whole)
+    process = start(tmp_path, *words, "--run_dir", "outputs/stopped")
+    wait_for(process, lambda: (tmp_path / "outputs/stopped/checkpoints/last.ckpt").is_file())
+    time.sleep(random.uniform(0.0, 2.0))
+    os.killpg(process.pid, signum) if signum == signal.SIGKILL else process.send_signal(signum)
+    end_of(process)
+    assert process.returncode == (-signal.SIGKILL if signum == signal.SIGKILL else 143)
+    end_of(resumed := start(tmp_path, *words, "--resume", "outputs/stopped"))
+    assert (whole.returncode, resumed.returncode) == (0, 0)
+    for name in ("curve.csv", "rollouts.jsonl", "test_summary.json"):
+        assert (tmp_path / "outputs/stopped" / name).read_text() == (tmp_path / "outputs/whole" / name).read_text(), (
+            name
+        )
 
 
 def test_the_words_name_what_was_saved_and_the_command_without_its_resume(tmp_path: Path) -> None:
