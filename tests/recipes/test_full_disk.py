@@ -6,6 +6,7 @@ The disk is a tmpfs of a few MiB, which only root may mount; the tests are skipp
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -172,3 +173,25 @@ def test_a_run_on_a_full_disk_ends_with_a_sentence_and_goes_on_with_room(
     enlarge(small_disk)
     cli.main(words)
     assert (places["outputs"] / "test_summary.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_mlflow_costs_the_run_nothing_and_the_rest_is_sent_with_room(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (small_disk / "ballast").write_bytes(bytes(900 * 1024))
+    uri, run_dir = f"sqlite:///{small_disk}/mlflow.db", tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KAIROS_RUN_DIR", raising=False)
+    cli.main([*SMOKE, "--run_dir", str(run_dir), "--trainer.logger.tracking_uri", uri])
+    assert (run_dir / "test_summary.json").is_file()
+    assert "lacks what this run has logged" in caplog.text
+    assert (run_dir / "mlflow_unsent.jsonl").is_file()
+    (small_disk / "ballast").unlink()
+    enlarge(small_disk)
+    cli.main(["track", str(run_dir)])
+    assert not (run_dir / "mlflow_unsent.jsonl").exists()
+    with sqlite3.connect(small_disk / "mlflow.db") as db:
+        steps = [step for (step,) in db.execute("select step from metrics where key = 'reward/total' order by step")]
+    db.close()
+    assert steps == [1, 2, 3, 4, 5, 6]
