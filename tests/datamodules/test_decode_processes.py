@@ -174,40 +174,32 @@ def test_a_process_that_is_killed_is_replaced_once(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_whenever_decoders_are_killed_each_file_comes_whole_or_the_stream_says_so(tmp_path: Path) -> None:
+def test_whenever_a_decoder_is_killed_each_file_comes_whole(tmp_path: Path) -> None:
     paths = [str(write(tmp_path / f"{n}.mp4", 300)) for n in range(6)]
-    rng, ended = np.random.default_rng(0), {"whole": 0, "killed": 0}
-    for _ in range(5):
-        stream, kills = stream_many([ReadRequest(p, None, 25.0) for p in paths], 2), rng.uniform(0.1, 1.0, 2)
-        killer = threading.Thread(target=_kill_decoders, args=(kills, int(rng.integers(1 << 30))))
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        stream = stream_many([ReadRequest(p, None, 25.0) for p in paths], 2)
+        killer = threading.Thread(target=_kill_a_decoder, args=(float(rng.uniform(0.05, 1.0)),))
         killer.start()
         frames: dict[str, list[int]] = {p: [] for p in paths}
-        try:
-            for message in stream:
-                if isinstance(message, Piece):
-                    frames[message.request.path] += grey(message.frames)
-                else:
-                    assert message.error is None
-            ended["whole"] += 1
-            assert all(numbers == [n % 40 for n in range(300)] for numbers in frames.values())
-        except decoding.DecoderKilledError:  # the one that took over was killed, too
-            ended["killed"] += 1
+        for message in stream:
+            if isinstance(message, Piece):
+                frames[message.request.path] += grey(message.frames)
+            else:
+                assert message.error is None
         killer.join(20.0)
-        assert not killer.is_alive()
-    assert ended["whole"] > ended["killed"]
+        assert all(numbers == [n % 40 for n in range(300)] for numbers in frames.values())
 
 
-def _kill_decoders(waits_s: np.ndarray, seed: int) -> None:
-    """One of this process's decoders, after each wait."""
-    rng = np.random.default_rng(seed)
-    for wait_s in waits_s:
-        time.sleep(float(wait_s))
-        listed = Path(f"/proc/{os.getpid()}/task")
-        children = [int(c) for task in listed.iterdir() for c in (task / "children").read_text().split()]
-        decoders = [c for c in children if b"decode_worker" in Path(f"/proc/{c}/cmdline").read_bytes()]
-        if decoders:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(decoders[int(rng.integers(len(decoders)))], signal.SIGKILL)
+def _kill_a_decoder(wait_s: float) -> None:
+    """The first decoding process that this one started, after some time."""
+    time.sleep(wait_s)
+    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
+    for child in [int(c) for task in tasks for c in (task / "children").read_text().split()]:
+        with contextlib.suppress(OSError):
+            if b"decode_worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                os.kill(child, signal.SIGKILL)
+                return
 
 
 def test_a_process_that_cannot_start_is_not_the_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
