@@ -17,7 +17,7 @@ from typing import Any, Self
 import lightning as L
 
 from callbacks.after_update import AfterUpdate
-from callbacks.early_checkpoint import model_checkpoints, save_early
+from callbacks.checkpoints import model_checkpoints, save_early
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _CHILDREN_S = 10.0

@@ -17,7 +17,7 @@ from typing import Any
 import lightning as L
 
 from callbacks.after_update import AfterUpdate
-from callbacks.early_checkpoint import save_early
+from callbacks.checkpoints import save_early
 
 _log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf import DictConfig, OmegaConf
 
+from callbacks.checkpoints import LastUpdateSaved
 from callbacks.interruption import Interruption
 from callbacks.mlflow_logger import mlflow_logger
 from callbacks.provenance import Provenance, environment
@@ -109,7 +110,7 @@ def run_trainer(
     cli = RecipeCLI(OmegaConf.to_container(recipe))  # type: ignore[arg-type]
     queued_again = Requeue(run_dir=str(recipe.run_dir))
     # checkpoints come last, and these go right before them
-    cli.trainer.callbacks[-1:-1] = [Shortfalls(), *[queued_again] * requeue, interruption]
+    cli.trainer.callbacks[-1:-1] = [Shortfalls(), LastUpdateSaved(), *[queued_again] * requeue, interruption]
     at_last.callback(close_tracking, cli.trainer, interruption)
     run_stages(cli, checkpoint, queued_again)
 

@@ -163,6 +163,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "recipes": (
         "recipes",
         "modules.console",
+        "callbacks.checkpoints",
         "callbacks.interruption",
         "callbacks.mlflow_logger",
         "callbacks.provenance",

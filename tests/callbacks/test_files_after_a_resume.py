@@ -12,8 +12,10 @@ from typing import Any
 
 import lightning as L
 import pytest
+import torch
 from test_evolution import Parts
 
+from callbacks.checkpoints import LastUpdateSaved
 from callbacks.interruption import Interrupted, Interruption
 from callbacks.learning_curve import LearningCurve
 from callbacks.rollout_table import RolloutTable
@@ -96,6 +98,14 @@ def whole(parts: Parts, tmp_path_factory) -> Any:
         return known[accumulate]
 
     return of
+
+
+def test_the_last_update_is_saved_out_of_turn(parts: Parts, tmp_path: Path) -> None:
+    for max_steps in (3, 5, 6):
+        assert fit_and_die(parts, tmp_path, [LastUpdateSaved()], max_steps=max_steps) == 0
+        saved = tmp_path / "checkpoints" / "last.ckpt"
+        assert torch.load(saved, weights_only=True)["global_step"] == max_steps
+        assert sorted(p.name for p in saved.parent.glob("*.ckpt")) == sorted(["last.ckpt", saved.resolve().name])
 
 
 MOMENTS = {
