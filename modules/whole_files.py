@@ -94,7 +94,11 @@ def _told(number: int | None, place: Path | None) -> str | None:
         if folder is not None:
             usage = shutil.disk_usage(folder)
             left = f" ({usage.free / 2**20:.1f} of {usage.total / 2**20:.0f} MiB free)"
-        full = "the limit of file sizes is reached" if number == errno.EFBIG else f"no space is left in {where}{left}"
+        full = (
+            "the limit of file sizes is reached"
+            if number == errno.EFBIG
+            else f"no space is left for it in {where}{left}"
+        )
         return f"{full}. Make room or name another folder, then run the same command again; what is whole is kept"
     if number in _NO_RIGHT:
         kind = "is on a read-only file system" if number == errno.EROFS else f"may not be written to by {_user()}"

@@ -229,6 +229,18 @@ def test_a_checkpoint_holds_the_sampler_only_and_loads_without_pickle(parts: Par
     assert torch.equal(weights(other), weights(module))
 
 
+def test_weights_that_are_no_longer_finite_do_not_take_the_place_of_good_ones(parts: Parts, tmp_path: Path) -> None:
+    module, path = train(parts), tmp_path / "last.ckpt"
+    module.trainer.save_checkpoint(path)
+    before = path.read_bytes()
+    name, weight = next(iter(module.sampler.named_parameters()))
+    with torch.no_grad():
+        weight.view(-1)[0] = float("nan")
+    with pytest.raises(ValueError, match=rf"sampler\.{name}: no longer finite.*no checkpoint is written"):
+        module.trainer.save_checkpoint(path)
+    assert path.read_bytes() == before
+
+
 def test_another_sampler_s_checkpoint_is_refused(parts: Parts) -> None:
     module = parts.module()
     with pytest.raises(ValueError, match="another sampler"):

@@ -25,7 +25,7 @@ from modules.whole_files import StorageError, appearing
 from recipes import cli
 from recipes.guard import ROOT
 
-FULL = r"could not be written: no space is left in .* of 1 MiB free\)\. Make room or name another folder"
+FULL = r"could not be written: no space is left for it in .* of 1 MiB free\)\. Make room or name another folder"
 
 
 def mount(*words: str) -> None:
@@ -165,7 +165,7 @@ def test_a_run_on_a_full_disk_ends_with_a_sentence_and_goes_on_with_room(
         cli.main(words)
     told = str(ended.value.code)
     assert told.startswith("error: ")
-    assert "no space is left in" in told
+    assert "no space is left for it in" in told
     assert told.count("\n") == 1
     assert not list(small_disk.rglob("*.part*"))
     assert not (places["outputs"] / "test_summary.json").exists()
