@@ -18,6 +18,8 @@ from modules.whole_files import write_whole
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+plt.rcParams["text.parse_math"] = False  # a kind of question may have dollars in its name
+
 _TRACKED = ("reward/total", "reward/accuracy", "reward/zero_std_frac", "policy/entropy_nats", "policy/effective_frames")
 
 

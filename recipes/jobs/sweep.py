@@ -116,7 +116,18 @@ class Sweep(Job):
 
     def _launch(self, name: str, seed: int, folder: Path) -> None:
         variant = self.variants[name]
-        words = [sys.executable, "-m", "recipes", "run", variant.recipe, "--run_dir", str(folder), "--resume", "auto"]
+        words = [
+            sys.executable,
+            "-P",
+            "-m",
+            "recipes",
+            "run",
+            variant.recipe,
+            "--run_dir",
+            str(folder),
+            "--resume",
+            "auto",
+        ]
         for file in variant.overlays:
             words += ["--overlay", file]
         for key, value in {"seed_everything": seed, **variant.overrides}.items():

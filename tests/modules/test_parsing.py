@@ -67,6 +67,11 @@ def test_what_is_named_is_always_an_option_that_is_there() -> None:
     assert named > 2000
 
 
+def said(text: str) -> Choice:
+    message = ChatCompletionMessage(role="assistant", content=text)
+    return Choice(finish_reason="stop", index=0, message=message)
+
+
 @pytest.mark.parametrize("index", range(len(LETTERS)))
 def test_rewards_scorers_prompts_and_served_models_know_the_same_letters(index: int) -> None:
     nothing, options = torch.empty(0), tuple(f"thing {n}" for n in range(len(LETTERS)))
@@ -78,7 +83,7 @@ def test_rewards_scorers_prompts_and_served_models_know_the_same_letters(index: 
     answer = Answer("d", "s", "q", "v", "arm", "?", options, index, f"The answer is {letter}.")
     assert StrictLetter().correct(answer)
     served = OpenAIChat(model="m", base_url="http://127.0.0.1:1/v1", log_probs_from="answer")
-    assert served._from_text(letter, Row(question, FrameTokens(nothing, nothing), nothing)).argmax() == index
+    assert served._from_text(said(letter), Row(question, FrameTokens(nothing, nothing), nothing)).argmax() == index
 
 
 def test_what_only_looks_like_a_letter_names_nothing() -> None:
@@ -120,6 +125,5 @@ def test_a_served_answer_is_read_by_the_same_rules() -> None:
         question = VideoQuestion("d", "s", "q", "v", 60.0, "?", tuple(OPTIONS), 1)
         row = Row(question, FrameTokens(nothing, nothing), nothing)
         for text in texts:
-            message = ChatCompletionMessage(role="assistant", content=text)
-            scores = served._from_text(Choice(finish_reason="stop", index=0, message=message), row)
+            scores = served._from_text(said(text), row)
             assert scores.isfinite().tolist() == [letter == option for option in "ABC"], text
