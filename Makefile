@@ -1,10 +1,10 @@
 # make run: set up .venv and train the default recipe.  make test: set up .venv and run the tests (make test-long: the rest).
-# make gpu: the tests and the benchmark that need a card.
+# make fuzz: strangers' files, first starts and kills by the thousand.  make gpu: the tests and the benchmark that need a card.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-long fuzz-media fuzz-recipes check bench fuzz-annotations first-starts kills gpu clean
+.PHONY: run test test-long check bench fuzz gpu clean
 run: $(VENV)/ready
 	$(BIN)/lightning run recipes/tspo.yaml
 
@@ -13,12 +13,6 @@ test: $(VENV)/ready
 
 test-long: $(VENV)/ready
 	$(BIN)/python -m pytest -m long
-
-fuzz-media: $(VENV)/ready
-	$(BIN)/python tests/fuzz/media.py --seed 0 --count 3000
-
-fuzz-recipes: $(VENV)/ready
-	$(BIN)/python tests/fuzz/recipes.py --seed 1 --num 3000
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
@@ -34,16 +28,14 @@ bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/decoding.py
 	$(BIN)/python tests/benchmarks/checkpoint.py auto
 
-fuzz-annotations: $(VENV)/ready
-	$(BIN)/python tests/fuzz/annotations.py --num 10000 --seed 0
-
-# MLflow's database, made by several processes at once and by processes that are killed (15 minutes)
-first-starts: $(VENV)/ready
-	$(BIN)/python tests/fuzz/first_starts.py
-
-# a hundred kills at random moments, each run compared with one that nobody disturbs
-kills: $(VENV)/ready
-	$(BIN)/python tests/fuzz/kills.py --kills 100 --seed 0
+# strangers' files, first starts of MLflow and kills, by the thousand (two hours); SEED=1 tries others
+SEED ?= 0
+fuzz: $(VENV)/ready
+	$(BIN)/python tests/fuzz/media.py --seed $(SEED) --count 3000
+	$(BIN)/python tests/fuzz/annotations.py --seed $(SEED) --count 10000
+	$(BIN)/python tests/fuzz/recipes.py --seed $(SEED) --count 3000
+	$(BIN)/python tests/fuzz/first_starts.py --seed $(SEED)
+	$(BIN)/python tests/fuzz/kills.py --seed $(SEED) --kills 100
 
 # where there is a CUDA device: contracts of every part, steps of 7B and 3B shapes, and docs/baselines/CARD.json
 gpu: $(VENV)/ready

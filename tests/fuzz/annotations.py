@@ -1,6 +1,6 @@
 """Thousands of annotation files with something wrong in them: each is read rightly, refused by name, or counted.
 
-    python tests/fuzz/annotations.py --num 10000 --seed 0
+    python tests/fuzz/annotations.py --count 10000 --seed 0
 
 Prints what became of them by layout and by kind of mutation; the exit status is 1 where anything was silently wrong,
 refused without file and row, a traceback, or slower than a second.
@@ -232,7 +232,7 @@ def _difference(before: Any, after: Any, free: frozenset[str], told: frozenset[s
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num", type=int, default=10_000, help="mutations, shared out over the layouts")
+    parser.add_argument("--count", type=int, default=10_000, help="mutations, shared out over the layouts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=20, help="failures to print")
     options = parser.parse_args()
@@ -243,7 +243,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "data"
         known = [truth(layout, folder) for layout in LAYOUTS]
-        for n in track(range(options.num), "Reading files with something wrong in them", console=Console(stderr=True)):
+        for n in track(range(options.count), "Reading files with something wrong in them", console=Console(stderr=True)):
             layout, before = LAYOUTS[n % len(LAYOUTS)], known[n % len(LAYOUTS)]
             mutant = draw_mutant(layout, Random(f"{options.seed}/{n}"))
             verdict = judge(layout, mutant, before, folder)
@@ -254,7 +254,7 @@ def main() -> int:
         console.print(_table(title, column, counts))
     for failure in failures[: options.show]:
         console.print(failure, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{options.num} files, seed {options.seed}: {len(failures)} of them not as they should be")
+    console.print(f"{options.count} files, seed {options.seed}: {len(failures)} of them not as they should be")
     return 1 if failures else 0
 
 

@@ -1,7 +1,7 @@
 """Fuzzes the reading of videos: clips of numbered pictures, harmed in many ways, beside PyAV in sequence.
 
     python tests/fuzz/media.py --seed 0 --count 3000 [--keep FOLDER]
-    make fuzz-media
+    make fuzz
 
 Each file is read by a decoding process as a run reads it, at a rate drawn for it, and then decoded in sequence by a
 process that knows nothing of packet tables. A file is *refused* by a `BadVideoError` that names file and reason, or

@@ -1,6 +1,6 @@
 """Mutates the recipes that come with Kairos, and puts each mutant through ``lightning check``.
 
-    python tests/fuzz/recipes.py --num 3000 --seed 1
+    python tests/fuzz/recipes.py --count 3000 --seed 1
 
 A mutant may be accepted or refused in sentences. It may not raise anything else, start a process, open a connection,
 import or run a file that lies beside it, write a file, or take more CPU time than ``--limit-s``.
@@ -53,7 +53,7 @@ EVIL = "open('ran', 'w')\nimport os\nos.system('touch ran')\nclass Model: pass\n
 def main() -> int:
     """Mutates; 0 where every mutant behaved."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num", type=int, default=1000, help="mutants (1000)")
+    parser.add_argument("--count", type=int, default=1000, help="mutants (1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the first mutant; the next has the next (0)")
     parser.add_argument("--limit-s", type=float, default=5.0, help="CPU seconds of one check, classes imported (5)")
     parser.add_argument("--keep", type=Path, help="folder for the mutants that misbehaved")
@@ -65,7 +65,7 @@ def main() -> int:
         for recipe in recipes:  # imports what they name, which is not what is timed
             outcome_of(recipe, watch)
         counts, slowest, failures = Counter[str](), 0.0, []
-        for seed in tqdm(range(options.seed, options.seed + options.num), desc="mutants"):
+        for seed in tqdm(range(options.seed, options.seed + options.count), desc="mutants"):
             rng = random.Random(seed)
             origin = rng.choice(recipes)
             mutant = mutate(origin.read_text(), rng, origin.parent)
@@ -83,8 +83,8 @@ def main() -> int:
                     options.keep.mkdir(parents=True, exist_ok=True)
                     (options.keep / f"{seed}.yaml").write_bytes(mutant)
     for seed, name, outcome, said in failures[:20]:
-        tqdm.write(f"--seed {seed} --num 1  {name}  {outcome}: {said[-600:]}")
-    tqdm.write(f"{'mutants':<16}{options.num:>8}   seeds {options.seed} to {options.seed + options.num - 1}")
+        tqdm.write(f"--seed {seed} --count 1  {name}  {outcome}: {said[-600:]}")
+    tqdm.write(f"{'mutants':<16}{options.count:>8}   seeds {options.seed} to {options.seed + options.count - 1}")
     for outcome, count in sorted(counts.items()):
         tqdm.write(f"{outcome:<16}{count:>8}")
     tqdm.write(f"{'slowest':<16}{slowest:>8.2f} s of CPU time")
