@@ -243,7 +243,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "data"
         known = [truth(layout, folder) for layout in LAYOUTS]
-        for n in track(range(options.count), "Reading files with something wrong in them", console=Console(stderr=True)):
+        bar = Console(stderr=True)
+        for n in track(range(options.count), "Reading files with something wrong in them", console=bar):
             layout, before = LAYOUTS[n % len(LAYOUTS)], known[n % len(LAYOUTS)]
             mutant = draw_mutant(layout, Random(f"{options.seed}/{n}"))
             verdict = judge(layout, mutant, before, folder)
