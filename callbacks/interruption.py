@@ -108,9 +108,10 @@ class Interruption(AfterUpdate):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._handle()
         self._waits_for_update = True
-        # what was resumed is saved; not again on the way to its next update
         for callback in model_checkpoints(trainer):
-            callback._last_global_step_saved = trainer.global_step
+            callback._last_global_step_saved = trainer.global_step  # what was resumed is saved; not again on the way
+            if trainer.ckpt_path and callback.save_last:  # a checkpoint is written before its link, and knows of none
+                callback.last_model_path = callback.format_checkpoint_name({}, callback.CHECKPOINT_NAME_LAST)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "validate":
