@@ -207,7 +207,7 @@ def trial(command: Command, cwd: Path, name: str, seconds: float, who: str, rng:
 def phase_trial(command: Command, cwd: Path, phase: str, tally: Tally) -> None:
     """Kills one run at a moment, and goes on until it is through."""
     run_dir = f"outputs/kills/{cwd.name}"
-    for moment in (PHASES[phase], None):
+    for moment in (*[PHASES[phase]] * PHASES[phase].times, None):
         session = command.start(cwd, run_dir, moment)
         status = session.wait(_PATIENCE_S)
         if moment is not None and status == -signal.SIGKILL:
@@ -223,7 +223,7 @@ def main() -> None:
     given = _parser().parse_args()
     tqdm.monitor_interval = 0  # no thread where processes are forked
     rng = random.Random(given.seed)
-    place = Path(given.out or tempfile.mkdtemp(prefix="kills-"))
+    place = Path(given.out or tempfile.mkdtemp(prefix="kills-")).absolute()
     words = [str(ROOT / given.recipe)]
     for overlay in [str(ROOT / "tests/fuzz/kills.yaml"), *given.overlay]:
         words += ["--overlay", overlay]

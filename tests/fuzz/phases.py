@@ -22,6 +22,8 @@ class Moment:
     call: int = 1
     after: bool = False
     """Once the function has returned; else in its place."""
+    times: int = 1
+    """How many starts of the run end there, one after another."""
     halve: bool = False
     """Cut the file that it has written in half, as if it were still at it."""
 
@@ -35,6 +37,7 @@ PHASES = {
     "rolling out": Moment("modules.evolution:EvolutionModule.judge", 2),
     "between backward and step": Moment("modules.updates:Updates.step", 3),
     "after a step": Moment("modules.updates:Updates.finish", 4, after=True),
+    "after a step, and once more": Moment("modules.updates:Updates.finish", 4, after=True, times=2),
     "writing a checkpoint": Moment("torch:save", 2, after=True, halve=True),
     "before a checkpoint's name": Moment("torch:save", 2, after=True),
     "between checkpoint and link": Moment(
