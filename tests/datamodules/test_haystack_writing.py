@@ -50,7 +50,11 @@ def test_one_plan_is_one_file_on_a_busy_machine_and_on_another_cpu(tmp_path: Pat
             env["NPY_DISABLE_CPU_FEATURES"] = " ".join(_vector_instructions())
         command = [sys.executable, "-c", WRITE, str(folder), "plain" if n == 3 else "own"]
         writers.append(subprocess.Popen(command, env=env))
-    assert [writer.wait(120) for writer in writers] == [0] * 4
+    try:
+        assert [writer.wait(120) for writer in writers] == [0] * 4
+    finally:
+        for writer in writers:
+            writer.kill()
     files = sorted(tmp_path.rglob("*.mp4"))
     assert len(files) == 8
     assert len({hashlib.sha256(file.read_bytes()).hexdigest() for file in files}) == 1

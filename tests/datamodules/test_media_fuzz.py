@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,9 @@ def test_the_judge_knows_each_way_of_being_wrong(tmp_path: Path) -> None:
     assert judge(info, ids, [b"a", b"a", b"c", b"d", b"e"], shown).doubled == 1
     assert judge(info, ids, [b"a", b"x", b"c", b"d", b"e"], shown).altered == 1
     assert judge(info, ids, pictures, Shown(pts[:4], pictures[:4], [False] * 4)).phantom == 1
+
+
+def test_writing_clips_leaves_this_process_as_it_was(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    write(tmp_path / "x.mkv", Clip("libsvtav1", {"preset": "12"}, num_frames=2))
+    assert os.sched_getscheduler(0) == before

@@ -7,7 +7,9 @@ and however lossy its codec.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -190,10 +192,21 @@ def _silence(container: av.container.OutputContainer) -> Iterator[av.Packet]:
     yield from stream.encode(None)
 
 
+@contextmanager
+def scheduled_as_before() -> Iterator[None]:
+    """Root's SVT-AV1 encoder makes the thread that calls it a real-time one of the highest priority; every process that
+    this thread starts from then on would be one, too, and leave the others no time."""
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
+
+
 def write(path: Path, clip: Clip) -> Path:
     """The clip at a path whose name's end says the container."""
     options = {"movflags": "frag_keyframe+empty_moov"} if "fragments" in path.name else {}
-    with av.open(str(path), "w", options=options | BITEXACT) as container:
+    with scheduled_as_before(), av.open(str(path), "w", options=options | BITEXACT) as container:
         for packet in encode(container, clip):
             container.mux(packet)
     content = path.read_bytes()
