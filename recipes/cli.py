@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from recipes.class_paths import admit, folders_of, passed_through
 from recipes.guard import ROOT, guard
+from recipes.parent import end_with_parent
 from recipes.submit import add_user_dir
 from recipes.user_classes import file_of
 
@@ -119,6 +120,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _main(argv: list[str] | None) -> None:
+    end_with_parent()
     options, overrides = build_parser().parse_known_args(argv)
     if options.command == "ls":
         print(listing())

@@ -175,7 +175,7 @@ def test_a_run_on_a_full_disk_ends_with_a_sentence_and_goes_on_with_room(
     assert (places["outputs"] / "test_summary.json").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_under_mlflow_costs_the_run_nothing_and_the_rest_is_sent_with_room(
     small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -45,7 +45,7 @@ def test_two_ranks_killed_at_random_are_the_same_run(tmp_path: Path, who: str) -
     kills(tmp_path, "--kills", "3", "--processes", "2", "--kill", who)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_runs_that_fill_one_cache_at_once_are_each_the_run_alone(tmp_path: Path) -> None:
     """They write the same videos and the same features in the same folders."""
     together, alone = tmp_path / "together", tmp_path / "alone"

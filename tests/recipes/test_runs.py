@@ -286,6 +286,7 @@ def test_small_stack_recipes_take_two_steps(workplace: Path, part: str) -> None:
     assert list(written.glob("*.safetensors"))
 
 
+@pytest.mark.long
 def test_killed_after_the_last_update_resumes_into_the_test(workplace: Path) -> None:
     recipe = [str(ROOT / "recipes/tspo.yaml"), *SMOKE, *WEIGHTS]
     run(workplace, "run", *recipe, "--run_dir", "outputs/tspo/late")
