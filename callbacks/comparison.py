@@ -13,8 +13,8 @@ from rich.table import Table
 
 from callbacks.mlflow_logger import mlflow_logger
 from modules.console import PlainConsole
-from modules.ranks import gather_lists
-from modules.statistics import cluster_bootstrap, gap_closed
+from modules.distributed.ranks import gather_lists
+from modules.evaluation.statistics import cluster_bootstrap, gap_closed
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

@@ -14,13 +14,13 @@ from rich.table import Table
 from callbacks.mlflow_logger import mlflow_logger
 from callbacks.provenance import environment
 from modules.console import PlainConsole
-from modules.ranks import exchange, gather_lists
+from modules.distributed.ranks import exchange, gather_lists
+from modules.evaluation.aggregate import Line, judge, report
+from modules.evaluation.answer_files import FILE_NAME, append_answers, unfinished_file, write_answers
+from modules.evaluation.grounding import grounding_metrics
+from modules.evaluation.scorers import scorer
 from modules.records import Answer
-from modules.scoring.aggregate import Line, judge, report
-from modules.scoring.answers import FILE_NAME, append_answers, unfinished_file, write_answers
-from modules.scoring.grounding import grounding_metrics
-from modules.scoring.scorers import scorer
-from modules.selections import SelectionRow, write_selections
+from modules.selection.selection_files import SelectionRow, write_selections
 
 
 class EvaluationReport(L.Callback):

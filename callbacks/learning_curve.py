@@ -13,7 +13,7 @@ import numpy as np
 
 from callbacks.after_update import AfterUpdate
 from callbacks.mlflow_logger import mlflow_logger
-from modules.whole_files import write_whole
+from modules.files.whole_files import write_whole
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

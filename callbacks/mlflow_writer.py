@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from callbacks.mlflow_database import make_whole, sqlite_path
 from callbacks.unsent import UnsentEntries
-from modules.whole_files import write_whole
+from modules.files.whole_files import write_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,8 +12,8 @@ from jsonargparse.typing import PositiveInt
 
 from callbacks.after_update import AfterUpdate
 from callbacks.mlflow_logger import mlflow_logger
+from modules.files.whole_files import write_whole
 from modules.records import Rollouts
-from modules.whole_files import write_whole
 
 
 def rollout_rows(rollouts: Rollouts, step: int, num_questions: int) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 
 from modules.console import PlainConsole
-from modules.ranks import exchange
+from modules.distributed.ranks import exchange
 
 
 class Shortfalls(L.Callback):

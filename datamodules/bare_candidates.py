@@ -9,7 +9,7 @@ from datamodules.features import Entry
 from datamodules.frame_reader import FrameReader
 from datamodules.video import grid_of
 from modules.records import Candidates, VideoQuestion
-from modules.selections import read_selections
+from modules.selection.selection_files import read_selections
 
 
 class BareCandidates:

@@ -5,7 +5,7 @@
 - ``json``: ``{sample_id: {frame_ids, timestamps_s, scores, video_fps}}``.
 - ``vlmevalkit``: frames as JPEGs named ``frame-i-of-k.jpg``, a folder a *question*: VLMEvalKit keeps frames by video
   and would read one question's for another's, so its ``frame_root`` has to be this folder. An id that can be no name
-  of a folder (``../x``) gets one of its own (`modules.file_names`), which is said.
+  of a folder (``../x``) gets one of its own (`modules.files.file_names`), which is said.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from rich.progress import track
 
 from datamodules.annotations.tables import read_rows
 from datamodules.decoding import DecodeWorker, ReadRequest
-from modules.file_names import file_names
-from modules.selections import SelectionRow
+from modules.files.file_names import file_names
+from modules.selection.selection_files import SelectionRow
 
 FORMATS = ("tspo", "tspo-float", "json", "vlmevalkit")
 _log = logging.getLogger(__name__)

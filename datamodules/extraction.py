@@ -1,7 +1,8 @@
 """One pass over many videos: each is decoded once and encoded once, whatever encoders and however many questions.
 
-Resumable (what is stored already is left out), shared out to all ranks of a training (`modules.ranks.SharedWork`) or to
-an array of jobs (`Shard`), and every failure is named with its reason at the end.
+Resumable (what is stored already is left out), shared out to all ranks of a training
+(`modules.distributed.ranks.SharedWork`) or to an array of jobs (`Shard`), and every failure is named with its reason at
+the end.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from datamodules.probes import ProbeStore
 from datamodules.progress import SharedProgress
 from datamodules.video_file import BadVideoError, status_of
 from datamodules.views import View
-from modules.ranks import SharedWork
+from modules.distributed.ranks import SharedWork
 from modules.records import Candidates
 
 _log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def extract(
         on_bad_video: ``raise`` stops at the first.
 
     Raises:
-        BadVideoError: under ``raise``; on ranks that did not read the file, `modules.ranks.RankError`.
+        BadVideoError: under ``raise``; on ranks that did not read the file, `modules.distributed.ranks.RankError`.
     """
     started = time.perf_counter()
     with SharedWork(len(videos)) as work, SharedProgress("Decoding and encoding videos", work) as progress:

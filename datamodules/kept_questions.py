@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from modules.files.row_files import rows_of
+from modules.files.rows import Fields, Label, read
 from modules.records import VideoQuestion
-from modules.row_files import rows_of
-from modules.rows import Fields, Label, read
 
 
 class _Kept(Fields):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from modules.files.row_files import rows_of
+from modules.files.rows import Fields, Label, RowError, Share, read
 from modules.records import VideoQuestion
-from modules.row_files import rows_of
-from modules.rows import Fields, Label, RowError, Share, read
 
 
 class _Rated(Fields):

@@ -9,7 +9,7 @@ from datamodules.extraction import OnBadVideo
 from datamodules.frame_reader import FrameReader
 from datamodules.progress import SharedProgress
 from datamodules.video import BadVideoError
-from modules.ranks import SharedWork
+from modules.distributed.ranks import SharedWork
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def probe_all(videos: Sequence[str], reader: FrameReader, on_bad_video: OnBadVid
         The files that cannot be read, with the reason, of all ranks, in the order of the videos.
 
     Raises:
-        BadVideoError: under ``raise``; on ranks that did not read the file, `modules.ranks.RankError`.
+        BadVideoError: under ``raise``; on ranks that did not read the file, `modules.distributed.ranks.RankError`.
     """
     bad: dict[str, str] = {}
 

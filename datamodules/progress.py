@@ -7,7 +7,7 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from modules.ranks import SharedWork
+from modules.distributed.ranks import SharedWork
 
 
 class SharedProgress:

@@ -19,7 +19,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from datamodules.video_file import BadVideoError, status_of
-from modules.whole_files import appearing
+from modules.files.whole_files import appearing
 
 FORMAT_VERSION = "3"
 _log = logging.getLogger(__name__)

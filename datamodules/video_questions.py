@@ -35,9 +35,9 @@ from datamodules.placement import device_of, move, own_precision, placed
 from datamodules.probes import ProbeStore
 from datamodules.probing import probe_all
 from datamodules.step_frames import StepFrames
+from modules.distributed.ranks import exchange
 from modules.encoders.base import FrameEncoder, ImageTextEncoder
-from modules.frame_demand import FrameDemand
-from modules.ranks import exchange
+from modules.encoders.frame_demand import FrameDemand
 from modules.records import Candidates, QuestionBatch, VideoQuestion
 
 _log = logging.getLogger(__name__)

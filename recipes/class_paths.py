@@ -58,7 +58,7 @@ def origin_mistake(path: str, folders: Sequence[Path]) -> str | None:
     """What is wrong with where a class path leads, found without importing anything; None if nothing is."""
     parts = path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        return f"{path!r:.100} is no path of a class, such as modules.samplers.tspo.TSPOSampler"
+        return f"{path!r:.100} is no path of a class, such as modules.methods.tspo.agent.TSPOSampler"
     if is_known(path):
         return None
     if file_of(path, folders) is None:

@@ -179,7 +179,7 @@ def _submit(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def _reason(error: BaseException) -> str:
     """What went wrong, in the words of whoever noticed; the parser that built it adds every value it was given."""
-    from modules.whole_files import storage_reason
+    from modules.files.whole_files import storage_reason
 
     inner = error
     while isinstance(inner, argparse.ArgumentError) or "Given value type" in str(inner):

@@ -12,10 +12,10 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from modules.checkpoint_sums import SUMS_KEY, sums_of
+from modules.checkpoints.checkpoint_sums import SUMS_KEY, sums_of
+from modules.checkpoints.weights import read_weights
 from modules.console import PlainConsole
-from modules.weights import read_weights
-from modules.whole_files import appearing
+from modules.files.whole_files import appearing
 from recipes.class_paths import admit
 from recipes.reading import read_file
 from recipes.recipe import RecipeError

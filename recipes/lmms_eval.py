@@ -26,12 +26,12 @@ from tqdm import tqdm
 
 from datamodules.annotations.choices import split_question
 from datamodules.video_questions import VideoQuestionData, collate
-from modules.answering import Answering
 from modules.encoders.base import ImageTextEncoder
 from modules.mllms.base import MLLM
 from modules.mllms.prompt import Prompt
 from modules.records import QuestionBatch, Selection, VideoQuestion
-from modules.samplers.base import FrameSampler
+from modules.selection.base import FrameSampler
+from modules.systems.answering import Answering
 from recipes.checking import problems
 from recipes.recipe import RecipeError, merge, resolve
 
@@ -91,7 +91,7 @@ class Kairos(lmms):
         model, self.data_arguments = content["model"]["init_args"], dict(content["data"]["init_args"])
         if selections is not None:
             sampler: Any = {
-                "class_path": "modules.samplers.precomputed.Precomputed",
+                "class_path": "modules.methods.training_free.precomputed.Precomputed",
                 "init_args": {"path": selections, "sampler": None},
             }
             self.data_arguments |= {"encoder": None, "selections": selections}

@@ -8,11 +8,11 @@ from pathlib import Path
 from callbacks.evaluation import console_for, score_arms, score_table
 from datamodules.exports import export as export_selections
 from modules.console import PlainConsole
+from modules.evaluation.answer_files import read_answers
+from modules.evaluation.paired import compare as compare_answers
+from modules.evaluation.scorers import scorer
 from modules.records import Answer
-from modules.scoring.answers import read_answers
-from modules.scoring.compare import compare as compare_answers
-from modules.scoring.scorers import scorer
-from modules.selections import read_selections
+from modules.selection.selection_files import read_selections
 
 
 def score(run: str, scorers: list[str], macro_over: str | None) -> None:

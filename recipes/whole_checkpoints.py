@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from modules.checkpoint_files import read
+from modules.checkpoints.checkpoint_files import read
 
 
 def whole(checkpoint: Path) -> Path:

@@ -83,7 +83,7 @@ def sentences() -> list[str]:
 
 @pytest.fixture(scope="session")
 def blank_vlm(sentences, tmp_path_factory) -> Path:
-    from modules.pretraining.blank import write_blank_vlm
+    from modules.small_stack.blank import write_blank_vlm
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("vlm")
@@ -93,7 +93,7 @@ def blank_vlm(sentences, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def blank_clip(sentences, tmp_path_factory) -> Path:
-    from modules.pretraining.blank import write_blank_clip
+    from modules.small_stack.blank import write_blank_clip
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("clip")

@@ -15,17 +15,18 @@ from torch import Tensor
 from callbacks.requeue import Requeue
 from datamodules.haystack.datamodule import HaystackData
 from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.evolution import EvolutionModule
-from modules.grpo import GRPO
+from modules.methods.training_free.top_k import TopK
+from modules.methods.training_free.uniform import Uniform
+from modules.methods.tspo.agent import TSPOSampler
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.prompt import Prompt
-from modules.policy_update import PolicyUpdate
 from modules.records import Rollouts
 from modules.rewards.base import Reward
 from modules.rewards.probability import Probability
 from modules.rewards.temporal import TemporalLocating
-from modules.samplers.training_free import TopK, Uniform
-from modules.samplers.tspo import TSPOSampler
+from modules.rl.evolution import EvolutionModule
+from modules.rl.grpo import GRPO
+from modules.rl.policy_update import PolicyUpdate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,10 +13,9 @@ from trl_oracle import trl_loss
 
 from datamodules.haystack.datamodule import HaystackData
 from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.evaluation import EvaluationModule
-from modules.evolution import EvolutionModule
-from modules.grpo import GRPO
-from modules.joint import JointTraining, Spoken, TokenTraining
+from modules.evaluation.evaluation_module import EvaluationModule
+from modules.methods.training_free.uniform import Uniform
+from modules.methods.tspo.agent import TSPOSampler
 from modules.mllms.base import FrameTokens, Generation, Row
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.loading import Loading, Lora
@@ -26,9 +25,10 @@ from modules.records import Rollouts, VideoQuestion
 from modules.rewards.accuracy import Accuracy
 from modules.rewards.base import Reward
 from modules.rewards.probability import Probability
-from modules.samplers.training_free import Uniform
-from modules.samplers.tspo import TSPOSampler
-from modules.updates import Updates
+from modules.rl.evolution import EvolutionModule
+from modules.rl.grpo import GRPO
+from modules.rl.optimizer_step import Updates
+from modules.rl.token_training import Completions, JointTraining, TokenTraining
 
 WORDS = Prompt(answer_with="words")
 QUESTION = VideoQuestion("d", "s", "q", "v", 8.0, "What colour is the star?", ("red", "green", "blue"), 1)
@@ -85,10 +85,12 @@ def rows(mllm: LlavaOnevision, count: int = 4) -> list[Row]:
     return [Row(QUESTION, tokens, torch.tensor([n, n + 1, n + 2][: 1 + n % 3])) for n in range(count)]
 
 
-def backward(training: TokenTraining, spoken: list[Spoken], advantages: Tensor, rows_per_forward: int) -> Tensor:
+def backward(
+    training: TokenTraining, completions: list[Completions], advantages: Tensor, rows_per_forward: int
+) -> Tensor:
     """Part by part, as training does it; the whole loss."""
     total = torch.zeros(())
-    for part in training.loss_parts(spoken, advantages, rows_per_forward):
+    for part in training.loss_parts(completions, advantages, rows_per_forward):
         part.loss.backward()
         total = total + part.loss.detach()
     return total
@@ -178,7 +180,7 @@ def test_token_loss_and_gradient_equal_trls_on_a_vlm(parts: Parts, loss_type: st
         for parameter in training.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     advantages = torch.randn(6, generator=torch.Generator().manual_seed(0))
-    ours = backward(training, [Spoken(rows(mllm, 6), answers)], advantages, rows_per_forward=4)
+    ours = backward(training, [Completions(rows(mllm, 6), answers)], advantages, rows_per_forward=4)
     gradient = {n: p.grad.clone() for n, p in mllm.named_parameters() if p.grad is not None}
     mllm.zero_grad()
 
@@ -247,7 +249,7 @@ def test_what_teaches_nothing_is_not_taken_forward(parts: Parts, monkeypatch, lo
     advantages = torch.tensor([0.7, 0.0, -1.2, 0.4, 0.0, 0.0])
     forward, real = [], mllm.log_probs
     monkeypatch.setattr(mllm, "log_probs", lambda asked, *rest: forward.append(len(asked)) or real(asked, *rest))
-    ours = backward(training, [Spoken(rows(mllm, 6), answers)], advantages, rows_per_forward=4)
+    ours = backward(training, [Completions(rows(mllm, 6), answers)], advantages, rows_per_forward=4)
     assert forward == [3, 1]
     gradient = {n: p.grad.clone() for n, p in mllm.named_parameters() if p.grad is not None}
     mllm.zero_grad()
@@ -274,12 +276,12 @@ def test_a_trajectory_without_advantage_still_feels_the_kl(parts: Parts) -> None
 def test_kl_is_zero_before_the_first_step_and_not_after(parts: Parts) -> None:
     mllm = parts.mllm().requires_grad_(False)
     training = TokenTraining(mllm, JointTraining(beta=0.1), GRPO(num_generations=4))
-    spoken = Spoken(rows(mllm), mllm.generate(rows(mllm), 3, 1.0))
-    assert next(training.loss_parts([spoken], torch.zeros(4), 8)).kl_nats == pytest.approx(0.0, abs=1e-6)
+    completions = Completions(rows(mllm), mllm.generate(rows(mllm), 3, 1.0))
+    assert next(training.loss_parts([completions], torch.zeros(4), 8)).kl_nats == pytest.approx(0.0, abs=1e-6)
     with torch.no_grad():
         for parameter in training.parameters():
             parameter.mul_(1.2)
-    assert next(training.loss_parts([spoken], torch.zeros(4), 8)).kl_nats > 1e-5
+    assert next(training.loss_parts([completions], torch.zeros(4), 8)).kl_nats > 1e-5
 
 
 class EvenLength(Reward):
@@ -389,8 +391,8 @@ def test_gradient_checkpointing_changes_no_gradient(parts: Parts) -> None:
     for checkpointing in (False, True):
         mllm = parts.mllm().requires_grad_(False)
         training = TokenTraining(mllm, JointTraining(gradient_checkpointing=checkpointing), GRPO(num_generations=4))
-        spoken = Spoken(rows(mllm), mllm.generate(rows(mllm), 3, 1.0))
-        backward(training, [spoken], torch.tensor([1.0, -1.0, 0.5, 0.2]), 8)
+        completions = Completions(rows(mllm), mllm.generate(rows(mllm), 3, 1.0))
+        backward(training, [completions], torch.tensor([1.0, -1.0, 0.5, 0.2]), 8)
         gradients.append([p.grad.clone() for p in training.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1])
     for a, b in zip(*gradients, strict=True):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from modules.grpo import GRPO
+from modules.rl.grpo import GRPO
 
 trainer = pytest.importorskip("trl.trainer.grpo_trainer")
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from datamodules.annotations.choices import Choices, plain
 from datamodules.annotations.files import video_file
 from datamodules.annotations.tables import sha256
+from modules.files.row_files import rows_of
+from modules.files.rows import Row, RowError
 from modules.records import VideoQuestion
-from modules.row_files import rows_of
-from modules.rows import Row, RowError
 
 _log = logging.getLogger(__name__)
 OnBadRow = Literal["raise", "skip"]

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator
 
+from modules.files.rows import as_label, as_said, as_whole
 from modules.parsing import LETTERS
-from modules.rows import as_label, as_said, as_whole
 
 Convention = Literal["letter", "text", "either"]
 """How a layout gives its answers. An answer that is one option's letter and another's text is the letter under

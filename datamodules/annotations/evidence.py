@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
-from modules.rows import MAX_SECONDS, as_number
+from modules.files.rows import MAX_SECONDS, as_number
 
 Spans = tuple[tuple[float, float], ...]
 

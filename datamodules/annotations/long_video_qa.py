@@ -16,9 +16,9 @@ from datamodules.annotations.base import Manifest, TrainingSource
 from datamodules.annotations.choices import Options, choices_of, find_answer
 from datamodules.annotations.evidence import SpansIfAny, within
 from datamodules.annotations.files import name_below
+from modules.files.rows import Fields, LabelIfAny, Once, Row, SecondsIfAny, ShareIfAny, Text, read
 from modules.parsing import LETTERS
 from modules.records import VideoQuestion
-from modules.rows import Fields, LabelIfAny, Once, Row, SecondsIfAny, ShareIfAny, Text, read
 
 
 class _Question(Fields):

@@ -14,8 +14,8 @@ from datamodules.annotations.choices import Options, choices_of, find_place
 from datamodules.annotations.files import inside
 from datamodules.annotations.subtitles import Subtitle, read_subtitles
 from datamodules.annotations.vlmevalkit import is_vlmevalkit, question_of
+from modules.files.rows import Fields, Label, LabelIfAny, NumberIfAny, Once, Row, Seconds, Text, TextIfAny, read
 from modules.records import VideoQuestion
-from modules.rows import Fields, Label, LabelIfAny, NumberIfAny, Once, Row, Seconds, Text, TextIfAny, read
 
 _AT_NAME_LENGTH = 19
 

@@ -20,9 +20,9 @@ from datamodules.annotations.choices import OptionsIfAny, find_answer, question_
 from datamodules.annotations.evidence import Spans, within
 from datamodules.annotations.subtitles import seconds
 from datamodules.annotations.vlmevalkit import is_vlmevalkit, question_of
+from modules.files.row_files import rows_of
+from modules.files.rows import Fields, LabelIfAny, Once, Row, RowError, SecondsIfAny, Text, TextIfAny, as_label, read
 from modules.records import VideoQuestion
-from modules.row_files import rows_of
-from modules.rows import Fields, LabelIfAny, Once, Row, RowError, SecondsIfAny, Text, TextIfAny, as_label, read
 
 _LENGTH_SLACK_S = 60.0
 _INTERVAL = re.compile(r"([0-9]{1,4}(?::[0-9]{1,2}){1,2}) ?- ?([0-9]{1,4}(?::[0-9]{1,2}){1,2})")

@@ -13,9 +13,9 @@ from typing import Any
 from datamodules.annotations.base import AnnotationSource, Manifest
 from datamodules.annotations.choices import OptionsIfAny, find_answer, question_and_choices
 from datamodules.annotations.vlmevalkit import is_vlmevalkit, question_of
+from modules.files.row_files import rows_of
+from modules.files.rows import Fields, FileError, LabelIfAny, Once, Row, RowError, SecondsIfAny, Text, TextIfAny, read
 from modules.records import VideoQuestion
-from modules.row_files import rows_of
-from modules.rows import Fields, FileError, LabelIfAny, Once, Row, RowError, SecondsIfAny, Text, TextIfAny, read
 
 _TASKS = {"findNeedle": "needle", "anomaly_recognition": "anomaly_reco"}
 _GENERATION = ("subPlot", "sub_scene", "summary")

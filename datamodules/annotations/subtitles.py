@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
-from modules.row_files import read_json
-from modules.rows import MAX_SECONDS, Fields, FileError, Row, Said, as_number, read
+from modules.files.row_files import read_json
+from modules.files.rows import MAX_SECONDS, Fields, FileError, Row, Said, as_number, read
 
 Subtitle = tuple[float, float, str]
 _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from modules.row_files import rows_of
-from modules.rows import Fields, read
+from modules.files.row_files import rows_of
+from modules.files.rows import Fields, read
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:

@@ -14,10 +14,10 @@ from pydantic import Field
 
 from datamodules.annotations.base import Manifest, TrainingSource
 from datamodules.annotations.choices import find_answer, question_and_choices
+from modules.files.row_files import rows_of
+from modules.files.rows import Fields, Label, LabelIfAny, Once, Row, RowError, Said, Text, read
 from modules.parsing import tagged_answer
 from modules.records import VideoQuestion
-from modules.row_files import rows_of
-from modules.rows import Fields, Label, LabelIfAny, Once, Row, RowError, Said, Text, read
 
 _MARKERS = re.compile(r"<(?:image|video)>")
 _INSTRUCTIONS = (

@@ -14,8 +14,8 @@ from datamodules.annotations.choices import Options, find_answer, question_and_c
 from datamodules.annotations.files import inside
 from datamodules.annotations.subtitles import Subtitle, read_subtitles
 from datamodules.annotations.vlmevalkit import is_vlmevalkit, question_of
+from modules.files.rows import Fields, Label, LabelIfAny, Once, Row, Text, read
 from modules.records import VideoQuestion
-from modules.rows import Fields, Label, LabelIfAny, Once, Row, Text, read
 
 
 class _Question(Fields):

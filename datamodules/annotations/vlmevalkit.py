@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 
 from datamodules.annotations.choices import Choices, Options, find_answer, find_place, question_and_choices
-from modules.rows import Fields, Label, Once, Row, Text, read
+from modules.files.rows import Fields, Label, Once, Row, Text, read
 
 
 class TableRow(Fields):

@@ -20,7 +20,7 @@ from torch import Tensor
 from datamodules.haystack.drawing_processes import map_in_processes
 from datamodules.haystack.render import render
 from datamodules.haystack.world import Event, VideoPlan, World
-from modules.whole_files import appearing, sweep
+from modules.files.whole_files import appearing, sweep
 
 FRAMES_PER_EVENT = 3
 BACKGROUND_FRAMES = 12

@@ -20,7 +20,7 @@ import numpy as np
 from datamodules.haystack.drawing_processes import map_in_processes
 from datamodules.haystack.render import render
 from datamodules.haystack.world import World
-from modules.whole_files import appearing, sweep
+from modules.files.whole_files import appearing, sweep
 
 FORMAT_VERSION = 2
 """Of what the settings below do not tell: how a plan is drawn and turned into planes."""

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from modules.encoders.base import ImageTextEncoder, weights_digest
 from modules.encoders.resize import resize
-from modules.model_files import as_data
-from modules.paths import ModelPath
+from modules.files.model_files import as_data
+from modules.files.paths import ModelPath
 
 CODE_VERSION = 2
 _log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from modules.encoders.base import FrameEncoder, weights_digest
 from modules.encoders.resize import resize
-from modules.model_files import WEIGHTS_AS_DATA, as_data
-from modules.paths import ModelPath
+from modules.files.model_files import WEIGHTS_AS_DATA, as_data
+from modules.files.paths import ModelPath
 
 CODE_VERSION = 1
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from modules.encoders.base import ImageTextEncoder, weights_digest
 from modules.encoders.resize import resize
-from modules.model_files import AS_DATA, WEIGHTS_AS_DATA, as_data
-from modules.paths import ModelPath
+from modules.files.model_files import AS_DATA, WEIGHTS_AS_DATA, as_data
+from modules.files.paths import ModelPath
 
 CODE_VERSION = 1
 _log = logging.getLogger(__name__)

@@ -16,11 +16,11 @@ import transformers
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from modules.files.paths import ModelPath
 from modules.mllms.base import Row
 from modules.mllms.loading import Loading
 from modules.mllms.prompt import Prompt
 from modules.mllms.transformers_mllm import Clip, TransformersMLLM
-from modules.paths import ModelPath
 
 
 class LlavaOnevision(TransformersMLLM):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 import transformers
 
-from modules.model_files import WEIGHTS_AS_DATA, as_data
+from modules.files.model_files import WEIGHTS_AS_DATA, as_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Loading:
         """The model in evaluation mode.
 
         Raises:
-            ValueError: its files ask for more than to be read (`modules.model_files`).
+            ValueError: its files ask for more than to be read (`modules.files.model_files`).
         """
         placed = {"device_map": self.device_map} if self.device_map is not None else {}
         attention = {"attn_implementation": self.attn_implementation} if self.attn_implementation else {}

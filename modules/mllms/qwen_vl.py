@@ -29,13 +29,13 @@ from transformers.vision_utils import (
     get_vision_window_index,
 )
 
+from modules.files.paths import ModelPath
 from modules.mllms.base import Row
 from modules.mllms.loading import Loading
 from modules.mllms.mrope import rope_positions
 from modules.mllms.packed_attention import pack_attention
 from modules.mllms.prompt import Prompt
 from modules.mllms.transformers_mllm import Clip, TransformersMLLM
-from modules.paths import ModelPath
 
 _VIDEO_TYPE = 2
 

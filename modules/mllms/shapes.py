@@ -7,7 +7,7 @@ from typing import Any
 
 import transformers as tf
 
-from modules.model_files import AS_DATA, as_data
+from modules.files.model_files import AS_DATA, as_data
 
 _QWEN2_7B = {
     "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,

@@ -28,6 +28,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.video_utils import VideoMetadata
 
 from modules.encoders.base import weights_digest
+from modules.files.model_files import AS_DATA, as_data
+from modules.files.paths import ModelPath
 from modules.mllms.base import MLLM, Generation, Row
 from modules.mllms.chat_template import render
 from modules.mllms.drawing import TokenDraw, plain_decoding, uniforms_of
@@ -35,8 +37,6 @@ from modules.mllms.last_positions import last_layer_of
 from modules.mllms.loading import Loading
 from modules.mllms.prompt import Prompt
 from modules.mllms.token_log_probs import answer_positions, token_log_probs
-from modules.model_files import AS_DATA, as_data
-from modules.paths import ModelPath
 
 TICKS_PER_S = 1000
 

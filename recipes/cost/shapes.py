@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from modules.files.model_files import as_data
 from modules.mllms.loading import Loading, Lora
 from modules.mllms.shapes import config_of
-from modules.model_files import as_data
 from recipes.class_paths import is_known
 
 _LANGUAGE = ("language_model", "text_model", "lm_head")
-_WITHOUT_WEIGHTS = ("modules.samplers.training_free", "modules.samplers.spread", "modules.samplers.precomputed")
+_WITHOUT_WEIGHTS = "modules.methods.training_free."
 _FILES = ("weights", "path", "tokenizer")  # arguments that name files; shapes need none
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 

@@ -163,9 +163,10 @@ def _as_node(reward: Any) -> dict[str, Any]:
 
 
 def _queries(arguments: dict[str, Any], num_frames: int) -> dict[str, Any]:
-    writing = arguments.get("query_writing")
-    if not isinstance(writing, dict):
+    writer = arguments.get("query_writer")
+    if not isinstance(writer, dict):
         return {}
+    writing = writer.get("init_args", {})
     return {
         "query_tokens": int(writing.get("max_new_tokens", 256)),
         "preview_tokens": int(writing.get("preview_tokens", 32)),

@@ -9,7 +9,7 @@ import torch
 
 from datamodules.decoding import DecodeWorker, ReadRequest
 from modules.mllms.base import MLLM, FrameTokens, Row
-from modules.mllms.kept import KeptFrames
+from modules.mllms.kept_frames import KeptFrames
 from modules.records import VideoQuestion
 
 _KEPT_MIB = 2048

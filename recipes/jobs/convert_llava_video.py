@@ -8,9 +8,9 @@ import torch
 import transformers
 
 from modules.console import PlainConsole
+from modules.files.model_files import AS_DATA, as_data
 from modules.mllms.llava_video import convert
 from modules.mllms.shapes import config_of
-from modules.model_files import AS_DATA, as_data
 from recipes.jobs.base import Job
 
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 from filelock import FileLock
 
 from modules.console import PlainConsole
-from modules.file_names import file_name, file_names
+from modules.files.file_names import file_name, file_names
 from recipes.jobs.base import Job
 from recipes.jobs.sweep_report import Runs, accuracies, accuracy_table, by_kind, draw_curves, kind_table
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from modules.statistics import cluster_bootstrap, gap_closed
+from modules.evaluation.statistics import cluster_bootstrap, gap_closed
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -17,13 +17,13 @@ from datamodules.haystack.world import World
 from datamodules.haystack.write import write_video
 from modules.console import PlainConsole
 from modules.parsing import LETTERS
-from modules.pretraining.blank_families import (
+from modules.records import VideoQuestion
+from modules.small_stack.blank_families import (
     FAMILIES,
     write_blank_family,
     write_blank_hf_clip,
     write_blank_refocus,
 )
-from modules.records import VideoQuestion
 from recipes.jobs.base import Job
 from recipes.jobs.write import tspo_record, write_lines
 

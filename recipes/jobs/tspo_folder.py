@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from modules.checkpoints.weights import read_weights
 from modules.console import PlainConsole
 from modules.encoders.transformers_clip import TransformersCLIP
-from modules.samplers.tspo import TSPOSampler
-from modules.samplers.tspo_folder import write_tspo_folder
-from modules.weights import read_weights
+from modules.methods.tspo.agent import TSPOSampler
+from modules.methods.tspo.published_folder import write_tspo_folder
 from recipes.jobs.base import Job
 
 

@@ -21,8 +21,8 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from modules.sharding import ShardedStrategy
-from modules.updates import Updates, updates_for
+from modules.distributed.sharding import ShardedStrategy
+from modules.rl.optimizer_step import Updates, updates_for
 
 _WIDTH, _LAYERS = 2048, 8
 
@@ -84,8 +84,8 @@ class Model(L.LightningModule):
 
 
 def install(strategy: Any) -> None:
-    """The project's way to disk, as `modules.evolution` chooses it."""
-    from modules.checkpoint_files import plain_files
+    """The project's way to disk, as `modules.rl.evolution` chooses it."""
+    from modules.checkpoints.checkpoint_files import plain_files
 
     strategy.checkpoint_io = plain_files(strategy.checkpoint_io)
 

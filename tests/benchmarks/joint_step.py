@@ -39,7 +39,7 @@ def write_model(folder: str) -> None:
     """A random Qwen2.5-VL, large enough that its own arithmetic is what takes time."""
     import transformers
 
-    from modules.pretraining.blank_families import qwen25_vl
+    from modules.small_stack.blank_families import qwen25_vl
 
     torch.manual_seed(0)
     blank, processor = qwen25_vl()
@@ -97,14 +97,14 @@ class StepMemory:
 
 def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     """Steps of `EvolutionModule`'s parts: roll out, reward, loss of picks and tokens, one update."""
-    from modules.answering import Answering
-    from modules.grpo import GRPO, group_advantages, grpo_loss
-    from modules.joint import JointTraining, TokenTraining
+    from modules.methods.msjoe.unet import UNetSampler
     from modules.mllms.prompt import Prompt
     from modules.mllms.qwen_vl import Qwen25VL
     from modules.records import Candidates, QuestionBatch, VideoQuestion
-    from modules.samplers.msjoe import UNetSampler
-    from modules.trajectories import RolloutPhase
+    from modules.rl.grpo import GRPO, group_advantages, grpo_loss
+    from modules.rl.rollout_phase import RolloutPhase
+    from modules.rl.token_training import JointTraining, TokenTraining
+    from modules.systems.answering import Answering
 
     prompt = Prompt(answer_with="words")
     mllm = Qwen25VL(path=folder, prompt=prompt, frames_per_grid=1, frame_pixels=(SIZE**2, SIZE**2)).requires_grad_(
@@ -141,13 +141,13 @@ def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         old = found.drawn.log_probs.flatten(0, 1)
         loss = grpo_loss(config, picks, old, advantages, torch.ones_like(picks)).loss
         loss.backward()
-        for part in tokens.loss_parts(found.spoken, advantages, options.rows):
+        for part in tokens.loss_parts(found.completions, advantages, options.rows):
             part.loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         parts["rollout"].append(rolled - started)
         parts["update"].append(time.process_time() - rolled)
-        return sum(len(i) for i in found.spoken[0].generation.token_ids)
+        return sum(len(i) for i in found.completions[0].generation.token_ids)
 
     return measure(step, options.steps) | {"parts_s": {k: median(v[1:-1]) for k, v in parts.items()}}
 

@@ -47,10 +47,10 @@ def measure(backbone: str, num_candidates: int, num_frames: int, options: argpar
     """Prints median seconds of prefix, rollout and update, and MiB."""
     import torch
 
-    from modules.backbones.gru import GRUBackbone
-    from modules.backbones.mamba2 import Mamba2Backbone
-    from modules.backbones.transformer import TransformerBackbone
-    from modules.samplers.refocus import ReFoCUSSampler
+    from modules.methods.refocus.backbones.gru import GRUBackbone
+    from modules.methods.refocus.backbones.mamba2 import Mamba2Backbone
+    from modules.methods.refocus.backbones.transformer import TransformerBackbone
+    from modules.methods.refocus.pointer_decoder import ReFoCUSSampler
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)

@@ -20,7 +20,7 @@ def measure(length: int, dense: bool, threads: int) -> None:
     """Prints median seconds, and the peak of resident memory above what it was before the forward (MiB)."""
     import torch
 
-    from modules.samplers.tspo import TSPOSampler
+    from modules.methods.tspo.agent import TSPOSampler
 
     sys.path.insert(0, os.path.dirname(__file__))
     from step import dense_scores

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from modules.statistics import cluster_bootstrap, gap_closed
+from modules.evaluation.statistics import cluster_bootstrap, gap_closed
 
 
 def load(run_dirs: list[str]) -> pd.DataFrame:

@@ -21,9 +21,9 @@ from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 
 from datamodules.video_questions import VideoQuestionData, collate
-from modules.evidence import evidence_coverage
-from modules.policies import Autoregressive
-from modules.samplers.base import FrameSampler
+from modules.selection.base import FrameSampler
+from modules.selection.evidence import evidence_coverage
+from modules.selection.policies import Autoregressive
 
 
 def parts(run: Path) -> tuple[FrameSampler, VideoQuestionData]:

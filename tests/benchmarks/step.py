@@ -18,11 +18,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from modules.methods.tspo.agent import TSPOSampler, time_code
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.prompt import Prompt
 from modules.records import VideoQuestion
-from modules.samplers.tspo import TSPOSampler, time_code
 
 
 def dense_scores(agent: TSPOSampler, features: Tensor, query: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from callbacks.curriculum import FrameCurriculum
-from modules.update_metrics import UpdateMetrics
+from modules.rl.update_metrics import UpdateMetrics
 
 
 class Training:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from callbacks.temperature import TemperatureSchedule
-from modules.update_metrics import UpdateMetrics
+from modules.rl.update_metrics import UpdateMetrics
 
 
 @pytest.mark.parametrize(("step", "tau"), [(0, 0.025), (50, 0.0175), (100, 0.01), (150, 0.01)])

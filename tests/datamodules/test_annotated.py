@@ -12,7 +12,7 @@ from datamodules.annotated import AnnotatedVideos
 from datamodules.annotations.mlvu import MLVU
 from datamodules.haystack.write import write_video
 from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.selections import SelectionRow, write_selections
+from modules.selection.selection_files import SelectionRow, write_selections
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from torch import Tensor
 from datamodules.haystack.datamodule import HaystackData
 from modules.encoders.base import ImageTextEncoder
 from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.evolution import EvolutionModule
-from modules.grpo import GRPO
+from modules.methods.tspo.agent import TSPOSampler
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.prompt import Prompt
 from modules.rewards.probability import Probability
-from modules.samplers.tspo import TSPOSampler
+from modules.rl.evolution import EvolutionModule
+from modules.rl.grpo import GRPO
 
 
 class SeenByCLIP(OpenCLIPEncoder):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from datamodules.exports import export
-from modules.file_names import file_name
-from modules.selections import SelectionRow
+from modules.files.file_names import file_name
+from modules.selection.selection_files import SelectionRow
 
 
 def selection(sample_id: str, video: Path) -> SelectionRow:

@@ -30,9 +30,9 @@ from datamodules.annotations.training import TSPO10K, LLaVAVideo
 from datamodules.annotations.videomme import VideoMME
 from datamodules.kept_questions import only_kept
 from datamodules.pass_rates import read_pass_rates
+from modules.files.row_files import rows_of
+from modules.files.rows import FileError, RowError
 from modules.records import VideoQuestion
-from modules.row_files import rows_of
-from modules.rows import FileError, RowError
 from recipes.jobs.write import tspo_record, write_lines
 
 MLVU_ROW = {"video_name": "a.mp4", "duration": 60, "question": "Q?", "candidates": ["red", "green", "blue"],

@@ -13,8 +13,8 @@ from linear_time import assert_linear
 from datamodules.annotations.choices import as_options, choices_of, find_answer, question_and_choices
 from datamodules.annotations.lvbench import _INTERVAL
 from datamodules.annotations.subtitles import _TAG, read_subtitles
+from modules.methods.msjoe.query_writing import parse_queries
 from modules.parsing import tagged_answer
-from modules.query_writing import parse_queries
 from recipes.jobs.needles import read_question
 
 PIECES = [

@@ -21,8 +21,8 @@ from datamodules.lookahead import LookaheadLoader
 from datamodules.pixel_cache import PixelCache
 from datamodules.video import BadVideoError
 from datamodules.video_questions import VideoQuestionData
+from modules.encoders.frame_demand import FrameDemand
 from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.frame_demand import FrameDemand
 from modules.records import Candidates, VideoQuestion
 
 

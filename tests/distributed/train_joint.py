@@ -16,19 +16,19 @@ import torch
 from callbacks.watchdog import Watchdog
 from datamodules.haystack.datamodule import HaystackData
 from datamodules.haystack.world import World
+from modules.distributed.sharding import ShardedStrategy
 from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.evolution import EvolutionModule
-from modules.grpo import GRPO
-from modules.joint import JointTraining
+from modules.methods.msjoe.query_writing import PreviewQueries
+from modules.methods.msjoe.unet import UNetSampler
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.loading import Loading, Lora
 from modules.mllms.prompt import Prompt
-from modules.query_writing import QueryWriting
 from modules.rewards.accuracy import Accuracy
 from modules.rewards.format import Format
 from modules.rewards.probability import Probability
-from modules.samplers.msjoe import UNetSampler
-from modules.sharding import ShardedStrategy
+from modules.rl.evolution import EvolutionModule
+from modules.rl.grpo import GRPO
+from modules.rl.token_training import JointTraining
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WEIGHTS, PROMPTS = ROOT / "recipes/haystack/weights/msjoe", ROOT / "recipes/haystack/prompts"
@@ -150,7 +150,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         mllm=LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=prompt, loading=loading),
         rewards=[Probability(), Accuracy(by="text"), Format()], evolve=settings["evolve"],
         joint=JointTraining(learning_rate=1e-4, loss_type=settings["loss_type"]),
-        query_writing=QueryWriting(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12),
+        query_writer=PreviewQueries(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12),
         grpo=GRPO(num_generations=4, loss_type="grpo"), num_frames=4, learning_rate=1e-3, store_frame_tokens=True,
         lr_scheduler_type="constant", max_new_tokens=8, judge_by="text", accumulate=settings["accumulate"],
         max_grad_norm=1e6, rows_per_forward=3,

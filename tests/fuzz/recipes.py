@@ -30,7 +30,8 @@ sys.path.insert(0, str(ROOT))
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect", "pty.spawn")
 CLASSES = [
     "os.system", "subprocess.Popen", "builtins.exec", "evil.Model", "evil.Reward", "evil", "...", "", "a" * 5000,
-    "modules.paths.Path", "modules.parsing.parse_option", "modules.samplers.base.FrameSampler", "modules.nothing.Here",
+    "modules.files.paths.Path", "modules.parsing.parse_option", "modules.selection.base.FrameSampler",
+    "modules.nothing.Here",
     "modules.rewards.accuracy.Accuracy", "callbacks.watchdog.Watchdog", "recipes.cli.main", "torch.hub.load",
     "lightning.pytorch.callbacks.LambdaCallback", "lightning.pytorch.callbacks.Timer", "importlib.import_module",
 ]  # fmt: skip

@@ -11,16 +11,16 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from random_model import random_qwen, write_shape
 from random_videos import RandomVideos
 
-from modules.evolution import EvolutionModule
-from modules.grpo import GRPO
-from modules.joint import JointTraining
+from modules.distributed.sharding import ShardedStrategy
+from modules.methods.msjoe.unet import UNetSampler
+from modules.methods.tspo.agent import TSPOSampler
 from modules.mllms.loading import Lora
 from modules.records import Rollouts
 from modules.rewards.base import Reward
 from modules.rewards.probability import Probability
-from modules.samplers.msjoe import UNetSampler
-from modules.samplers.tspo import TSPOSampler
-from modules.sharding import ShardedStrategy
+from modules.rl.evolution import EvolutionModule
+from modules.rl.grpo import GRPO
+from modules.rl.token_training import JointTraining
 from recipes.cost.workload import Workload, workload_of
 
 
@@ -96,9 +96,12 @@ class Case:
 
     def workload(self, folder: Path, prompt_tokens: int) -> Workload:
         """The same for the arithmetic of `recipes.cost`."""
-        sampler = {"class_path": "modules.samplers.tspo.TSPOSampler", "init_args": {"dim": 768}}
+        sampler = {"class_path": "modules.methods.tspo.agent.TSPOSampler", "init_args": {"dim": 768}}
         if self.joint:
-            sampler = {"class_path": "modules.samplers.msjoe.UNetSampler", "init_args": {"channels": [64, 128, 256]}}
+            sampler = {
+                "class_path": "modules.methods.msjoe.unet.UNetSampler",
+                "init_args": {"channels": [64, 128, 256]},
+            }
         loading = {"dtype": self.dtype, "lora": {"r": self.lora_rank} if self.lora_rank else None}
         mllm = {"path": str(folder), "loading": loading, "frames_per_grid": 1, "frame_pixels": list(self.pixels)}
         accuracy = {"by": "text" if self.joint else "options"}
@@ -110,9 +113,9 @@ class Case:
             "num_frames": self.num_frames, "rows_per_forward": self.rows_per_forward,
             "max_new_tokens": self.answer_tokens,
         }  # fmt: skip
-        sharded = {"class_path": "modules.sharding.ShardedStrategy", "init_args": {"stage": 3}}
+        sharded = {"class_path": "modules.distributed.sharding.ShardedStrategy", "init_args": {"stage": 3}}
         recipe = {
-            "model": {"class_path": "modules.evolution.EvolutionModule", "init_args": arguments},
+            "model": {"class_path": "modules.rl.evolution.EvolutionModule", "init_args": arguments},
             "data": {"init_args": {"batch_size": 1, "max_candidates": self.num_candidates}},
             "trainer": {"devices": 1, "strategy": sharded if self.zero3 else "auto"},
         }

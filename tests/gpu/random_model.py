@@ -12,7 +12,7 @@ import transformers
 from modules.mllms.loading import Loading
 from modules.mllms.qwen_vl import Qwen25VL
 from modules.mllms.shapes import config_of
-from modules.pretraining.blank_families import qwen25_vl
+from modules.small_stack.blank_families import qwen25_vl
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

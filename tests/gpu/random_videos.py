@@ -30,7 +30,7 @@ class RandomVideos(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         return DataLoader(_Batches(self.size), batch_size=None)
 
-    # ---- what modules.answering asks of a source of frames ----
+    # ---- what modules.systems.answering asks of a source of frames ----
 
     def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> None:
         return None

@@ -13,8 +13,8 @@ from lmms_eval.models.registry_v2 import ModelRegistryV2
 from lmms_eval.tasks._task_utils.mcq_extract import extract_mcq_answer
 from lmms_eval.tasks.longvideobench.utils import parse_multi_choice_response
 
+from modules.evaluation.scorers import LmmsEval, LmmsEvalLongVideoBench
 from modules.records import Answer
-from modules.scoring.scorers import LmmsEval, LmmsEvalLongVideoBench
 from recipes.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent.parent

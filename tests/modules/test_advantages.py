@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from modules.advantages import DifficultyAware, GroupNorm
-from modules.grpo import group_advantages
+from modules.methods.msjoe.difficulty import DifficultyAware
 from modules.records import VideoQuestion
+from modules.rl.advantages import GroupNorm
+from modules.rl.grpo import group_advantages
 
 
 def rollouts(*rates: float | None) -> SimpleNamespace:

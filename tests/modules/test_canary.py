@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from modules.answering import Answering
-from modules.canary import check_that_frames_matter
+from modules.mllms.canary import check_that_frames_matter
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.prompt import Prompt
 from modules.mllms.qwen_vl import Qwen25VL
-from modules.pretraining.blank_families import write_blank_family
 from modules.records import Candidates, QuestionBatch, Selection, VideoQuestion
+from modules.small_stack.blank_families import write_blank_family
+from modules.systems.answering import Answering
 
 QUESTION = VideoQuestion("d", "s", "q", "v", 8.0, "What colour?", ("red", "green", "blue"), 1)
 FRAMES = torch.randint(0, 255, (4, 3, 56, 56), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from modules.checkpoint_files import Gathered, PlainFiles, plain_files, read, write
+from modules.checkpoints.checkpoint_files import Gathered, PlainFiles, plain_files, read, write
 from recipes.guard import ROOT
 from recipes.runs import begun, last_checkpoint
 
@@ -62,7 +62,7 @@ import json, sys, torch
 sys.path.insert(0, "tests/benchmarks")
 from checkpoint import Peak
 from lightning.fabric.plugins import TorchCheckpointIO
-from modules.checkpoint_files import Gathered, write
+from modules.checkpoints.checkpoint_files import Gathered, write
 size = 10 * 2**20  # 40 MiB: glibc keeps smaller ones
 pieces = {n: Gathered(torch.Size([size]), lambda: torch.ones(size)) for n in range(4)}
 tensors = {n: torch.zeros(size) for n in range(4)}

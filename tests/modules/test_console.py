@@ -16,8 +16,8 @@ from callbacks.comparison import Comparison, summarise
 from callbacks.timeline import draw_timeline
 from datamodules.annotations.base import Annotations, Manifest
 from modules.console import PlainConsole
+from modules.evaluation.answer_files import write_answers
 from modules.records import Answer, Candidates, QuestionBatch, Rollouts, Selection, VideoQuestion
-from modules.scoring.answers import write_answers
 from recipes.jobs.inspect import manifest_table
 from recipes.results import score
 

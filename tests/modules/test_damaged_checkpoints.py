@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from modules import checkpoint_files
-from modules.checkpoint_files import Gathered, read, write
-from modules.checkpoint_sums import SUMS_KEY, sums_of
-from modules.weights import read_weights
+from modules.checkpoints import checkpoint_files
+from modules.checkpoints.checkpoint_files import Gathered, read, write
+from modules.checkpoints.checkpoint_sums import SUMS_KEY, sums_of
+from modules.checkpoints.weights import read_weights
 from recipes import cli
 from recipes.guard import ROOT
 from recipes.whole_checkpoints import whole_or_another

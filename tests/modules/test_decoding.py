@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modules.decoding import BestOf, EvenlyWhereFew, Greedy, Sampled
-from modules.policies import PlackettLuce
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection, VideoQuestion
+from modules.selection.policies import PlackettLuce
+from modules.systems.readouts import BestOf, EvenlyWhereFew, Greedy, Sampled
 
 LENGTHS = (12, 5, 3)
 
@@ -75,7 +75,7 @@ def test_another_model_can_be_the_judge(monkeypatch: Any) -> None:
         asked_of.append(mllm)
         return SimpleNamespace(answer=Answers().answer)
 
-    monkeypatch.setattr("modules.decoding.Answering", answering)
+    monkeypatch.setattr("modules.systems.readouts.Answering", answering)
     judge = Judge()
     choose(BestOf(num_draws=2, reward_model=judge), batch())  # type: ignore[arg-type]
     assert asked_of == [judge]

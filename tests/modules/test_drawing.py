@@ -14,8 +14,8 @@ from torch import Tensor
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.drawing import TokenDraw, inverse_cdf, uniforms_of
 from modules.mllms.qwen_vl import Qwen25VL
-from modules.pretraining.blank_families import write_blank_family
 from modules.records import VideoQuestion
+from modules.small_stack.blank_families import write_blank_family
 
 CPU = torch.device("cpu")
 QUESTION = VideoQuestion("d", "s", "q", "v", 125.0, "What colour is the star?", ("red", "green", "blue", "white"), 1)

@@ -15,9 +15,9 @@ from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.encoders.resize import resize
 from modules.encoders.siglip_patches import SiglipPatches
 from modules.encoders.transformers_clip import TransformersCLIP
-from modules.pretraining.blank_families import write_blank_hf_clip
-from modules.samplers.tspo import TSPOSampler
-from modules.samplers.tspo_folder import read_selector, write_tspo_folder
+from modules.methods.tspo.agent import TSPOSampler
+from modules.methods.tspo.published_folder import read_selector, write_tspo_folder
+from modules.small_stack.blank_families import write_blank_hf_clip
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.grpo import GRPO, group_advantages, grpo_loss, k3_kl, total_reward, zero_std
+from modules.rl.grpo import GRPO, group_advantages, grpo_loss, k3_kl, total_reward, zero_std
 
 
 def test_advantages_by_hand() -> None:

@@ -10,7 +10,7 @@ import transformers
 from safetensors.torch import save_file
 
 from modules.mllms.llava_video import convert, renamed
-from modules.pretraining.blank_families import write_blank_family
+from modules.small_stack.blank_families import write_blank_family
 
 
 def original_name(name: str) -> str:

@@ -22,8 +22,8 @@ from modules.mllms.qwen_vl import Qwen3VL, Qwen25VL
 from modules.mllms.smolvlm import SmolVLM
 from modules.mllms.transformers_mllm import TransformersMLLM
 from modules.mllms.videollama3 import VideoLlama3
-from modules.pretraining.blank_families import write_blank_family
 from modules.records import VideoQuestion
+from modules.small_stack.blank_families import write_blank_family
 
 QUESTION = VideoQuestion("d", "s", "q", "v", 125.0, "What colour is the star?", ("red", "green", "blue", "white"), 1)
 LONG = VideoQuestion("d", "s", "l", "v", 80.0, "Which of these two is seen after the other one?", ("this", "that"), 0)

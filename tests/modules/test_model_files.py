@@ -22,11 +22,11 @@ import pytest
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.encoders.siglip_patches import SiglipPatches
 from modules.encoders.transformers_clip import TransformersCLIP
+from modules.files.model_files import as_data
+from modules.methods.refocus.question_prompt import QuestionPrompt
 from modules.mllms.chat_template import render
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.shapes import config_of
-from modules.model_files import as_data
-from modules.samplers.refocus_prompt import QuestionPrompt
 from recipes.guard import ROOT
 
 CODE = """
@@ -59,7 +59,7 @@ class Payload:
 
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory) -> Path:
-    from modules.pretraining.blank_families import write_blank_hf_clip
+    from modules.small_stack.blank_families import write_blank_hf_clip
 
     folder = tmp_path_factory.mktemp("hf_clip")
     write_blank_hf_clip(folder, seed=0)
@@ -241,7 +241,8 @@ def test_chat_templates(name: str, blank_vlm: Path, tmp_path: Path, monkeypatch:
 def test_nobody_is_asked_at_a_terminal(clip_folder: Path, canary: Path, tmp_path: Path) -> None:
     folder = with_code(clip_folder, tmp_path / "model", canary)
     code = (
-        "from modules.mllms.shapes import config_of\nfrom modules.samplers.refocus_prompt import QuestionPrompt\n"
+        "from modules.mllms.shapes import config_of\n"
+        "from modules.methods.refocus.question_prompt import QuestionPrompt\n"
         f"for load in (config_of, lambda f: QuestionPrompt(tokenizer=f)):\n"
         f"    try: load({str(folder)!r})\n"
         "    except Exception as error: print('REFUSED', type(error).__name__, error)\n"

@@ -14,8 +14,8 @@ from torch import Tensor
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.prompt import Prompt
 from modules.mllms.qwen_vl import Qwen3VL, Qwen25VL
-from modules.pretraining.blank_families import write_blank_family
 from modules.records import VideoQuestion
+from modules.small_stack.blank_families import write_blank_family
 from recipes.guard import ROOT
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.samplers.msjoe import MaskedGroupNorm, UNetSampler
+from modules.methods.msjoe.unet import MaskedGroupNorm, UNetSampler
 
 
 def inputs(lengths: list[int], num_queries: int = 3, seed: int = 0):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from chat_server import ChatServer
 
-from modules.canary import check_that_frames_matter
 from modules.mllms.base import FrameTokens, Row
+from modules.mllms.canary import check_that_frames_matter
 from modules.mllms.openai import OpenAIChat
 from modules.mllms.prompt import Prompt
 from modules.records import VideoQuestion

@@ -12,7 +12,7 @@ import transformers
 
 from modules.mllms.packed_attention import pack_attention
 from modules.mllms.qwen_vl import Qwen3VL, Qwen25VL
-from modules.pretraining.blank_families import write_blank_family
+from modules.small_stack.blank_families import write_blank_family
 
 GRIDS = torch.tensor(
     [[1, 10, 14], [2, 6, 4], [1, 10, 14], [1, 2, 2]]

@@ -10,13 +10,13 @@ from linear_time import assert_linear
 from openai.types.chat import ChatCompletionMessage
 from openai.types.chat.chat_completion import Choice
 
+from modules.evaluation.scorers import StrictLetter
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.openai import OpenAIChat
 from modules.mllms.prompt import Prompt
 from modules.parsing import LETTERS, parse_option, tagged_answer
 from modules.records import Answer, QuestionBatch, Rollouts, Selection, VideoQuestion
 from modules.rewards.accuracy import Accuracy
-from modules.scoring.scorers import StrictLetter
 
 OPTIONS = ["red", "green", "blue"]
 TABLE = {

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from modules.policies import IndependentDraws, PlackettLuce
+from modules.selection.policies import IndependentDraws, PlackettLuce
 
 
 def every_ordered_subset(num_candidates: int, num_frames: int) -> torch.Tensor:

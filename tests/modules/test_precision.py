@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.haystack.datamodule import HaystackData
-from modules.backbones.gru import GRUBackbone
 from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.evolution import EvolutionModule
-from modules.grpo import GRPO
-from modules.joint import JointTraining
+from modules.methods.msjoe.unet import UNetSampler
+from modules.methods.refocus.backbones.gru import GRUBackbone
+from modules.methods.refocus.pointer_decoder import ReFoCUSSampler
+from modules.methods.training_free.top_k import TopK
+from modules.methods.tspo.agent import TSPOSampler
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.loading import Loading, Lora
@@ -24,11 +25,10 @@ from modules.mllms.prompt import Prompt
 from modules.records import Rollouts, VideoQuestion
 from modules.rewards.base import Reward
 from modules.rewards.probability import Probability
-from modules.samplers.base import FrameSampler
-from modules.samplers.msjoe import UNetSampler
-from modules.samplers.refocus import ReFoCUSSampler
-from modules.samplers.training_free import TopK
-from modules.samplers.tspo import TSPOSampler
+from modules.rl.evolution import EvolutionModule
+from modules.rl.grpo import GRPO
+from modules.rl.token_training import JointTraining
+from modules.selection.base import FrameSampler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DIM = 32

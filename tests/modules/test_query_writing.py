@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,27 @@ from trl_oracle import trl_loss
 
 from datamodules.haystack.captions import queries_for
 from datamodules.haystack.datamodule import HaystackData
-from modules.answering import Answering
+from modules.checkpoints.weights import load_weights
 from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.evolution import EvolutionModule
-from modules.grpo import GRPO
-from modules.joint import JointTraining, TokenTraining
+from modules.methods.msjoe.query_writing import PreviewQueries, parse_queries
+from modules.methods.msjoe.unet import UNetSampler
+from modules.methods.training_free.top_k import TopK
+from modules.methods.training_free.uniform import Uniform
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.prompt import Prompt
-from modules.query_writing import QueryWriter, QueryWriting, parse_queries
 from modules.records import QuestionBatch, VideoQuestion
 from modules.rewards.accuracy import Accuracy
 from modules.rewards.format import Format
-from modules.samplers.msjoe import UNetSampler
-from modules.samplers.training_free import TopK, Uniform
-from modules.trajectories import RolloutPhase
-from modules.weights import load_weights
+from modules.rl.evolution import EvolutionModule
+from modules.rl.grpo import GRPO
+from modules.rl.rollout_phase import RolloutPhase
+from modules.rl.token_training import JointTraining, TokenTraining
+from modules.systems.answering import Answering
+from modules.systems.queries import WrittenQueries
 from recipes.guard import ROOT
 
 WEIGHTS, PROMPTS = ROOT / "recipes/haystack/weights/msjoe", ROOT / "recipes/haystack/prompts"
-WRITING = QueryWriting(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=24)
+WRITING: dict[str, Any] = {"template": str(PROMPTS / "queries.txt"), "preview_tokens": 1, "max_new_tokens": 24}
 ANSWER = Prompt(answer_with="words", question_first=True, template=str(PROMPTS / "answer.txt"))
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -101,7 +102,7 @@ class Small:
         settings: dict[str, Any] = {
             "rewards": [Accuracy(), Format()], "grpo": GRPO(num_generations=3, loss_type="grpo"), "num_frames": 4,
             "evolve": "joint", "joint": JointTraining(learning_rate=1e-3, keep_initial=True), "max_new_tokens": 8,
-            "query_writing": WRITING, "store_frame_tokens": True, "judge_by": "text",
+            "query_writer": PreviewQueries(**WRITING), "store_frame_tokens": True, "judge_by": "text",
             "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,
         }  # fmt: skip
         return EvolutionModule(sampler=UNetSampler(channels=(8, 16), similarity_init=1.0), mllm=self.mllm(), **settings)
@@ -118,13 +119,15 @@ def small(tmp_path_factory, short_world) -> Small:
     return Small(tmp_path_factory.mktemp("queries"), short_world)
 
 
-def writer(mllm: LlavaOnevision, **settings: Any) -> QueryWriter:
-    return QueryWriter(Answering(mllm, canary=False), replace(WRITING, **settings), num_frames=8)
+def write(mllm: LlavaOnevision, *request: Any, writer: PreviewQueries | None = None) -> WrittenQueries:
+    """Queries for a sampler of 8 frames; ``request`` is source, batch, number of rollouts and seed."""
+    source, batch, *rest = request
+    return (writer or PreviewQueries(**WRITING)).write(Answering(mllm, canary=False), source, batch, 8, *rest)
 
 
 def test_queries_become_vectors_and_absent_ones_zeros(small: Small) -> None:
     data, batch = small.batch()
-    written = writer(small.mllm()).write(data, batch, 6, "seed")
+    written = write(small.mllm(), data, batch, 6, "seed")
     assert written.features.shape[:2] == (4, 6)
     assert written.features.shape[2] == max(max(len(q) for q in group) for group in written.queries)
     read = [(b, g, q) for b in range(4) for g in range(6) for q in written.queries[b][g]]
@@ -142,13 +145,13 @@ def test_queries_become_vectors_and_absent_ones_zeros(small: Small) -> None:
 
 def test_a_draw_is_its_own_whatever_shares_its_batch(small: Small) -> None:
     data, batch = small.batch()
-    whole = writer(small.mllm()).write(data, batch, 4, "seed").spoken.generation.texts
+    whole = write(small.mllm(), data, batch, 4, "seed").completions.generation.texts
     alone = QuestionBatch(
         batch.questions[2:3], batch.candidates[2:3], batch.features[2:3], batch.mask[2:3], batch.timestamps_s[2:3],
         batch.queries[2:3],
     )  # fmt: skip
-    assert writer(small.mllm()).write(data, alone, 4, "seed").spoken.generation.texts == whole[8:12]
-    assert writer(small.mllm()).write(data, batch, 4, "other").spoken.generation.texts != whole
+    assert write(small.mllm(), data, alone, 4, "seed").completions.generation.texts == whole[8:12]
+    assert write(small.mllm(), data, batch, 4, "other").completions.generation.texts != whole
 
 
 def test_previews_are_few_small_and_encoded_once(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,28 +159,28 @@ def test_previews_are_few_small_and_encoded_once(small: Small, monkeypatch: pyte
     mllm, asked = small.mllm(), []
     real = mllm.encode_previews
     monkeypatch.setattr(mllm, "encode_previews", lambda f, n: asked.append(len(f)) or real(f, n))
-    writing = writer(mllm)
-    first = writing.write(data, batch, 2, "seed")
+    writer = PreviewQueries(**WRITING)
+    first = write(mllm, data, batch, 2, "seed", writer=writer)
     assert asked == [4] * len({q.video for q in batch.questions})  # half of K = 8 a video
-    writing.write(data, batch, 2, "again")
+    write(mllm, data, batch, 2, "again", writer=writer)
     assert len(asked) == len({q.video for q in batch.questions})
-    row = first.spoken.rows[0]
+    row = first.completions.rows[0]
     assert row.tokens.shape[:2] == (4, 1)
-    assert row.prompt.template == WRITING.template
+    assert row.prompt.template == WRITING["template"]
 
 
 def test_trajectories_carry_both_turns_and_the_answer_sees_no_previews(small: Small) -> None:
     data, batch = small.batch()
     answering = Answering(small.mllm(), canary=False, max_new_tokens=8)
-    phase = RolloutPhase(UNetSampler(channels=(8,)), answering, QueryWriter(answering, WRITING, 4), 4, 3, 0)
+    phase = RolloutPhase(UNetSampler(channels=(8,)), answering, PreviewQueries(**WRITING), 4, 3, 0)
     found = phase.run(data, batch, 7, options=False, text=True, temperature=1.0)
     assert found.rollouts.selection.candidate_index.shape == (4, 3, 4)
     assert found.drawn.candidate_index.shape == (12, 1, 4)
-    assert len(found.spoken) == 2
-    assert all(len(turn.generation.texts) == 12 for turn in found.spoken)
+    assert len(found.completions) == 2
+    assert all(len(turn.generation.texts) == 12 for turn in found.completions)
     assert len(found.rollouts.queries) == 4
     ids = found.rollouts.selection.in_time_order()
-    for n, row in enumerate(found.spoken[1].rows):
+    for n, row in enumerate(found.completions[1].rows):
         times = batch.candidates[n // 3].timestamps_s[ids[n // 3, n % 3]]
         torch.testing.assert_close(row.timestamps_s, times.float())  # the chosen frames and nothing else
         assert row.prompt is None
@@ -191,15 +194,15 @@ def test_two_turns_are_one_sequence_as_trl_counts_it(small: Small, loss_type: st
     data, batch = small.batch()
     mllm = small.mllm().requires_grad_(False)
     answering = Answering(mllm, canary=False, max_new_tokens=8)
-    phase = RolloutPhase(UNetSampler(channels=(8,)), answering, QueryWriter(answering, WRITING, 4), 4, 2, 0)
-    spoken = phase.run(data, batch, 0, options=False, text=True, temperature=1.0).spoken
+    phase = RolloutPhase(UNetSampler(channels=(8,)), answering, PreviewQueries(**WRITING), 4, 2, 0)
+    completions = phase.run(data, batch, 0, options=False, text=True, temperature=1.0).completions
     training = TokenTraining(mllm, JointTraining(loss_type=loss_type), GRPO(num_generations=2))
     with torch.no_grad():  # an MLLM that has moved since it spoke
         for parameter in training.parameters():
             parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     advantages = torch.randn(8, generator=torch.Generator().manual_seed(0))
     ours = torch.zeros(())
-    for part in training.loss_parts(spoken, advantages, rows_per_forward=3):
+    for part in training.loss_parts(completions, advantages, rows_per_forward=3):
         part.loss.backward()
         ours += part.loss.detach()
     gradient = {n: p.grad.clone() for n, p in mllm.named_parameters() if p.grad is not None}
@@ -207,12 +210,12 @@ def test_two_turns_are_one_sequence_as_trl_counts_it(small: Small, loss_type: st
 
     # the same tokens without padding between the turns
     parts = [[mllm.log_probs([row], [ids])[0] for row, ids in zip(t.rows, t.generation.token_ids, strict=True)]
-             for t in spoken]  # fmt: skip
+             for t in completions]  # fmt: skip
     sequences = [torch.cat([turn[n] for turn in parts]) for n in range(8)]
-    olds = [torch.cat([t.generation.log_probs[n] for t in spoken]) for n in range(8)]
+    olds = [torch.cat([t.generation.log_probs[n] for t in completions]) for n in range(8)]
     log_probs, old = (torch.nn.utils.rnn.pad_sequence(x, batch_first=True) for x in (sequences, olds))
     mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(s)) for s in sequences], batch_first=True)
-    length = sum(max(len(i) for i in t.generation.token_ids) for t in spoken)
+    length = sum(max(len(i) for i in t.generation.token_ids) for t in completions)
     theirs = trl_loss(training.grpo, log_probs, old, log_probs.detach(), advantages, mask, torch.zeros_like(mask),
                       max_length=length)  # fmt: skip
     theirs.backward()
@@ -284,13 +287,13 @@ def test_weights_of_another_model_are_refused(small: Small, tmp_path: Path) -> N
 
 def test_both_turns_are_one_policy(small: Small) -> None:
     with pytest.raises(ValueError, match="have to be the same"):
-        small.module(query_writing=replace(WRITING, temperature=0.7))
+        small.module(query_writer=PreviewQueries(**WRITING, temperature=0.7))
 
 
 def test_frames_are_chosen_once_for_whoever_answers(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
-    real = QueryWriter.write
-    monkeypatch.setattr(QueryWriter, "write", lambda self, *a, **k: written.append(id(self)) or real(self, *a, **k))
+    real = PreviewQueries.write
+    monkeypatch.setattr(PreviewQueries, "write", lambda self, *a, **k: written.append(id(self)) or real(self, *a, **k))
     trainer = small.trainer()
     trainer.test(small.module(), datamodule=small.data(), verbose=False)
     # before, after; start, and after with the initial queries: "after, initial mllm" has the frames of "after"

@@ -12,17 +12,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-import modules.policies
-from modules.backbones.base import SequenceBackbone
-from modules.backbones.gru import GRUBackbone
-from modules.backbones.mamba2 import Mamba2Backbone
-from modules.backbones.transformer import TransformerBackbone
-from modules.evaluation import EvaluationModule
+import modules.selection.policies
+from modules.evaluation.evaluation_module import EvaluationModule
+from modules.methods.refocus.backbones.base import SequenceBackbone
+from modules.methods.refocus.backbones.gru import GRUBackbone
+from modules.methods.refocus.backbones.mamba2 import Mamba2Backbone
+from modules.methods.refocus.backbones.transformer import TransformerBackbone
+from modules.methods.refocus.pointer_decoder import ReFoCUSSampler
+from modules.methods.refocus.question_prompt import QuestionPrompt
 from modules.mllms.openai import OpenAIChat
-from modules.policies import Autoregressive
 from modules.records import Candidates, QuestionBatch, VideoQuestion
-from modules.samplers.refocus import ReFoCUSSampler
-from modules.samplers.refocus_prompt import QuestionPrompt
+from modules.selection.policies import Autoregressive
 
 DIM = 8
 BACKBONES = {
@@ -257,7 +257,7 @@ def test_a_large_pass_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     index = policy.sample(3, 5, torch.Generator().manual_seed(0)).candidate_index
     whole = policy.log_prob_and_entropy(index)
     gradient = torch.autograd.grad(whole[0].sum() + whole[1].sum(), sampler.query.weight, retain_graph=True)
-    monkeypatch.setattr(modules.policies, "_LOGITS_AT_ONCE", 2 * 3 * 9 * 2)
+    monkeypatch.setattr(modules.selection.policies, "_LOGITS_AT_ONCE", 2 * 3 * 9 * 2)
     parts = sampler(*arguments).log_prob_and_entropy(index)
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(torch.autograd.grad(parts[0].sum() + parts[1].sum(), sampler.query.weight), gradient)

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from modules.methods.msjoe.query_information import QueryInformation
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection, VideoQuestion
 from modules.rewards.accuracy import Accuracy
 from modules.rewards.format import Format
 from modules.rewards.margin import Margin, margin_of
 from modules.rewards.probability import Probability
-from modules.rewards.query_information import QueryInformation
 from modules.rewards.temporal import TemporalLocating
 
 

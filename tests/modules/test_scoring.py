@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from modules.evaluation.aggregate import group_members, judge, report
+from modules.evaluation.answer_files import FILE_NAME, append_answers, read_answers, unfinished_file, write_answers
+from modules.evaluation.grounding import grounding_metrics, overlap, tightest_half
+from modules.evaluation.paired import compare, mcnemar
+from modules.evaluation.scorers import SCORERS, LmmsEval, scorer
 from modules.records import Answer
-from modules.scoring.aggregate import group_members, judge, report
-from modules.scoring.answers import FILE_NAME, append_answers, read_answers, unfinished_file, write_answers
-from modules.scoring.compare import compare, mcnemar
-from modules.scoring.grounding import grounding_metrics, overlap, tightest_half
-from modules.scoring.scorers import SCORERS, LmmsEval, scorer
 
 
 def answer(n: int = 0, text: str | None = None, gold: int | None = 2, **more) -> Answer:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from modules.methods.training_free.precomputed import Precomputed, nearest
 from modules.records import Candidates, QuestionBatch, VideoQuestion
-from modules.samplers.precomputed import Precomputed, nearest
-from modules.selections import SelectionRow, read_selections, write_selections
+from modules.selection.selection_files import SelectionRow, read_selections, write_selections
 
 # 64 frames of which the later ones were chosen first: the earliest 32 would be the worst
 ROW = SelectionRow(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.samplers.spread import AKS, BinMax
-from modules.samplers.training_free import Uniform
+from modules.methods.training_free.aks import AKS
+from modules.methods.training_free.bin_max import BinMax
+from modules.methods.training_free.uniform import Uniform
 
 
 def naive_bin_max(scores: list[float], num_frames: int) -> list[int]:

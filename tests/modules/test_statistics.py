@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from modules.statistics import cluster_bootstrap, gap_closed
+from modules.evaluation.statistics import cluster_bootstrap, gap_closed
 
 
 def test_gap() -> None:

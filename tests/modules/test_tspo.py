@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.samplers.training_free import TopK, Uniform
-from modules.samplers.tspo import TSPOSampler, time_code, window_attention
+from modules.methods.training_free.top_k import TopK
+from modules.methods.training_free.uniform import Uniform
+from modules.methods.tspo.agent import TSPOSampler, time_code, window_attention
 
 
 def dense_attention(query: Tensor, key: Tensor, value: Tensor, window: int) -> Tensor:
@@ -42,7 +43,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     query, weight = torch.randn(2, 1, 32), torch.randn(2, 100)
     results = []
     for frames_per_chunk in (2048, 33, 7, 1):
-        monkeypatch.setattr("modules.samplers.tspo._FRAMES_PER_CHUNK", frames_per_chunk)
+        monkeypatch.setattr("modules.methods.tspo.agent._FRAMES_PER_CHUNK", frames_per_chunk)
         scores = agent.scores(*inputs, query)
         gradient = torch.autograd.grad((scores * weight * inputs[1]).sum(), list(agent.parameters()))
         results.append([scores[inputs[1]], *gradient])
@@ -145,7 +146,7 @@ def test_uniform_is_even_and_shrinks() -> None:
 
 def test_it_finds_planted_evidence() -> None:
     """specs/tspo.md 9.5 (13): right iff enough frames lie in the first tenth; G = 12, K = 6, T = 128."""
-    from modules.grpo import GRPO, group_advantages, grpo_loss
+    from modules.rl.grpo import GRPO, group_advantages, grpo_loss
 
     torch.manual_seed(0)
     agent, config = TSPOSampler(dim=64), GRPO(num_generations=12, loss_type="grpo")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from modules.answering import Answering
 from modules.mllms.llava_onevision import LlavaOnevision
-from modules.pretraining.blank_families import write_blank_family
 from modules.records import Candidates, QuestionBatch, Selection, VideoQuestion
+from modules.small_stack.blank_families import write_blank_family
+from modules.systems.answering import Answering
 
 FRAMES = torch.randint(0, 255, (4, 3, 56, 56), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from trl_oracle import trl_loss
 
-from modules.grpo import GRPO, group_advantages, grpo_loss, nanstd
+from modules.rl.grpo import GRPO, group_advantages, grpo_loss, nanstd
 
 N, L, MAX_LENGTH = 6, 5, 9
 

@@ -32,8 +32,8 @@ def watch(module: Any, found: dict[str, int]) -> None:
         reset_peak()
         trajectories = roll_out(batch)
         found["rollouts"] = resident("VmHWM")
-        ids = trajectories.spoken[0].generation.token_ids
-        row = trajectories.spoken[0].rows[0]
+        ids = trajectories.completions[0].generation.token_ids
+        row = trajectories.completions[0].rows[0]
         found["length"] = module.mllm.inputs([row])["input_ids"].shape[1]
         found["said"] = max(map(len, ids))
         return trajectories

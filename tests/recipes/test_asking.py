@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from modules.mllms.base import FrameTokens, Row
-from modules.mllms.kept import KeptFrames
+from modules.mllms.kept_frames import KeptFrames
 from modules.mllms.qwen_vl import Qwen25VL
-from modules.pretraining.blank_families import write_blank_family
 from modules.records import VideoQuestion
+from modules.small_stack.blank_families import write_blank_family
 from recipes.jobs.pass_rates import PassRates
 
 QUESTIONS = [

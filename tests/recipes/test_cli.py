@@ -70,8 +70,8 @@ def mistakes(*overrides: str, recipe: str = "recipes/tspo.yaml") -> list[str]:
 def test_every_mistake_at_once() -> None:
     found = mistakes(
         "--model.num_frame", "4", "--model.grpo.epsilon", "2.0", "--data.batch_size", "many",
-        "--model.sampler.class_path", "modules.samplers.tspo.TSPOSamplr", "--stage", "fitt", "--trainer.max_stepz", "3",
-        "--data.world.size_px", "63",
+        "--model.sampler.class_path", "modules.methods.tspo.agent.TSPOSamplr", "--stage", "fitt",
+        "--trainer.max_stepz", "3", "--data.world.size_px", "63",
     )  # fmt: skip
     text = "\n".join(found)
     assert "model.init_args.num_frame: no such key; did you mean 'num_frames'?" in text
@@ -91,7 +91,7 @@ def test_every_mistake_at_once() -> None:
         (["--model.num_frames", "0"], "num_frames: 0"),
         (["--model.learning_rate", "-1"], "learning_rate: -1"),
         (["--model.evolve", "both"], "evolve: 'both'"),
-        (["--data.encoder.class_path", "modules.samplers.tspo.TSPOSampler"], "is not a FrameEncoder"),
+        (["--data.encoder.class_path", "modules.methods.tspo.agent.TSPOSampler"], "is not a FrameEncoder"),
         (["--modle", "x"], "modle: no such key; did you mean 'model'?"),
         (["--checkpoint", "nowhere.ckpt"], "no such file: nowhere.ckpt"),
         (["--model.mllm.path", "recipes/haystack/weights/nothing"], "path"),
@@ -223,7 +223,7 @@ def test_time_limits_are_read_as_slurm_reads_them(limit: str, seconds: int) -> N
 def test_lightnings_own_deepspeed_is_refused_with_ours_named() -> None:
     from lightning.pytorch.strategies import DeepSpeedStrategy
 
-    from modules.updates import updates_for
+    from modules.rl.optimizer_step import updates_for
 
     with pytest.raises(ValueError, match=r"ShardedStrategy .*zero3\.yaml"):
         updates_for(DeepSpeedStrategy.__new__(DeepSpeedStrategy), 1.0, 1)

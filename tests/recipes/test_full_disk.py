@@ -19,9 +19,9 @@ import torch
 from datamodules.features import Entry, FeatureStore
 from datamodules.haystack.world import World
 from datamodules.haystack.write import write_videos
-from modules.checkpoint_files import read, write
+from modules.checkpoints.checkpoint_files import read, write
+from modules.files.whole_files import StorageError, appearing
 from modules.records import Candidates
-from modules.whole_files import StorageError, appearing
 from recipes import cli
 from recipes.guard import ROOT
 
@@ -107,7 +107,7 @@ def test_a_folder_on_a_full_disk_stays_as_it_was(small_disk: Path) -> None:
 
 def test_a_limit_of_file_sizes_is_named(tmp_path: Path) -> None:
     program = (
-        "import resource, signal, torch\nfrom modules.checkpoint_files import write\n"
+        "import resource, signal, torch\nfrom modules.checkpoints.checkpoint_files import write\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
         f"write({{'a': torch.zeros(2**19)}}, {str(tmp_path / 'a.ckpt')!r})"
     )
@@ -126,7 +126,7 @@ def python(program: str, *before: str) -> subprocess.CompletedProcess:
 def refused(folder: Path, *user: str) -> str:
     """What a save below a folder says that may not be written to."""
     path = folder / "new" / "a.ckpt"
-    done = python(f"from modules.checkpoint_files import write\nwrite({{}}, {str(path)!r})", *user)
+    done = python(f"from modules.checkpoints.checkpoint_files import write\nwrite({{}}, {str(path)!r})", *user)
     assert done.returncode == 1
     assert files(folder) == []
     return done.stderr.splitlines()[-1]

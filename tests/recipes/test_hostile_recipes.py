@@ -159,13 +159,13 @@ SLOW: dict[str, tuple[str, str]] = {
     "model is a list": (TSPO + "model: [1, 2]\n", "does not go together"),
     "data is null": (TSPO + "data: null\n", "data: needs a class_path of a LightningDataModule"),
     "a function of ours": (TSPO + "model: {class_path: modules.parsing.parse_option}\n", "is no class"),
-    "what our module imports": (TSPO + "model: {class_path: modules.paths.Path}\n", "in no known package"),
+    "what our module imports": (TSPO + "model: {class_path: modules.files.paths.Path}\n", "in no known package"),
     "a module of our module": (TSPO + "model: {class_path: modules.mllms.openai.os}\n", "is no class"),
     "a client of our module": (TSPO + "model: {class_path: modules.records.Tensor}\n", "in no known"),
     "a callback as model": (TSPO + "model: {class_path: callbacks.watchdog.Watchdog}\n", "is not a LightningModule"),
     "a job as data": (TSPO + "data: {class_path: recipes.jobs.inspect.Inspect}\n", "is not a LightningDataModule"),
     "a base class": (
-        TSPO + "model: {init_args: {sampler: {class_path: modules.samplers.base.FrameSampler}}}\n", "base class"
+        TSPO + "model: {init_args: {sampler: {class_path: modules.selection.base.FrameSampler}}}\n", "base class"
     ),
     "a reward that is a function": (TSPO + "model: {init_args: {rewards: [os.system]}}\n", "in no known package"),
     "a sampler by its path": (TSPO + "model: {init_args: {sampler: subprocess.Popen}}\n", "in no known package"),

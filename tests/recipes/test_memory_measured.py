@@ -32,7 +32,7 @@ def write_model(folder: Path, hidden: int, mlp: int, layers: int) -> None:
     """A random Qwen2.5-VL whose language model is of that size."""
     import transformers
 
-    from modules.pretraining.blank_families import qwen25_vl
+    from modules.small_stack.blank_families import qwen25_vl
 
     torch.manual_seed(0)
     blank, processor = qwen25_vl()
@@ -68,10 +68,10 @@ def recipe_of(root: Path, name: str, **more: Any) -> dict[str, Any]:
             },
         },
         "model": {
-            "class_path": "modules.evolution.EvolutionModule",
+            "class_path": "modules.rl.evolution.EvolutionModule",
             "init_args": {
                 "evolve": "joint", "num_frames": 8, "max_new_tokens": 16, "canary": False, "rows_per_forward": 8,
-                "sampler": {"class_path": "modules.samplers.msjoe.UNetSampler", "init_args": {"channels": [8, 16]}},
+                "sampler": {"class_path": "modules.methods.msjoe.unet.UNetSampler", "init_args": {"channels": [8, 16]}},
                 "mllm": {"class_path": "modules.mllms.qwen_vl.Qwen25VL", "init_args": frames},
                 "rewards": [accuracy], "grpo": {"num_generations": 4}, "joint": {"loss_type": "grpo", **more},
                 "lr_scheduler_type": "constant",
@@ -159,5 +159,5 @@ def test_checkpointed_activations_hold_what_the_formulas_say(root: Path) -> None
 @pytest.mark.long
 def test_two_zero3_processes_hold_what_the_formulas_say(root: Path) -> None:
     pytest.importorskip("deepspeed", reason="deepspeed is not installed")
-    sharded = {"class_path": "modules.sharding.ShardedStrategy", "init_args": {"stage": 3}}
+    sharded = {"class_path": "modules.distributed.sharding.ShardedStrategy", "init_args": {"stage": 3}}
     check(compare(root, {"devices": 2, "strategy": sharded}))

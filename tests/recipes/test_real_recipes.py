@@ -14,10 +14,10 @@ from transformers import LlavaOnevisionForConditionalGeneration, Qwen2_5_VLForCo
 
 from datamodules.annotations.long_video_qa import LongVideoQA
 from datamodules.annotations.training import TSPO10K
-from modules.evaluation import EvaluationModule
+from modules.evaluation.answer_files import read_answers
+from modules.evaluation.evaluation_module import EvaluationModule
 from modules.records import QuestionBatch
-from modules.scoring.answers import read_answers
-from modules.selections import read_selections
+from modules.selection.selection_files import read_selections
 from recipes.cli import main
 from recipes.guard import ROOT
 

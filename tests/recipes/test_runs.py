@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.selections import read_selections
+from modules.selection.selection_files import read_selections
 from recipes.guard import ROOT
 
 pytestmark = pytest.mark.slow
@@ -155,7 +155,7 @@ def test_refocus_with_a_curriculum_and_every_way_to_take_frames(workplace: Path)
 
 @pytest.mark.long
 def test_refocus_on_mamba_evolves_and_is_evaluated(workplace: Path) -> None:
-    mamba = "modules.backbones.mamba2.Mamba2Backbone"
+    mamba = "modules.methods.refocus.backbones.mamba2.Mamba2Backbone"
     run(workplace, "run", str(ROOT / "recipes/refocus.yaml"), *SMOKE, *WEIGHTS, "--model.evolve", "joint",
         "--model.sampler.backbone.class_path", mamba, "--run_dir", "outputs/refocus_mamba")  # fmt: skip
     run(workplace, "run", str(ROOT / "recipes/refocus.yaml"), *SMOKE, *WEIGHTS,

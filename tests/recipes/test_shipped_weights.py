@@ -7,7 +7,7 @@ import re
 
 from safetensors.torch import load_file
 
-from modules.finite import not_finite
+from modules.checkpoints.finite import not_finite
 from recipes.guard import ROOT
 
 WEIGHTS = ROOT / "recipes" / "haystack" / "weights"

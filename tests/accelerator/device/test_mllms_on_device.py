@@ -18,8 +18,8 @@ from modules.mllms.qwen_vl import Qwen3VL, Qwen25VL
 from modules.mllms.smolvlm import SmolVLM
 from modules.mllms.transformers_mllm import TransformersMLLM
 from modules.mllms.videollama3 import VideoLlama3
-from modules.pretraining.blank_families import write_blank_family
 from modules.records import VideoQuestion
+from modules.small_stack.blank_families import write_blank_family
 
 CASES: dict[str, tuple[str, type[TransformersMLLM], dict[str, Any]]] = {
     "llava_onevision": ("llava_onevision", LlavaOnevision, {}),

@@ -12,36 +12,39 @@ import torch
 from torch import Tensor
 
 from callbacks.rollout_table import rollout_rows
-from modules.advantages import DifficultyAware, GroupNorm
-from modules.backbones.gru import GRUBackbone
-from modules.backbones.mamba2 import Mamba2Backbone
-from modules.backbones.transformer import TransformerBackbone
-from modules.decoding import EvenlyWhereFew, Greedy, Sampled
 from modules.encoders.base import FrameEncoder, ImageTextEncoder
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.encoders.resize import resize
 from modules.encoders.siglip_patches import SiglipPatches
 from modules.encoders.transformers_clip import TransformersCLIP
-from modules.evidence import evidence_coverage, oracle_selection
-from modules.grpo import GRPO, group_advantages, grpo_loss
-from modules.policies import FramePolicy, IndependentDraws, PlackettLuce
-from modules.pretraining.blank_families import write_blank_hf_clip
+from modules.methods.msjoe.difficulty import DifficultyAware
+from modules.methods.msjoe.query_information import QueryInformation
+from modules.methods.msjoe.unet import UNetSampler
+from modules.methods.refocus.backbones.gru import GRUBackbone
+from modules.methods.refocus.backbones.mamba2 import Mamba2Backbone
+from modules.methods.refocus.backbones.transformer import TransformerBackbone
+from modules.methods.refocus.pointer_decoder import ReFoCUSSampler
+from modules.methods.training_free.aks import AKS
+from modules.methods.training_free.bin_max import BinMax
+from modules.methods.training_free.precomputed import Precomputed
+from modules.methods.training_free.top_k import TopK
+from modules.methods.training_free.uniform import Uniform
+from modules.methods.tspo.agent import TSPOSampler
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection, VideoQuestion
 from modules.rewards.accuracy import Accuracy
 from modules.rewards.base import Reward
 from modules.rewards.format import Format
 from modules.rewards.margin import Margin
 from modules.rewards.probability import Probability
-from modules.rewards.query_information import QueryInformation
 from modules.rewards.temporal import TemporalLocating
-from modules.samplers.base import FrameSampler
-from modules.samplers.msjoe import UNetSampler
-from modules.samplers.precomputed import Precomputed
-from modules.samplers.refocus import ReFoCUSSampler
-from modules.samplers.spread import AKS, BinMax
-from modules.samplers.training_free import TopK, Uniform
-from modules.samplers.tspo import TSPOSampler
-from modules.selections import SelectionRow, write_selections
+from modules.rl.advantages import GroupNorm
+from modules.rl.grpo import GRPO, group_advantages, grpo_loss
+from modules.selection.base import FrameSampler
+from modules.selection.evidence import evidence_coverage, oracle_selection
+from modules.selection.policies import FramePolicy, IndependentDraws, PlackettLuce
+from modules.selection.selection_files import SelectionRow, write_selections
+from modules.small_stack.blank_families import write_blank_hf_clip
+from modules.systems.readouts import EvenlyWhereFew, Greedy, Sampled
 
 DIM, LENGTHS = 16, (40, 33)
 

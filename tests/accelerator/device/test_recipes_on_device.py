@@ -14,7 +14,7 @@ import phantom
 import pytest
 import torch
 
-from modules.selections import read_selections
+from modules.selection.selection_files import read_selections
 from recipes.cli import main
 from recipes.guard import ROOT
 
@@ -105,10 +105,11 @@ REST = {
     "refocus, curriculum": ("refocus.yaml", *overlay("curriculum")),
     "refocus, mamba-2, joint": (
         "refocus.yaml", "--model.evolve", "joint",
-        "--model.sampler.backbone.class_path", "modules.backbones.mamba2.Mamba2Backbone",
+        "--model.sampler.backbone.class_path", "modules.methods.refocus.backbones.mamba2.Mamba2Backbone",
     ),
     "refocus, transformer": (
-        "refocus.yaml", "--model.sampler.backbone.class_path", "modules.backbones.transformer.TransformerBackbone",
+        "refocus.yaml", "--model.sampler.backbone.class_path",
+        "modules.methods.refocus.backbones.transformer.TransformerBackbone",
     ),
 }  # fmt: skip
 

@@ -19,24 +19,24 @@ from test_parts_on_device import batch, rollouts
 
 from callbacks.rollout_table import rollout_rows
 from datamodules.haystack.datamodule import HaystackData
-from modules.backbones.gru import GRUBackbone
 from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.evolution import EvolutionModule
-from modules.grpo import GRPO
-from modules.joint import JointTraining
+from modules.methods.msjoe.query_information import QueryInformation
+from modules.methods.msjoe.query_writing import PreviewQueries
+from modules.methods.msjoe.unet import UNetSampler
+from modules.methods.refocus.backbones.gru import GRUBackbone
+from modules.methods.refocus.pointer_decoder import ReFoCUSSampler
+from modules.methods.tspo.agent import TSPOSampler
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.prompt import Prompt
-from modules.query_writing import QueryWriting
 from modules.rewards.accuracy import Accuracy
 from modules.rewards.format import Format
 from modules.rewards.margin import Margin
 from modules.rewards.probability import Probability
-from modules.rewards.query_information import QueryInformation
 from modules.rewards.temporal import TemporalLocating
-from modules.samplers.base import FrameSampler
-from modules.samplers.msjoe import UNetSampler
-from modules.samplers.refocus import ReFoCUSSampler
-from modules.samplers.tspo import TSPOSampler
+from modules.rl.evolution import EvolutionModule
+from modules.rl.grpo import GRPO
+from modules.rl.token_training import JointTraining
+from modules.selection.base import FrameSampler
 from recipes.guard import ROOT
 
 WAITS_A_TOKEN = 2  # of transformers' own loop
@@ -82,7 +82,7 @@ def take_steps(tmp_path_factory, short_world, blank_clip: Path, blank_vlm: Path,
         mllm = LlavaOnevision(path=str(blank_vlm), prompt=Prompt(answer_with="words"))
         mllm.model.generation_config.eos_token_id = None  # all answers are of one length
         if query_tokens is not None:
-            settings["query_writing"] = QueryWriting(max_new_tokens=query_tokens, **WRITING)
+            settings["query_writer"] = PreviewQueries(max_new_tokens=query_tokens, **WRITING)
         module = EvolutionModule(
             sampler=SAMPLERS[sampler](), mllm=mllm, num_frames=frames, learning_rate=1e-2, max_new_tokens=tokens,
             grpo=GRPO(num_generations=rollouts, loss_type="grpo"), store_frame_tokens=True, canary=False,

@@ -1,0 +1,66 @@
+"""Two runs on the same questions: is one better, or are they two draws of the same luck?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from modules.evaluation.aggregate import judge
+from modules.evaluation.scorers import Scorer
+from modules.evaluation.statistics import cluster_bootstrap
+from modules.records import Answer
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """B against A on the questions that both answered."""
+
+    num_questions: int
+    num_only_one: int
+    """Questions that only one of the two answered; left out."""
+    accuracy_a: float
+    accuracy_b: float
+    difference: float
+    low: float
+    high: float
+    """95 % interval of the difference, clustered by video."""
+    only_a_right: int
+    only_b_right: int
+    p_value: float
+    """Exact two-sided McNemar test; treats questions on one video as independent, which the interval does not."""
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided p: of n = only_a + only_b disagreements, as few on one side as here; 1 without disagreement."""
+    n, k = only_a + only_b, min(only_a, only_b)
+    if n == 0:
+        return 1.0
+    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+
+
+def compare(a: Sequence[Answer], b: Sequence[Answer], scorer: Scorer) -> Comparison:
+    """Pairs answers by (dataset, split, sample_id).
+
+    Raises:
+        ValueError: they share no question, or a run has a question twice (choose an arm).
+    """
+    keyed = []
+    for name, answers in (("the first", a), ("the second", b)):
+        by_key = {(x.dataset, x.split, x.sample_id): x for x in answers if x.answer_index is not None}
+        if len(by_key) < sum(x.answer_index is not None for x in answers):
+            raise ValueError(f"{name} run answers a question more than once; choose one arm")
+        keyed.append(by_key)
+    shared = sorted(keyed[0].keys() & keyed[1].keys())
+    if not shared:
+        raise ValueError("the two runs have no question in common")
+    left, right = (judge([by_key[key] for key in shared], scorer) for by_key in keyed)
+    difference = right.correct - left.correct
+    low, high = cluster_bootstrap(lambda i: float(difference[i].mean()), left.videos)
+    only_a, only_b = int((difference < 0).sum()), int((difference > 0).sum())
+    return Comparison(
+        len(shared), len(keyed[0].keys() ^ keyed[1].keys()), float(left.correct.mean()), float(right.correct.mean()),
+        float(np.mean(difference)), low, high, only_a, only_b, mcnemar(only_a, only_b),
+    )  # fmt: skip

@@ -1,0 +1,407 @@
+"""The LightningModule that wires it all: roll out, reward, compare, update.
+
+One training step, for B questions:
+
+0. with a ``query_writer``, the MLLM writes queries for each of G trajectories, on previews (`modules.systems.queries`);
+1. one forward of the sampler gives the policies; G selections of K frames are drawn;
+2. the union of a question's chosen frames is encoded once; the MLLM answers every selection in one batched forward;
+3. reward terms judge the answers; advantages are taken inside each group of G;
+4. the GRPO loss on the log-probabilities of the draws updates the sampler, ``num_iterations`` times.
+
+``evolve: sampler`` trains the sampler with the MLLM frozen. ``evolve: joint`` trains both from the same rollouts: an
+answer is drawn for every selection, and the GRPO loss of all that the MLLM said (`modules.rl.token_training`) joins the
+sampler's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from modules.checkpoints.checkpoint_files import plain_files, refuse_nonfinite
+from modules.checkpoints.weights import load_weights, refuse_unknown
+from modules.distributed.precision import settle_precision
+from modules.distributed.ranks import gather_lists
+from modules.encoders.base import FrameEncoder
+from modules.encoders.frame_demand import FrameDemand
+from modules.mllms.base import MLLM
+from modules.records import QuestionBatch, Rollouts
+from modules.rewards.base import Reward
+from modules.rl import grpo
+from modules.rl.advantages import Advantage
+from modules.rl.optimizer_step import Updates, share_of_rate, updates_for
+from modules.rl.policy_update import CreditedBatch, PolicyUpdate
+from modules.rl.rollout_metrics import rollout_metrics
+from modules.rl.rollout_phase import RolloutPhase, Trajectories
+from modules.rl.token_training import JointTraining, TokenTraining
+from modules.rl.update_metrics import UpdateMetrics
+from modules.selection.base import FrameSampler
+from modules.systems.answering import Answering
+from modules.systems.arms import arms_of, fixed_selections, judge
+from modules.systems.frame_source import FrameSource
+from modules.systems.queries import QueryWriter
+
+SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+
+
+class EvolutionModule(L.LightningModule, FrameDemand):
+    """Trains a frame sampler from an MLLM's own answers.
+
+    Args:
+        sampler: what learns.
+        mllm: what answers; frozen, unless both evolve.
+        rewards: terms of the reward.
+        reward_weights: one weight a term; all 1 by default.
+        sampler_reward_weights: others for the sampler, e.g. without terms that do not depend on the frames; the same by
+            default.
+        advantage: what a rollout is compared with; the others of its group by default (``grpo.scale_rewards``).
+        evolve: ``sampler``, or ``joint``: the MLLM is trained too.
+        joint: how, under ``evolve: joint``.
+        query_writer: the MLLM writes queries first; left out, the question is the only query.
+        init_from: checkpoint of an earlier run to start from; parts that it does not have stay as they are.
+        grpo: the update.
+        num_frames: K.
+        learning_rate, lr_scheduler_type, warmup_steps, weight_decay, max_grad_norm: of AdamW; the schedule spans
+            ``trainer.max_steps`` updates.
+        accumulate: batches an update. All of them are rolled out first, since ``dapo`` and ``cispo`` are means over the
+            positions of all of them, on all ranks.
+        store_frame_tokens: keep the MLLM's tokens of *all* candidates in the feature store, so that no frame is decoded
+            or encoded during training; else the union of the chosen frames is decoded and encoded at every step.
+        rows_per_forward: rollouts in one forward of the MLLM, and in one backward where it is trained.
+        max_new_tokens: of generated answers, where a reward reads text.
+        max_nonfinite_steps: stop after so many steps in a row with a loss or gradient that is not finite.
+        canary: before the first step, check that the answers depend on the frames.
+        judge_by: what validation and test call the answer, the most probable of the ``options`` or the generated
+            ``text``; the latter where answers begin with a thought.
+        baselines: samplers that are tested beside this one.
+        seed: of the rollouts.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampler: FrameSampler,
+        mllm: MLLM,
+        rewards: list[Reward],
+        reward_weights: list[float] | None = None,
+        sampler_reward_weights: list[float] | None = None,
+        advantage: Advantage | None = None,
+        evolve: Literal["sampler", "joint"] = "sampler",
+        joint: JointTraining | None = None,
+        query_writer: QueryWriter | None = None,
+        init_from: str | None = None,
+        grpo: grpo.GRPO,
+        num_frames: PositiveInt = 8,
+        learning_rate: PositiveFloat = 5e-4,
+        lr_scheduler_type: SchedulerType = "linear",
+        warmup_steps: NonNegativeInt = 0,
+        weight_decay: NonNegativeFloat = 0.0,
+        max_grad_norm: PositiveFloat = 1.0,
+        accumulate: PositiveInt = 1,
+        store_frame_tokens: bool = False,
+        rows_per_forward: PositiveInt = 256,
+        max_new_tokens: PositiveInt = 16,
+        max_nonfinite_steps: PositiveInt = 10,
+        canary: bool = True,
+        judge_by: Literal["options", "text"] = "options",
+        baselines: dict[str, FrameSampler] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not rewards:
+            raise ValueError("rewards: name at least one term")
+        self.reward_weights = _weights(rewards, reward_weights, "reward_weights")
+        self.sampler_reward_weights = _weights(
+            rewards, sampler_reward_weights or reward_weights, "sampler_reward_weights"
+        )
+        if evolve == "joint":
+            for term in rewards:
+                term.answers_are_drawn()
+        if evolve == "joint" and not any(r.needs_text and self.reward_weights[r.name] for r in rewards):
+            raise ValueError(
+                "evolve: joint trains the MLLM on its own words, so a reward with a weight has to read them, e.g. "
+                "modules.rewards.accuracy.Accuracy; sampler_reward_weights may give the sampler another"
+            )
+        if evolve == "joint" and query_writer is not None:
+            drawn, trained = query_writer.temperature, (joint or JointTraining()).temperature
+            if drawn != trained:
+                raise ValueError(
+                    f"queries are drawn at query_writer.temperature={drawn} and trained at joint.temperature="
+                    f"{trained}: both turns are one sequence of one policy, so these have to be the same"
+                )
+        self.automatic_optimization = False
+        self.strict_loading = False  # a checkpoint holds what is trained; the frozen parts come from their own files
+        self.sampler, self.mllm = sampler, mllm.requires_grad_(False)
+        self.rewards, self.advantage = {r.name: r for r in rewards}, advantage
+        self.evolve, self.grpo, self.num_frames, self.judge_by = evolve, grpo, num_frames, judge_by
+        if init_from is not None:
+            load_weights(self, init_from)
+        self.tokens = TokenTraining(mllm, joint or JointTraining(), grpo) if evolve == "joint" else None
+        # plain numbers: the optimizer saves them, and a checkpoint may hold nothing but data
+        self.learning_rate, self.weight_decay = float(learning_rate), float(weight_decay)
+        self.lr_scheduler_type, self.warmup_steps = lr_scheduler_type, int(warmup_steps)
+        self.max_grad_norm, self.accumulate = float(max_grad_norm), accumulate
+        self.max_nonfinite_steps, self.seed = max_nonfinite_steps, seed
+        shown = {
+            "store_frame_tokens": store_frame_tokens, "rows_per_forward": rows_per_forward,
+            "max_new_tokens": max_new_tokens,
+        }  # fmt: skip
+        self.answering = Answering(mllm, canary=canary, **shown)
+        self.rollout_phase = RolloutPhase(sampler, self.answering, query_writer, num_frames, grpo.num_generations, seed)
+        initial = None if self.tokens is None else self.tokens.initial
+        self.arms = arms_of(
+            sampler, baselines or {}, self.answering, query_writer,
+            None if initial is None else Answering(initial, canary=False, **shown),
+        )  # fmt: skip
+        self.updates = Updates(self.max_grad_norm, max_nonfinite_steps)
+        self.metrics = UpdateMetrics()
+        self.policy_update = PolicyUpdate(
+            sampler, self.arms["before"].sampler, self.tokens, grpo, accumulate, rows_per_forward, self.metrics
+        )
+        self._window: list[CreditedBatch] = []
+        self._gathered_for_evaluation = ExitStack()
+
+    # ---- training ----
+
+    def training_step(self, batch: QuestionBatch, batch_idx: int) -> dict[str, Any]:
+        self.answering.seconds.clear()
+        started = time.perf_counter()
+        with self.updates.gathered(self):
+            trajectories = self.roll_out(batch)
+        reward, sampler_reward = self.judge(trajectories.rollouts)
+        if self.tokens is None:
+            reward = sampler_reward
+        credit = self.advantages(trajectories.rollouts, reward)
+        sampler_credit = self.advantages(trajectories.rollouts, sampler_reward)
+        self._window.append(CreditedBatch(trajectories, credit, sampler_credit))
+        complete = len(self._window) == self.accumulate
+        if complete:
+            with self.answering.timed("update"):
+                self.policy_update.run(self, self.updates, self._window)
+            for _ in self._window:  # a checkpoint in the middle of a window begins it again
+                self._source.count_batch()
+            self._window = []
+        self.answering.seconds["total"] = time.perf_counter() - started
+        self.metrics.add(rollout_metrics(trajectories, reward, self.answering.seconds))
+        if complete:
+            self._log_means(self.metrics.reduced(), every_n_steps=self.trainer.log_every_n_steps)
+        return {"rollouts": trajectories.rollouts, "reward": reward, "policy": trajectories.policy}
+
+    def _log_means(self, metrics: dict[str, float], every_n_steps: int = 1) -> None:
+        """Logs under the number of the update; Lightning's own number counts batches, and repeats what it has."""
+        for name, value in metrics.items():
+            self.log(name, value, batch_size=1, logger=False, prog_bar=name in ("reward/total", "val/accuracy"))
+        if self.global_step % every_n_steps == 0:
+            for logger in self.loggers:
+                logger.log_metrics(metrics, self.global_step)
+
+    def roll_out(self, batch: QuestionBatch) -> Trajectories:
+        """G answered selections of each question; drawn, with their tokens, where the MLLM is trained on them."""
+        return self.rollout_phase.run(
+            self._source,
+            batch,
+            self.global_step,
+            options=any(r.needs_options for r in self.rewards.values()),
+            text=any(r.needs_text for r in self.rewards.values()),
+            temperature=None if self.tokens is None else self.tokens.settings.temperature,
+        )
+
+    def judge(self, rollouts: Rollouts) -> tuple[Tensor, Tensor]:
+        """Runs every reward term; total reward (B, G), and the sampler's.
+
+        Raises:
+            RuntimeError: a term raised; names the term, the question and the answers.
+        """
+        for name, reward in self.rewards.items():
+            try:
+                term = reward(rollouts)
+            except Exception as error:
+                questions = [rollouts.metadata(b) for b in range(len(rollouts.batch))]
+                raise RuntimeError(
+                    f"reward {name!r} raised {error!r} on questions {questions}, answers {rollouts.texts}"
+                ) from error
+            expected = tuple(rollouts.selection.candidate_index.shape[:2])
+            if tuple(term.shape) != expected:
+                raise ValueError(f"reward {name!r} returned {tuple(term.shape)}, expected (B, G) = {expected}")
+            term = term.to(self.device, torch.float32)
+            for b in rollouts.undecoded:  # nobody saw these frames, so nothing is learnt from the answer
+                term[b] = torch.nan
+            rollouts.rewards[name] = term
+        infinite = torch.stack([term.isinf().any() for term in rollouts.rewards.values()]).tolist()
+        if any(infinite):
+            name = list(rollouts.rewards)[infinite.index(True)]
+            raise ValueError(f"reward {name!r} is infinite; NaN is how a term says that it does not apply")
+        return (
+            grpo.total_reward(rollouts.rewards, self.reward_weights),
+            grpo.total_reward(rollouts.rewards, self.sampler_reward_weights),
+        )
+
+    def advantages(self, rollouts: Rollouts, reward: Tensor) -> Tensor:
+        """(B, G) rewards -> (B, G)."""
+        if self.advantage is not None:
+            return self.advantage(rollouts, reward)
+        return grpo.group_advantages(reward, self.grpo.scale_rewards)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Named groups of the one optimizer."""
+        groups = [
+            {"name": f"sampler_{part}" if part else "sampler", "params": group.parameters,
+             "lr": self.learning_rate * group.lr_share, "weight_decay": self.weight_decay}
+            for part, group in self.sampler.parameter_groups().items()
+        ]  # fmt: skip
+        if self.tokens is not None:
+            settings = self.tokens.settings
+            mllm = {"name": "mllm", "params": list(self.tokens.parameters()), "lr": float(settings.learning_rate),
+                    "weight_decay": float(settings.weight_decay)}  # fmt: skip
+            groups.append(mllm)
+        return groups
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        groups = self.parameter_groups()
+        optimizer = torch.optim.AdamW(groups)
+        max_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
+        if max_steps is None and self.lr_scheduler_type not in ("constant", "constant_with_warmup"):
+            raise ValueError(
+                f"lr_scheduler_type {self.lr_scheduler_type!r} needs trainer.max_steps, to know where it ends"
+            )
+        sampler = share_of_rate(self.lr_scheduler_type, self.warmup_steps, 0, max_steps)
+        schedules = [sampler] * (len(groups) - (self.tokens is not None))
+        if self.tokens is not None:
+            warmup_steps, freeze_steps = self.tokens.settings.warmup_steps, self.tokens.settings.freeze_steps
+            schedules.append(share_of_rate(self.lr_scheduler_type, warmup_steps, freeze_steps, max_steps))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedules)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    # ---- evaluation ----
+
+    def _gather(self) -> None:
+        """Once for a whole evaluation: ranks may have different numbers of batches, and gathering takes all ranks."""
+        self._gathered_for_evaluation.enter_context(self.updates.gathered(self))
+
+    def _scatter(self) -> None:
+        self._gathered_for_evaluation.close()
+
+    on_test_epoch_start = on_predict_epoch_start = _gather
+    on_test_epoch_end = on_predict_epoch_end = _scatter
+
+    def on_validation_epoch_start(self) -> None:
+        self._gather()
+        self._val_rows: list[tuple[str, str, float, float]] = []
+
+    @torch.no_grad()
+    def validation_step(self, batch: QuestionBatch, batch_idx: int) -> None:
+        selection = self.arms["after"].choose(self._source, batch, self.num_frames)
+        result = judge(self.answering, self._source, batch, selection, self.judge_by == "text")
+        names, kinds = zip(*((q.sample_id, str(q.groups.get("kind", ""))) for q in batch.questions), strict=True)
+        found = result["evidence_found"].tolist()
+        self._val_rows += zip(names, kinds, result["correct"].tolist(), found, strict=True)
+
+    def on_validation_epoch_end(self) -> None:
+        self._scatter()
+        rows = gather_lists(self._val_rows, key=lambda row: row[0])
+        _, kind, correct, found = (np.array(column) for column in zip(*rows, strict=True))
+        means = {"val/accuracy": float(correct.mean()), "val/evidence_found": float("nan")}
+        if np.isfinite(found).any():
+            means["val/evidence_found"] = float(np.nanmean(found))
+        means |= {f"val/accuracy_{name}": float(correct[kind == name].mean()) for name in sorted(set(kind) - {""})}
+        self._log_means(means)
+
+    @torch.no_grad()
+    def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[dict[str, Any]]:
+        """One row for each question and arm."""
+        fixed = fixed_selections(batch, self.num_frames)
+        asked = {name: (selection, self.answering) for name, selection in fixed.items()}
+        chosen: dict[tuple[int, int], Any] = {}  # arms that differ in who answers share their frames
+        for name, arm in self.arms.items():
+            key = (id(arm.sampler), id(arm.writing))
+            if key not in chosen:
+                chosen[key] = arm.choose(self._source, batch, self.num_frames)
+            asked[name] = (chosen[key], arm.answering)
+        judged = {
+            name: judge(answering, self._source, batch, selection, self.judge_by == "text")
+            for name, (selection, answering) in asked.items()
+        }
+        return [
+            {"sample_id": q.sample_id, "video": q.video, **q.groups, "arm": name,
+             **{key: float(values[b]) for key, values in result.items()}}
+            for name, result in judged.items()
+            for b, q in enumerate(batch.questions)
+        ]  # fmt: skip
+
+    @torch.no_grad()
+    def predict_step(self, batch: QuestionBatch, batch_idx: int) -> Rollouts:
+        """The best selection of each question with the MLLM's answer in text, and option probabilities where there are
+        options."""
+        selection = self.arms["after"].choose(self._source, batch, self.num_frames)
+        return self.answering.answer(self._source, batch, selection, text=True)
+
+    # ---- Lightning ----
+
+    @property
+    def _source(self) -> FrameSource:
+        return self.trainer.datamodule
+
+    @contextmanager
+    def stored_encoders(self) -> Iterator[list[FrameEncoder]]:
+        if not self.answering.store_frame_tokens:
+            yield []
+            return
+        with self.updates.gathered(self):  # an MLLM that was trained sharded lies scattered over all ranks
+            yield [self.mllm]
+
+    @property
+    def frames_per_question(self) -> int:
+        if self.answering.store_frame_tokens:
+            return 0
+        return self.num_frames * (self.grpo.num_generations if self.trainer.training else 1)
+
+    def setup(self, stage: str) -> None:
+        self.updates = updates_for(self.trainer.strategy, self.max_grad_norm, self.max_nonfinite_steps)
+        settle_precision(self.trainer.strategy, self.mllm, None if self.tokens is None else self.tokens.initial)
+        self.trainer.strategy.checkpoint_io = plain_files(self.trainer.strategy.checkpoint_io)
+        device = self.trainer.strategy.root_device
+        for arm in self.arms.values():  # copies are no part of what Lightning moves, saves and synchronises
+            arm.sampler.to(device)
+            if arm.answering is not self.answering:
+                arm.answering.mllm.to(device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        if "state_dict" in checkpoint:  # DeepSpeed writes its own
+            checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        checkpoint["temperature"] = getattr(self.sampler, "temperature", None)
+        refuse_nonfinite(checkpoint)  # on all ranks, of which one will write
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "state_dict" in checkpoint:
+            saved = checkpoint["state_dict"]
+            refuse_unknown(saved, self)
+            other = {
+                n for n, p in self.named_parameters()
+                if p.requires_grad and (n not in saved or saved[n].shape != getattr(p, "ds_shape", p.shape))  # ZeRO-3's
+            }  # fmt: skip
+            if other:
+                raise ValueError(
+                    f"this checkpoint is of another sampler: {sorted(other)} are missing or of another shape"
+                )
+        if checkpoint.get("temperature") is not None:
+            self.sampler.temperature = checkpoint["temperature"]
+
+    def on_train_batch_start(self, batch: QuestionBatch, batch_idx: int) -> None:
+        self.mllm.eval()
+
+
+def _weights(rewards: list[Reward], weights: list[float] | None, key: str) -> dict[str, float]:
+    """Weight of each term by name."""
+    given = [1.0] * len(rewards) if weights is None else weights
+    if len(given) != len(rewards):
+        raise ValueError(f"{len(rewards)} rewards but {len(given)} {key}")
+    return {r.name: w for r, w in zip(rewards, given, strict=True)}

@@ -1,0 +1,105 @@
+"""One phase of rollouts: from B questions to B x G answered selections, in one turn, or in two with written queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from modules.mllms.completions import Completions
+from modules.records import QuestionBatch, Rollouts, Selection
+from modules.seeds import seed_of
+from modules.selection.base import FrameSampler
+from modules.selection.policies import FramePolicy
+from modules.systems.answering import Answering
+from modules.systems.frame_source import FrameSource
+from modules.systems.queries import QueryWriter
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """What one phase brought."""
+
+    asked: QuestionBatch
+    """What the sampler was asked: N = B questions, or N = B x G trajectories, each with its own queries."""
+    policy: FramePolicy
+    """Of those N, with graph."""
+    drawn: Selection
+    """As that policy drew it: (N, G or 1, K)."""
+    rollouts: Rollouts
+    """The same as (B, G)."""
+    completions: list[Completions]
+    """What the MLLM drew, a turn each, B x G texts; empty where it is not trained."""
+
+
+class RolloutPhase:
+    """Args:
+    sampler: chooses frames.
+    answering: answers.
+    writer: writes queries first; None where the question is the only query.
+    num_frames: K.
+    num_rollouts: G.
+    seed: of every draw, together with step, sample_id and the rollout's number.
+    """
+
+    def __init__(
+        self,
+        sampler: FrameSampler,
+        answering: Answering,
+        writer: QueryWriter | None,
+        num_frames: int,
+        num_rollouts: int,
+        seed: int,
+    ) -> None:
+        self.sampler, self.answering, self.writer = sampler, answering, writer
+        self.num_frames, self.num_rollouts, self.seed = num_frames, num_rollouts, seed
+
+    def run(
+        self,
+        source: FrameSource,
+        batch: QuestionBatch,
+        step: int,
+        *,
+        options: bool,
+        text: bool,
+        temperature: float | None,
+    ) -> Trajectories:
+        """Rolls out a batch.
+
+        Args:
+            source: of frames.
+            batch: B questions.
+            step: of training.
+            options: score the options.
+            text: have an answer generated, the most probable one.
+            temperature: draw that answer at it, and keep its tokens; None does not.
+        """
+        prefix = f"{self.seed}/{step}"
+        written = None
+        if self.writer is not None:
+            written = self.writer.write(
+                self.answering, source, batch, self.num_frames, self.num_rollouts, f"{prefix}/queries"
+            )
+        asked = batch if written is None else written.batch(batch)
+        names = [q.sample_id for q in batch.questions]
+        if written is not None:
+            names = [f"{name}/{g}" for name in names for g in range(self.num_rollouts)]
+        with self.answering.timed("sample"):
+            generators = [
+                torch.Generator(batch.features.device).manual_seed(seed_of(f"{prefix}/{name}")) for name in names
+            ]
+            policy = self.sampler.policies(asked)
+            drawn = policy.sample(self.num_frames, self.num_rollouts if written is None else 1, generators)
+        shape = (len(batch), self.num_rollouts, self.num_frames)
+        selection = Selection(drawn.candidate_index.view(shape), drawn.log_probs.view(shape))
+        completions = []
+        if temperature is None:
+            rollouts = self.answering.answer(source, batch, selection, options=options, text=text)
+        else:
+            rollouts, answers = self.answering.speak(
+                source, batch, selection, temperature, f"{prefix}/answers", options=options
+            )
+            completions = [answers] if written is None else [written.completions, answers]
+        if written is not None:
+            rollouts.queries, rollouts.query_features = written.queries, written.features
+        return Trajectories(asked, policy, drawn, rollouts, completions)

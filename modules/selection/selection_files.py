@@ -1,0 +1,216 @@
+"""Which frames were chosen for which question: the artefact that a result can be reproduced from, without a sampler.
+
+One row a question. Written as Parquet or JSON lines, read back as a sampler
+(`modules.methods.training_free.precomputed`), exported for other harnesses (`datamodules.exports`). Frames carry
+position, time, score and *rank* (0 was chosen first), so that fewer frames can be taken from a selection as the best of
+it; lists ordered by time alone lose the latest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow
+import pyarrow.parquet
+from pydantic import Field, PlainValidator
+
+from modules.files.row_files import rows_of
+from modules.files.rows import (
+    Fields,
+    FileError,
+    Label,
+    LabelIfAny,
+    Row,
+    RowError,
+    Said,
+    Seconds,
+    TextIfAny,
+    Whole,
+    as_number,
+    as_whole,
+    read,
+)
+
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class SelectionRow:
+    """The frames chosen for one question, in order of time."""
+
+    dataset: str
+    split: str
+    sample_id: str
+    video: str
+    sampler: str
+    """Name of the arm."""
+    frame_ids: tuple[int, ...]
+    """Positions in the file."""
+    timestamps_s: tuple[float, ...] = ()
+    """Empty where a published file does not tell."""
+    scores: tuple[float, ...] = ()
+    """The sampler's score of each frame; empty where it has none."""
+    ranks: tuple[int, ...] = ()
+    """Order in which they were chosen, 0 first; empty where a published file does not tell."""
+    video_fps: float = 0.0
+    num_video_frames: int = 0
+    num_candidates: int = 0
+    decoder: str = ""
+    sampler_hash: str = ""
+    """Of the sampler's class, settings and weights."""
+
+    def __post_init__(self) -> None:
+        for name in ("timestamps_s", "scores", "ranks"):
+            values = getattr(self, name)
+            if values and len(values) != len(self.frame_ids):
+                raise ValueError(
+                    f"selection of {self.sample_id}: {len(values)} {name} for {len(self.frame_ids)} frames"
+                )
+
+    def best(self, num_frames: int) -> tuple[int, ...]:
+        """Frame ids of the best so many, in order of time: by rank, else by score, else spread evenly over the list."""
+        if len(self.frame_ids) <= num_frames:
+            return self.frame_ids
+        if self.ranks or self.scores:
+            goodness = [-r for r in self.ranks] if self.ranks else list(self.scores)
+            order = sorted(range(len(goodness)), key=lambda i: -goodness[i])[:num_frames]
+        else:
+            last = len(self.frame_ids) - 1
+            order = [round(n * last / (num_frames - 1)) if num_frames > 1 else last // 2 for n in range(num_frames)]
+        return tuple(self.frame_ids[i] for i in sorted(order))
+
+
+def write_selections(path: str | Path, rows: Iterable[SelectionRow]) -> None:
+    """Writes ``.parquet`` or ``.jsonl``, by the name's suffix."""
+    path, records = Path(path), [asdict(row) for row in rows]
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=_SCHEMA), path, compression="zstd")
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+    else:
+        raise ValueError(f"{path}: selections are .parquet or .jsonl")
+
+
+_LISTS = {
+    "frame_ids": pyarrow.int64(),
+    "timestamps_s": pyarrow.float64(),
+    "scores": pyarrow.float64(),
+    "ranks": pyarrow.int64(),
+}
+_PLAIN = {"str": pyarrow.string(), "float": pyarrow.float64(), "int": pyarrow.int64()}
+_SCHEMA = pyarrow.schema(
+    [
+        (f.name, pyarrow.list_(_LISTS[f.name]) if f.name in _LISTS else _PLAIN[str(f.type)])
+        for f in fields(SelectionRow)
+    ],
+    metadata={"kairos_selections": VERSION},
+)
+
+
+def read_selections(path: str | Path, sampler: str | None = None) -> list[SelectionRow]:
+    """Rows of a ``.parquet`` or ``.jsonl`` file, or of a published ``*_frameIdx.json``; of one arm where one is named.
+
+    Raises:
+        ValueError: no such file, another format, a row that is no selection or a question's second one, or several arms
+            and none named.
+    """
+    path = Path(path)
+    if path.suffix not in _READERS:
+        raise FileError(f"selections {path}: one of {', '.join(_READERS)} was expected")
+    rows, seen = [], set[tuple[str, str]]()
+    for found in rows_of(path, "selections"):
+        row = _READERS[path.suffix](found)
+        if (row.sampler, row.sample_id) in seen:
+            raise RowError(found, "sample_id", row.sample_id, "one selection a question and sampler")
+        seen.add((row.sampler, row.sample_id))
+        rows.append(row)
+    if sampler is not None:
+        rows = [r for r in rows if r.sampler == sampler]
+    arms = sorted({r.sampler for r in rows})
+    if len(arms) > 1:
+        raise ValueError(f"selections {path} holds several samplers ({', '.join(arms)}); name one")
+    if not rows:
+        raise ValueError(f"selections {path} holds no row" + (f" of sampler {sampler!r}" if sampler else ""))
+    return rows
+
+
+def _frame_ids(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("a list of frame numbers")
+    found = tuple(map(as_whole, value))
+    if any(later <= earlier for earlier, later in pairwise(found)):
+        raise ValueError("frame numbers that increase, each once")
+    return found
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("a list of numbers")
+    return tuple(map(as_number, value))
+
+
+def _ranks(value: Any) -> tuple[int, ...]:
+    found = tuple(map(as_whole, _numbers(value)))
+    if sorted(found) != list(range(len(found))):
+        raise ValueError("ranks from 0, each once")
+    return found
+
+
+_FrameIds = Annotated[tuple[int, ...], PlainValidator(_frame_ids)]
+_Numbers = Annotated[tuple[float, ...], PlainValidator(_numbers)]
+
+
+class _Own(Fields):
+    """A `SelectionRow` as it is written here."""
+
+    dataset: Said
+    split: Said
+    sample_id: Label
+    video: Said
+    sampler: Said
+    frame_ids: _FrameIds
+    timestamps_s: _Numbers = ()
+    scores: _Numbers = ()
+    ranks: Annotated[tuple[int, ...], PlainValidator(_ranks)] = ()
+    video_fps: Seconds = 0.0
+    num_video_frames: Whole = 0
+    num_candidates: Whole = 0
+    decoder: Said = ""
+    sampler_hash: Said = ""
+
+
+class _Published(Fields):
+    """TSPO's and AKS's form: the benchmark's own row plus ``frame_idx``, positions in the file (floats or ints), by
+    time, without scores or ranks."""
+
+    frame_idx: _FrameIds
+    id: LabelIfAny = None
+    question_id: LabelIfAny = None
+    uid: LabelIfAny = None
+    video_path: TextIfAny = None
+    video_id_of_youtube: TextIfAny = Field(None, alias="videoID")
+    video_name: TextIfAny = None
+    video_id: TextIfAny = None
+
+
+def _row(row: Row) -> SelectionRow:
+    fields_of = dict(read(_Own, row))
+    with row.reading("", None):
+        return SelectionRow(**fields_of)
+
+
+def _published(row: Row) -> SelectionRow:
+    told = read(_Published, row)
+    sample_id = told.id or told.question_id or told.uid or str(row.number)
+    video = told.video_path or told.video_id_of_youtube or told.video_name or told.video_id or ""
+    return SelectionRow("", "", sample_id, video, row.file.stem, told.frame_idx)
+
+
+_READERS = {".parquet": _row, ".jsonl": _row, ".json": _published}
