@@ -25,7 +25,7 @@ from lmms_eval.protocol import ChatMessages
 from tqdm import tqdm
 
 from datamodules.annotations.choices import split_question
-from datamodules.video_questions import VideoQuestionData, collate
+from datamodules.questions.video_questions import VideoQuestionData, collate
 from modules.encoders.base import ImageTextEncoder
 from modules.mllms.base import MLLM
 from modules.mllms.prompt import Prompt

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from callbacks.evaluation import console_for, score_arms, score_table
-from datamodules.exports import export as export_selections
+from datamodules.questions.exports import export as export_selections
 from modules.console import PlainConsole
 from modules.evaluation.answer_files import read_answers
 from modules.evaluation.paired import compare as compare_answers

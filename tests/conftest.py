@@ -67,7 +67,7 @@ def short_world():
 
 @pytest.fixture(scope="session")
 def short_video(short_world, tmp_path_factory) -> Path:
-    from datamodules.haystack.write import write_video
+    from datamodules.haystack.video_writing import write_video
 
     path = tmp_path_factory.mktemp("videos") / "train-00000.mp4"
     write_video(path, short_world, "train", 0)

@@ -81,7 +81,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.records",
         "modules.evaluation",
         "modules.selection.selection_files",
-        "datamodules.exports",
+        "datamodules.questions.exports",
         "callbacks.evaluation",
     ),
     "recipes.consolidate": (

@@ -322,7 +322,7 @@ def test_fewer_candidates_than_frames(parts: Parts) -> None:
 
 @pytest.mark.parametrize("policy", ["skip", "raise"])
 def test_bad_videos(parts: Parts, tmp_path: Path, policy: str, caplog: pytest.LogCaptureFixture) -> None:
-    from datamodules.haystack.write import video_path, write_videos
+    from datamodules.haystack.video_writing import video_path, write_videos
 
     root = str(tmp_path / "videos")
     write_videos(root, parts.world, {"train": 3}, 1)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from datamodules.annotations.annotation_files import video_file
 from datamodules.annotations.choices import Choices, plain
-from datamodules.annotations.files import video_file
 from datamodules.annotations.tables import sha256
 from modules.files.row_files import rows_of
 from modules.files.rows import Row, RowError

@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from datamodules.annotations.annotation_files import name_below
 from datamodules.annotations.base import Manifest, TrainingSource
 from datamodules.annotations.choices import Options, choices_of, find_answer
-from datamodules.annotations.evidence import SpansIfAny, within
-from datamodules.annotations.files import name_below
+from datamodules.annotations.evidence_spans import SpansIfAny, within
 from modules.files.rows import Fields, LabelIfAny, Once, Row, SecondsIfAny, ShareIfAny, Text, read
 from modules.parsing import LETTERS
 from modules.records import VideoQuestion

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from datamodules.annotations.annotation_files import inside
 from datamodules.annotations.base import Manifest, SubtitledTable
 from datamodules.annotations.choices import Options, choices_of, find_place
-from datamodules.annotations.files import inside
 from datamodules.annotations.subtitles import Subtitle, read_subtitles
 from datamodules.annotations.vlmevalkit import is_vlmevalkit, question_of
 from modules.files.rows import Fields, Label, LabelIfAny, NumberIfAny, Once, Row, Seconds, Text, TextIfAny, read

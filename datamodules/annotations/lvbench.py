@@ -17,7 +17,7 @@ from pydantic import PlainValidator
 
 from datamodules.annotations.base import AnnotationSource, Manifest
 from datamodules.annotations.choices import OptionsIfAny, find_answer, question_and_choices
-from datamodules.annotations.evidence import Spans, within
+from datamodules.annotations.evidence_spans import Spans, within
 from datamodules.annotations.subtitles import seconds
 from datamodules.annotations.vlmevalkit import is_vlmevalkit, question_of
 from modules.files.row_files import rows_of

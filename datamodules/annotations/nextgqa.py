@@ -10,7 +10,7 @@ from typing import Any
 
 from datamodules.annotations.base import AnnotationSource, Manifest
 from datamodules.annotations.choices import choices_of, find_answer
-from datamodules.annotations.evidence import Spans, as_spans, within
+from datamodules.annotations.evidence_spans import Spans, as_spans, within
 from modules.files.row_files import read_json, rows_of
 from modules.files.rows import Fields, FileError, Label, Once, Row, Said, SecondsIfAny, Text, read
 from modules.records import VideoQuestion

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from datamodules.annotations.annotation_files import inside
 from datamodules.annotations.base import Manifest, SubtitledTable
 from datamodules.annotations.choices import Options, find_answer, question_and_choices
-from datamodules.annotations.files import inside
 from datamodules.annotations.subtitles import Subtitle, read_subtitles
 from datamodules.annotations.vlmevalkit import is_vlmevalkit, question_of
 from modules.files.rows import Fields, Label, LabelIfAny, Once, Row, Text, read

@@ -8,9 +8,9 @@ import numpy as np
 from jsonargparse.typing import NonNegativeInt
 
 from datamodules.haystack.questions import ask
+from datamodules.haystack.video_writing import video_path, write_videos
 from datamodules.haystack.world import QUESTION_KINDS, World
-from datamodules.haystack.write import video_path, write_videos
-from datamodules.video_questions import VideoQuestionData
+from datamodules.questions.video_questions import VideoQuestionData
 from modules.records import VideoQuestion
 
 _DEFAULT_KINDS = {"needle": 2, "begin": 1, "end": 1, "before": 1, "after": 1, "order": 2, "count": 2}

@@ -1,9 +1,9 @@
 """Which frames were chosen for which question: the artefact that a result can be reproduced from, without a sampler.
 
 One row a question. Written as Parquet or JSON lines, read back as a sampler
-(`modules.methods.training_free.precomputed`), exported for other harnesses (`datamodules.exports`). Frames carry
-position, time, score and *rank* (0 was chosen first), so that fewer frames can be taken from a selection as the best of
-it; lists ordered by time alone lose the latest.
+(`modules.methods.training_free.precomputed`), exported for other harnesses (`datamodules.questions.exports`). Frames
+carry position, time, score and *rank* (0 was chosen first), so that fewer frames can be taken from a selection as the
+best of it; lists ordered by time alone lose the latest.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from datamodules.decoding import DecodeWorker, ReadRequest
+from datamodules.video.decode_pool import DecodeWorker, ReadRequest
 from modules.mllms.base import MLLM, FrameTokens, Row
 from modules.mllms.kept_frames import KeptFrames
 from modules.records import VideoQuestion

@@ -14,8 +14,8 @@ import torch
 from jsonargparse.typing import PositiveInt
 from rich.progress import track
 
-from datamodules.annotated import AnnotatedVideos
-from datamodules.video import BadVideoError
+from datamodules.questions.annotated import AnnotatedVideos
+from datamodules.video.video_info import BadVideoError
 from modules.mllms.base import MLLM
 from modules.records import VideoQuestion
 from recipes.jobs.asking import Clips

@@ -6,8 +6,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from datamodules.extraction import Shard, Summary
-from datamodules.video_questions import VideoQuestionData
+from datamodules.questions.video_questions import VideoQuestionData
+from datamodules.video.extraction import Shard, Summary
 from modules.console import PlainConsole
 from modules.mllms.base import MLLM
 from recipes.jobs.base import Job

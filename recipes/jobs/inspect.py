@@ -10,8 +10,8 @@ import numpy as np
 from jsonargparse.typing import NonNegativeInt
 from rich.table import Table
 
-from datamodules.annotated import AnnotatedVideos
 from datamodules.annotations.base import Annotations
+from datamodules.questions.annotated import AnnotatedVideos
 from modules.console import PlainConsole
 from modules.records import VideoQuestion
 from recipes.jobs.base import Job

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from datamodules.annotated import AnnotatedVideos
 from datamodules.annotations.long_video_qa import write_long_video_qa
-from datamodules.decoding import DecodeWorker
-from datamodules.pass_rates import read_pass_rates, with_pass_rates
-from datamodules.video import BadVideoError
+from datamodules.questions.annotated import AnnotatedVideos
+from datamodules.questions.pass_rate_files import read_pass_rates, with_pass_rates
+from datamodules.video.decode_pool import DecodeWorker
+from datamodules.video.video_info import BadVideoError
 from modules.records import VideoQuestion
 from recipes.jobs.base import Job
 from recipes.jobs.counts import report

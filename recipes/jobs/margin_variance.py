@@ -16,8 +16,8 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from rich.progress import track
 from torch import Tensor
 
-from datamodules.video import BadVideoError
-from datamodules.video_questions import VideoQuestionData
+from datamodules.questions.video_questions import VideoQuestionData
+from datamodules.video.video_info import BadVideoError
 from modules.mllms.base import MLLM, Row
 from modules.records import VideoQuestion
 from modules.rewards.margin import margin_of

@@ -2,7 +2,8 @@
 
 The MLLM describes the events of a clip; the description becomes a multiple-choice question that identifies the clip;
 questions that can be answered without the clip are ambiguous and dropped, which asking the MLLM on other clips shows.
-The result are ``specific`` rows: `datamodules.needles.NeedleBuilder` hides their clips among others in training.
+The result are ``specific`` rows: `datamodules.questions.needles.NeedleBuilder` hides their clips among others in
+training.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from jsonargparse.typing import PositiveInt
 from rich.progress import track
 
 from datamodules.annotations.choices import choices_of, question_and_choices
-from datamodules.video import BadVideoError
+from datamodules.video.video_info import BadVideoError
 from modules.mllms.base import MLLM, FrameTokens, Row
 from modules.records import VideoQuestion
 from modules.seeds import seed_of

@@ -16,8 +16,8 @@ import torch
 from jsonargparse.typing import PositiveInt
 from rich.progress import track
 
-from datamodules.video import BadVideoError
-from datamodules.video_questions import VideoQuestionData
+from datamodules.questions.video_questions import VideoQuestionData
+from datamodules.video.video_info import BadVideoError
 from modules.console import PlainConsole
 from modules.mllms.base import MLLM
 from modules.parsing import parse_option

@@ -13,8 +13,8 @@ import pandas as pd
 from jsonargparse.typing import PositiveInt
 
 from datamodules.haystack.questions import ask
+from datamodules.haystack.video_writing import write_video
 from datamodules.haystack.world import World
-from datamodules.haystack.write import write_video
 from modules.console import PlainConsole
 from modules.parsing import LETTERS
 from modules.records import VideoQuestion

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from datamodules.annotations.files import name_below
+from datamodules.annotations.annotation_files import name_below
 from modules.parsing import LETTERS
 from modules.records import VideoQuestion
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from datamodules.video import VideoInfo, candidate_grid, probe, read_frames
+from datamodules.video.video_info import VideoInfo, candidate_grid, probe, read_frames
 
 FPS, SHORT_SIDE = 25, 224
 SECONDS = {360: 60, 720: 60, 1080: 20}

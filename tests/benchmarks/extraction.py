@@ -3,8 +3,8 @@
     python tests/benchmarks/extraction.py [--videos 4] [--seconds 120]
 
 *Plain* decodes every frame of each file in order with PyAV in this process, keeps one a second, and encodes nothing:
-what a simple script does before its model has seen anything. *Extraction* is `datamodules.extraction.extract` with two
-decoding processes, as recipes/data/extract.yaml runs it, encoder included. Both shrink frames to 224 px.
+what a simple script does before its model has seen anything. *Extraction* is `datamodules.video.extraction.extract`
+with two decoding processes, as recipes/data/extract.yaml runs it, encoder included. Both shrink frames to 224 px.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import av
 import numpy as np
 import torch
 
-from datamodules import extraction
-from datamodules.decoding import ReadRequest
-from datamodules.features import FeatureStore
-from datamodules.views import views_of
+from datamodules.video import extraction
+from datamodules.video.decode_pool import ReadRequest
+from datamodules.video.feature_store import FeatureStore
+from datamodules.video.views import views_of
 from modules.encoders.open_clip import OpenCLIPEncoder
 
 FPS, SHORT_SIDE = 25, 224

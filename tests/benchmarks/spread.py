@@ -20,7 +20,7 @@ import torch
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 
-from datamodules.video_questions import VideoQuestionData, collate
+from datamodules.questions.video_questions import VideoQuestionData, collate
 from modules.selection.base import FrameSampler
 from modules.selection.evidence import evidence_coverage
 from modules.selection.policies import Autoregressive

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from datamodules.video_questions import VideoQuestionData
+from datamodules.questions.video_questions import VideoQuestionData
 from modules.encoders.base import FrameEncoder
 from modules.records import VideoQuestion
 

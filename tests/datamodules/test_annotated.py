@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from datamodules.annotated import AnnotatedVideos
 from datamodules.annotations.mlvu import MLVU
-from datamodules.haystack.write import write_video
+from datamodules.haystack.video_writing import write_video
+from datamodules.questions.annotated import AnnotatedVideos
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.selection.selection_files import SelectionRow, write_selections
 

@@ -17,9 +17,9 @@ import av
 import numpy as np
 import pytest
 
-from datamodules import decoding
-from datamodules.decoding import DecodeWorker, Finished, Piece, ReadRequest, stream_many
-from datamodules.video import BadVideoError
+from datamodules.video import decode_pool as decoding
+from datamodules.video.decode_pool import DecodeWorker, Finished, Piece, ReadRequest, stream_many
+from datamodules.video.video_info import BadVideoError
 
 
 def write(path: Path, num_frames: int, size: int = 64) -> Path:
@@ -53,8 +53,8 @@ def program_of(body: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     program = f"""
         import os, signal, time
         from multiprocessing.connection import Connection
-        from datamodules import decode_worker
-        from datamodules.decode_worker import Alive, Done, FramesFollow
+        from datamodules.video import decode_worker
+        from datamodules.video.decode_worker import Alive, Done, FramesFollow
         def serve(descriptor, alive_s, memory_gib):
             connection = Connection(descriptor)
             connection.send(Done())
@@ -113,10 +113,10 @@ def test_a_script_without_a_main_guard_can_decode(tmp_path: Path) -> None:
     video = write(tmp_path / "good.mp4", 10)
     script = tmp_path / "script.py"
     script.write_text(
-        "from datamodules.decoding import DecodeWorker, ReadRequest\n"
+        "from datamodules.video.decode_pool import DecodeWorker, ReadRequest\n"
         f"print(len(DecodeWorker().read(ReadRequest({str(video)!r}, (2, 5)))[2]))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(decoding.__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(decoding.__file__).parents[2])}
     run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, env=environment)
     assert run.stdout.strip() == "2", run.stderr
 
@@ -296,7 +296,7 @@ def test_slow_is_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     body = "".join(
         f"{line}\n            "
         for line in (
-            "from datamodules import frame_decoding, video",
+            "from datamodules.video import pyav_decoding as frame_decoding, video_info as video",
             "decode = frame_decoding.decode_frames",
             "def slowly(info, table, frame_ids, alive):",
             "    return decode(info, table, frame_ids, lambda: (time.sleep(0.1), alive()))",
@@ -391,18 +391,18 @@ def test_processes_end_with_whoever_asked(tmp_path: Path) -> None:
     """Also when it is killed while a file holds its decoder up."""
     hanging = tmp_path / "hanging_forever.py"
     hanging.write_text(
-        "import os, threading, time\nfrom datamodules.decode_worker import Done, _end_with\n"
+        "import os, threading, time\nfrom datamodules.video.decode_worker import Done, _end_with\n"
         "from multiprocessing.connection import Connection\n"
         "def serve(descriptor, *_):\n"
         "    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()\n"
         "    connection = Connection(descriptor)\n    connection.send(Done())\n    time.sleep(600)\n"
     )
     program = (
-        "import sys, time\nfrom datamodules.decode_process import DecodeWorker\n"
+        "import sys, time\nfrom datamodules.video.decode_process import DecodeWorker\n"
         "worker = DecodeWorker()\nworker.module = 'hanging_forever'\nworker.start()\n"
         "worker._connection.poll(60)\nprint(worker._process.pid, flush=True)\ntime.sleep(600)\n"
     )
-    path = os.pathsep.join([str(tmp_path), str(Path(decoding.__file__).parent.parent)])
+    path = os.pathsep.join([str(tmp_path), str(Path(decoding.__file__).parents[2])])
     asking = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
     )

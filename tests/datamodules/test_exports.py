@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.exports import export
+from datamodules.questions.exports import export
 from modules.files.file_names import file_name
 from modules.selection.selection_files import SelectionRow
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules import extraction
-from datamodules.decoding import ReadRequest
-from datamodules.extraction import Shard, extract
-from datamodules.features import FeatureStore
-from datamodules.haystack.write import write_video
-from datamodules.video import BadVideoError
-from datamodules.views import View, views_of
+from datamodules.haystack.video_writing import write_video
+from datamodules.video import extraction
+from datamodules.video.decode_pool import ReadRequest
+from datamodules.video.extraction import Shard, extract
+from datamodules.video.feature_store import FeatureStore
+from datamodules.video.video_info import BadVideoError
+from datamodules.video.views import View, views_of
 from modules.encoders.base import FrameEncoder
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from datamodules.features import Entry, FeatureStore
+from datamodules.video.feature_store import Entry, FeatureStore
 from modules.records import Candidates
 
 

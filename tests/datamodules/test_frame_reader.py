@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import frame_reader
-from datamodules.decoding import ReadRequest
-from datamodules.frame_reader import FrameReader
-from datamodules.pixel_cache import PixelCache
-from datamodules.probes import ProbeStore
-from datamodules.video import BadVideoError, probe
+from datamodules.video import frame_reader
+from datamodules.video.decode_pool import ReadRequest
+from datamodules.video.frame_reader import FrameReader
+from datamodules.video.pixel_cache import PixelCache
+from datamodules.video.probe_store import ProbeStore
+from datamodules.video.video_info import BadVideoError, probe
 from modules.records import Candidates
 
 

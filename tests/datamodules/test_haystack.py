@@ -10,9 +10,9 @@ import pytest
 
 from datamodules.haystack.questions import ask
 from datamodules.haystack.render import render
+from datamodules.haystack.video_writing import video_path, world_dir, write_videos
 from datamodules.haystack.world import QUESTION_KINDS, SIGN_KINDS, World
-from datamodules.haystack.write import video_path, world_dir, write_videos
-from datamodules.video import candidate_grid, probe, read_frames
+from datamodules.video.video_info import candidate_grid, probe, read_frames
 from modules.records import VideoQuestion
 
 EVERY_KIND = {"needle": 4, "begin": 1, "end": 1, "before": 2, "after": 2, "order": 3, "count": 2}

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.haystack import write
+from datamodules.haystack import video_writing as write
 from datamodules.haystack.render import render
+from datamodules.haystack.video_writing import video_path, world_dir, write_videos
 from datamodules.haystack.world import World
-from datamodules.haystack.write import video_path, world_dir, write_videos
 from recipes.guard import ROOT
 
 WRITE = """
@@ -24,7 +24,7 @@ import ctypes, sys, threading
 from pathlib import Path
 import av, numpy as np
 from datamodules.haystack.world import World
-from datamodules.haystack.write import write_video
+from datamodules.haystack.video_writing import write_video
 folder, plain_cpu = Path(sys.argv[1]), sys.argv[2] == "plain"
 if plain_cpu:  # as on a machine without any of its vector instructions
     maps = Path("/proc/self/maps").read_text().split()
@@ -88,7 +88,7 @@ def test_planes_are_those_of_the_standard() -> None:
 
 def test_a_killed_writer_leaves_no_process_and_no_half_video(tmp_path: Path, short_world: World) -> None:
     program = (
-        "from datamodules.haystack.world import World\nfrom datamodules.haystack.write import write_videos\n"
+        "from datamodules.haystack.world import World\nfrom datamodules.haystack.video_writing import write_videos\n"
         f"write_videos({str(tmp_path)!r}, {short_world!r}, {{'train': 400}}, 2)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

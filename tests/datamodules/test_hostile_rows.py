@@ -18,18 +18,18 @@ from fuzz.layouts import LAYOUTS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datamodules.annotated import AnnotatedVideos
+from datamodules.annotations.annotation_files import inside, name_below, video_file
 from datamodules.annotations.choices import as_options, choices_of, find_answer, find_place, question_and_choices
-from datamodules.annotations.evidence import as_spans, within
-from datamodules.annotations.files import inside, name_below, video_file
+from datamodules.annotations.evidence_spans import as_spans, within
 from datamodules.annotations.long_video_qa import LongVideoQA, write_long_video_qa
 from datamodules.annotations.longvideobench import LongVideoBench
 from datamodules.annotations.mlvu import MLVU
 from datamodules.annotations.subtitles import read_subtitles
 from datamodules.annotations.training import TSPO10K, LLaVAVideo
 from datamodules.annotations.videomme import VideoMME
-from datamodules.kept_questions import only_kept
-from datamodules.pass_rates import read_pass_rates
+from datamodules.questions.annotated import AnnotatedVideos
+from datamodules.questions.kept_questions import only_kept
+from datamodules.questions.pass_rate_files import read_pass_rates
 from modules.files.row_files import rows_of
 from modules.files.rows import FileError, RowError
 from modules.records import VideoQuestion

@@ -12,7 +12,7 @@ from fuzz.media import SEEDS, Case, Fuzzer, Row, fuzz
 from fuzz.media_mutations import FORMATS, MUTATIONS
 from fuzz.truth import Shown, judge
 
-from datamodules.video import probe
+from datamodules.video.video_info import probe
 
 _DEFAULT = ["h264_open.mp4", "h264.ts", "mpeg4.avi", "mpeg2.mpg", "vp9.webm", "mjpeg.avi"]
 

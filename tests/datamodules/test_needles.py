@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from datamodules.features import Entry
-from datamodules.needles import NeedleBuilder
+from datamodules.questions.needles import NeedleBuilder
+from datamodules.video.feature_store import Entry
 from modules.records import Candidates, VideoQuestion
 
 

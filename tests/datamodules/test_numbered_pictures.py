@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fuzz.clips import CLIPS, FPS, NUM_FRAMES, RARER, Clip, encode, number, write
 
-from datamodules.video import VideoInfo, candidate_grid, probe, read_frames
+from datamodules.video.video_info import VideoInfo, candidate_grid, probe, read_frames
 
 
 @pytest.fixture(scope="module")

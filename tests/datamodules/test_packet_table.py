@@ -12,11 +12,11 @@ import av
 import numpy as np
 import pytest
 
-from datamodules import frame_decoding
-from datamodules.frame_decoding import Stretch, plan
-from datamodules.packet_table import PacketTable
-from datamodules.picture_headers import header_reader
-from datamodules.video import BadVideoError, VideoInfo, open_frames, probe, read_frames
+from datamodules.video import pyav_decoding as frame_decoding
+from datamodules.video.packet_table import PacketTable
+from datamodules.video.picture_headers import header_reader
+from datamodules.video.pyav_decoding import Stretch, plan
+from datamodules.video.video_info import BadVideoError, VideoInfo, open_frames, probe, read_frames
 
 # as stored: I0 P3 b1 b2 | I6 (open: b4 and b5 are shown before it) b4 b5 P9 b7 b8 | I10 P11
 _STORED_PTS = [0, 3, 1, 2, 6, 4, 5, 9, 7, 8, 10, 11]
@@ -40,7 +40,7 @@ def table_by_hand() -> PacketTable:
 
 
 def test_pictures_shown_before_their_key_frame_need_the_one_before() -> None:
-    from datamodules.packet_table import _decodes_from
+    from datamodules.video.packet_table import _decodes_from
 
     table = table_by_hand()
     assert _decodes_from(table.pts, table.key, table.decode_rank).tolist() == table.decodes_from.tolist()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from datamodules.haystack.write import write_video
+from datamodules.haystack.video_writing import write_video
 from recipes.guard import ROOT
 
 pytestmark = pytest.mark.slow

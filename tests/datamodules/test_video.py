@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from datamodules.video import BadVideoError, candidate_grid, grid_of, probe, read_frames
+from datamodules.video.video_info import BadVideoError, candidate_grid, grid_of, probe, read_frames
 
 
 def write(path: Path, times_ms: list[int], size: int = 64) -> Path:

@@ -12,14 +12,14 @@ import pytest
 import torch
 from fuzz.clips import Clip, number, write
 
-from datamodules.decoding import DecodeWorker, ReadRequest
-from datamodules.extraction import extract
-from datamodules.features import FeatureStore
-from datamodules.frame_reader import FrameReader
-from datamodules.probes import ProbeStore
-from datamodules.sealed import path_of
-from datamodules.video import BadVideoError, open_frames, probe
-from datamodules.views import views_of
+from datamodules.video.decode_pool import DecodeWorker, ReadRequest
+from datamodules.video.extraction import extract
+from datamodules.video.feature_store import FeatureStore
+from datamodules.video.frame_reader import FrameReader
+from datamodules.video.probe_store import ProbeStore
+from datamodules.video.sealed import path_of
+from datamodules.video.video_info import BadVideoError, open_frames, probe
+from datamodules.video.views import views_of
 from modules.encoders.base import FrameEncoder
 from modules.records import Candidates
 

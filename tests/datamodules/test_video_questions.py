@@ -13,14 +13,14 @@ import lightning as L
 import pytest
 import torch
 
-from datamodules.ask import AskData
-from datamodules.batch_order import BatchOrder
 from datamodules.haystack.datamodule import HaystackData
-from datamodules.haystack.write import write_video
-from datamodules.lookahead import LookaheadLoader
-from datamodules.pixel_cache import PixelCache
-from datamodules.video import BadVideoError
-from datamodules.video_questions import VideoQuestionData
+from datamodules.haystack.video_writing import write_video
+from datamodules.questions.ask import AskData
+from datamodules.questions.batch_order import BatchOrder
+from datamodules.questions.lookahead import LookaheadLoader
+from datamodules.questions.video_questions import VideoQuestionData
+from datamodules.video.pixel_cache import PixelCache
+from datamodules.video.video_info import BadVideoError
 from modules.encoders.frame_demand import FrameDemand
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.records import Candidates, VideoQuestion

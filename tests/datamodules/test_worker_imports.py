@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.decoding import DecodeWorker
+from datamodules.video.decode_pool import DecodeWorker
 
 
 def test_a_worker_imports_nothing_from_the_working_folder(

@@ -36,8 +36,8 @@ from fuzz.clips import CLIPS, RARER, number, write
 from fuzz.media_mutations import FORMATS, MUTATIONS, name_of
 from fuzz.truth import Digest, Shown, digest, in_sequence, judge
 
-from datamodules.decoding import DecodeWorker, ReadRequest
-from datamodules.video import BadVideoError, VideoInfo
+from datamodules.video.decode_pool import DecodeWorker, ReadRequest
+from datamodules.video.video_info import BadVideoError, VideoInfo
 
 SEEDS = CLIPS | RARER
 _TIMEOUT_S = 20.0

@@ -29,9 +29,9 @@ class Moment:
 
 
 PHASES = {
-    "writing a video": Moment("datamodules.haystack.write:planes", 2),
-    "extracting features": Moment("datamodules.features:FeatureStore.save", 3),
-    "writing a cache entry": Moment("datamodules.sealed:save_file", 2, after=True, halve=True),
+    "writing a video": Moment("datamodules.haystack.video_writing:planes", 2),
+    "extracting features": Moment("datamodules.video.feature_store:FeatureStore.save", 3),
+    "writing a cache entry": Moment("datamodules.video.sealed:save_file", 2, after=True, halve=True),
     "writing what the run is": Moment("callbacks.provenance:Provenance.save_config"),
     "sanity check": Moment("modules.rl.evolution:EvolutionModule.validation_step", 1),
     "rolling out": Moment("modules.rl.evolution:EvolutionModule.judge", 2),

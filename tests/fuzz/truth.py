@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from datamodules.video import VideoInfo
+from datamodules.video.video_info import VideoInfo
 
 Digest = bytes
 """Of a picture's pixels."""

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from datamodules.features import Entry, FeatureStore
+from datamodules.haystack.video_writing import write_videos
 from datamodules.haystack.world import World
-from datamodules.haystack.write import write_videos
+from datamodules.video.feature_store import Entry, FeatureStore
 from modules.checkpoints.checkpoint_files import read, write
 from modules.files.whole_files import StorageError, appearing
 from modules.records import Candidates

@@ -11,7 +11,7 @@ import pytest
 from chat_server import ChatServer
 
 from datamodules.annotations.training import TSPO10K
-from datamodules.haystack.write import write_video
+from datamodules.haystack.video_writing import write_video
 from modules.mllms.openai import OpenAIChat
 from modules.records import VideoQuestion
 from recipes.jobs.asking import Clips

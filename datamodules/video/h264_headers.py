@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from datamodules.picture import UNKNOWN, Picture
+from datamodules.video.picture import UNKNOWN, Picture
 
 _HEADER_BYTES = 64
 """Of a slice or of a picture parameter set; what is read of them is shorter."""

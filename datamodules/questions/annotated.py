@@ -8,7 +8,7 @@ import torch
 from jsonargparse.typing import NonNegativeInt
 
 from datamodules.annotations.base import Annotations, AnnotationSource, OnBadRow
-from datamodules.video_questions import VideoQuestionData
+from datamodules.questions.video_questions import VideoQuestionData
 from modules.records import VideoQuestion
 
 

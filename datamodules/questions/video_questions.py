@@ -19,22 +19,22 @@ from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datamodules.bare_candidates import BareCandidates
-from datamodules.batch_order import BatchOrder
-from datamodules.decoding import ReadRequest
-from datamodules.encoding import Encoding
-from datamodules.extraction import Shard, Summary, extract
-from datamodules.features import Entry, FeatureStore
-from datamodules.frame_reader import FrameReader
-from datamodules.items import Items, StoredFeatures, collate
-from datamodules.kept_questions import only_kept
-from datamodules.lookahead import LookaheadLoader
-from datamodules.needles import NeedleBuilder
-from datamodules.pass_rates import read_pass_rates, with_pass_rates
-from datamodules.placement import device_of, move, own_precision, placed
-from datamodules.probes import ProbeStore
-from datamodules.probing import probe_all
-from datamodules.step_frames import StepFrames
+from datamodules.questions.bare_candidates import BareCandidates
+from datamodules.questions.batch_order import BatchOrder
+from datamodules.questions.items import Items, StoredFeatures, collate
+from datamodules.questions.kept_questions import only_kept
+from datamodules.questions.lookahead import LookaheadLoader
+from datamodules.questions.needles import NeedleBuilder
+from datamodules.questions.pass_rate_files import read_pass_rates, with_pass_rates
+from datamodules.questions.step_frames import StepFrames
+from datamodules.video.decode_pool import ReadRequest
+from datamodules.video.encoding import Encoding
+from datamodules.video.extraction import Shard, Summary, extract
+from datamodules.video.feature_store import Entry, FeatureStore
+from datamodules.video.frame_reader import FrameReader
+from datamodules.video.placement import device_of, move, own_precision, placed
+from datamodules.video.probe_store import ProbeStore
+from datamodules.video.probing import probe_all
 from modules.distributed.ranks import exchange
 from modules.encoders.base import FrameEncoder, ImageTextEncoder
 from modules.encoders.frame_demand import FrameDemand
@@ -205,7 +205,7 @@ class VideoQuestionData(L.LightningDataModule):
         return next(self.decode_many([(candidates, candidate_index)]))
 
     def decode_many(self, asked: Sequence[tuple[Candidates, Tensor]]) -> Iterator[Tensor | None]:
-        """Frames of several questions, as `datamodules.step_frames.StepFrames.of` gives them."""
+        """Frames of several questions, as `datamodules.questions.step_frames.StepFrames.of` gives them."""
         return self._step_frames.of(asked)
 
     @property

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.packet_table import PacketTable
-from datamodules.sealed import path_of, seal, unseal
-from datamodules.video import BadVideoError, VideoInfo
+from datamodules.video.packet_table import PacketTable
+from datamodules.video.sealed import path_of, seal, unseal
+from datamodules.video.video_info import BadVideoError, VideoInfo
 
 PROBE_VERSION = "2"
 """Of how packets are read; a new one makes all tables anew."""

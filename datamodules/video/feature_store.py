@@ -1,7 +1,7 @@
 """The feature store: one entry per video and encoder, shared by every question on the video and by every process.
 
-An entry is a sealed file (`datamodules.sealed`) of the features, frame ids and times. One whose key or checksum does
-not match is refused and made again.
+An entry is a sealed file (`datamodules.video.sealed`) of the features, frame ids and times. One whose key or checksum
+does not match is refused and made again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from datamodules.sealed import path_of, seal, unseal
+from datamodules.video.sealed import path_of, seal, unseal
 from modules.records import Candidates
 
 

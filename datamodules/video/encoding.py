@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from datamodules.features import FeatureStore
-from datamodules.placement import move, own_precision
-from datamodules.views import View, views_of
+from datamodules.video.feature_store import FeatureStore
+from datamodules.video.placement import move, own_precision
+from datamodules.video.views import View, views_of
 from modules.encoders.base import FrameEncoder, ImageTextEncoder
 from modules.records import Candidates
 

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.decoding import Piece, ReadRequest, stream_many
-from datamodules.features import Entry, FeatureStore
-from datamodules.probes import ProbeStore
-from datamodules.progress import SharedProgress
-from datamodules.video_file import BadVideoError, status_of
-from datamodules.views import View
+from datamodules.video.decode_pool import Piece, ReadRequest, stream_many
+from datamodules.video.feature_store import Entry, FeatureStore
+from datamodules.video.probe_store import ProbeStore
+from datamodules.video.progress import SharedProgress
+from datamodules.video.video_file import BadVideoError, status_of
+from datamodules.video.views import View
 from modules.distributed.ranks import SharedWork
 from modules.records import Candidates
 

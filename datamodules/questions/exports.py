@@ -21,7 +21,7 @@ from PIL import Image
 from rich.progress import track
 
 from datamodules.annotations.tables import read_rows
-from datamodules.decoding import DecodeWorker, ReadRequest
+from datamodules.video.decode_pool import DecodeWorker, ReadRequest
 from modules.files.file_names import file_names
 from modules.selection.selection_files import SelectionRow
 

@@ -1,6 +1,6 @@
 """Decoding many files side by side: as a stream of pieces in bounded memory, or as futures of whole requests.
 
-The files are opened in processes of their own (`datamodules.decode_process`), which can be given up on.
+The files are opened in processes of their own (`datamodules.video.decode_process`), which can be given up on.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datamodules.decode_process import DecoderError, DecoderKilledError, DecodeWorker
-from datamodules.decode_worker import ReadRequest
-from datamodules.video import BadVideoError, VideoInfo
+from datamodules.video.decode_process import DecoderError, DecoderKilledError, DecodeWorker
+from datamodules.video.decode_worker import ReadRequest
+from datamodules.video.video_info import BadVideoError, VideoInfo
 
 __all__ = [
     "DecodePool",

@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from datamodules.video import BadVideoError, VideoInfo, candidate_grid, open_frames, probe
+from datamodules.video.video_info import BadVideoError, VideoInfo, candidate_grid, open_frames, probe
 
 
 @dataclass(frozen=True)

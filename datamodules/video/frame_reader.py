@@ -19,11 +19,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from datamodules.decoding import DecodePool, Frames, ReadRequest
-from datamodules.pixel_cache import PixelCache
-from datamodules.probes import ProbeStore
-from datamodules.video import BadVideoError, VideoInfo
-from datamodules.views import shrunk
+from datamodules.video.decode_pool import DecodePool, Frames, ReadRequest
+from datamodules.video.pixel_cache import PixelCache
+from datamodules.video.probe_store import ProbeStore
+from datamodules.video.video_info import BadVideoError, VideoInfo
+from datamodules.video.views import shrunk
 from modules.encoders.resize import resize
 from modules.records import Candidates
 

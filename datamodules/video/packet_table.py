@@ -16,10 +16,10 @@ import av
 import av.logging
 import numpy as np
 
-from datamodules.ffmpeg_log import complaints
-from datamodules.picture import Picture
-from datamodules.picture_headers import header_reader
-from datamodules.video_file import has_times
+from datamodules.video.ffmpeg_log import complaints
+from datamodules.video.picture import Picture
+from datamodules.video.picture_headers import header_reader
+from datamodules.video.video_file import has_times
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from datamodules.features import Entry
+from datamodules.video.feature_store import Entry
 from modules.records import Candidates, VideoQuestion
 from modules.seeds import seed_of
 

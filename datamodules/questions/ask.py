@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from datamodules.video import BadVideoError, probe
-from datamodules.video_questions import VideoQuestionData
+from datamodules.questions.video_questions import VideoQuestionData
+from datamodules.video.video_info import BadVideoError, probe
 from modules.records import VideoQuestion
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datamodules.frame_decoding import TableMismatchError, read_pyav
+from datamodules.video.pyav_decoding import TableMismatchError, read_pyav
 
 if TYPE_CHECKING:
-    from datamodules.video import VideoInfo
+    from datamodules.video.video_info import VideoInfo
 
 _log = logging.getLogger(__name__)
 _TOLERANCE_S = 5e-4

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from datamodules.features import Entry
-from datamodules.frame_reader import FrameReader
-from datamodules.video import grid_of
+from datamodules.video.feature_store import Entry
+from datamodules.video.frame_reader import FrameReader
+from datamodules.video.video_info import grid_of
 from modules.records import Candidates, VideoQuestion
 from modules.selection.selection_files import read_selections
 

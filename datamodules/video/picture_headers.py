@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from datamodules.h264_headers import H264Reader
-from datamodules.picture import UNKNOWN, Picture
+from datamodules.video.h264_headers import H264Reader
+from datamodules.video.picture import UNKNOWN, Picture
 
 _INTRA_ONLY = {"mjpeg", "prores", "dnxhd", "png", "rawvideo", "huffyuv", "ffvhuff", "utvideo"}
 _HEAD_BYTES = 16384

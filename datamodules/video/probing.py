@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from datamodules.extraction import OnBadVideo
-from datamodules.frame_reader import FrameReader
-from datamodules.progress import SharedProgress
-from datamodules.video import BadVideoError
+from datamodules.video.extraction import OnBadVideo
+from datamodules.video.frame_reader import FrameReader
+from datamodules.video.progress import SharedProgress
+from datamodules.video.video_info import BadVideoError
 from modules.distributed.ranks import SharedWork
 
 _log = logging.getLogger(__name__)

@@ -18,12 +18,12 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from datamodules.ffmpeg_log import complaints
-from datamodules.packet_table import PacketTable
-from datamodules.video_file import open_file
+from datamodules.video.ffmpeg_log import complaints
+from datamodules.video.packet_table import PacketTable
+from datamodules.video.video_file import open_file
 
 if TYPE_CHECKING:
-    from datamodules.video import VideoInfo
+    from datamodules.video.video_info import VideoInfo
 
 _log = logging.getLogger(__name__)
 _SEEK_PACKETS = 64

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from datamodules.video_file import BadVideoError, status_of
+from datamodules.video.video_file import BadVideoError, status_of
 from modules.files.whole_files import appearing
 
 FORMAT_VERSION = "3"

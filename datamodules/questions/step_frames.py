@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from datamodules.extraction import OnBadVideo
-from datamodules.frame_reader import FrameReader
-from datamodules.video import BadVideoError
+from datamodules.video.extraction import OnBadVideo
+from datamodules.video.frame_reader import FrameReader
+from datamodules.video.video_info import BadVideoError
 from modules.records import Candidates
 
 _log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.decode_worker import Done, Failed, FramesFollow, Opened, ReadRequest
-from datamodules.video import BadVideoError, VideoInfo
+from datamodules.video.decode_worker import Done, Failed, FramesFollow, Opened, ReadRequest
+from datamodules.video.video_info import BadVideoError, VideoInfo
 
 _log = logging.getLogger(__name__)
 _START_S = 120.0
@@ -52,7 +52,7 @@ class DecodeWorker:
         memory_gib: a file that takes more is bad.
     """
 
-    module = "datamodules.decode_worker"
+    module = "datamodules.video.decode_worker"
     """Whose ``serve`` is the process's program."""
 
     def __init__(self, timeout_s: float = 60.0, memory_gib: float = 4.0) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from datamodules.features import Entry, FeatureStore
-from datamodules.needles import NeedleBuilder
+from datamodules.questions.needles import NeedleBuilder
+from datamodules.video.feature_store import Entry, FeatureStore
 from modules.records import QuestionBatch, VideoQuestion
 
 

@@ -1,8 +1,8 @@
 """Video files: what they hold, by their packets rather than their headers, and which frames are candidates.
 
 Headers promise more frames than there are, formats differ in what "frame number n" means, and libraries differ in which
-stream they take. So every file is probed by reading its packets (`datamodules.packet_table`), the stream is the one
-FFmpeg calls best (and the probe says which), and frames are known by the times they were stored with.
+stream they take. So every file is probed by reading its packets (`datamodules.video.packet_table`), the stream is the
+one FFmpeg calls best (and the probe says which), and frames are known by the times they were stored with.
 
 Imports neither torch nor lightning, so that a worker starts fast.
 """
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
-from datamodules.frame_decoding import TableMismatchError, read_pyav
-from datamodules.packet_table import PacketTable, read_table, shown_order
-from datamodules.torchcodec_decoding import read_torchcodec
-from datamodules.video_file import BadVideoError, has_times, open_file, status_of
+from datamodules.video.packet_table import PacketTable, read_table, shown_order
+from datamodules.video.pyav_decoding import TableMismatchError, read_pyav
+from datamodules.video.torchcodec_decoding import read_torchcodec
+from datamodules.video.video_file import BadVideoError, has_times, open_file, status_of
 
 __all__ = ["BadVideoError", "VideoInfo", "candidate_grid", "grid_of", "open_frames", "probe", "read_frames"]
 
