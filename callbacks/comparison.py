@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from callbacks.mlflow_logger import mlflow_logger
+from callbacks.tracking.mlflow_logger import mlflow_logger
 from modules.console import PlainConsole
 from modules.distributed.ranks import gather_lists
 from modules.evaluation.statistics import cluster_bootstrap, gap_closed

@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 
 from callbacks.after_update import AfterUpdate
-from callbacks.mlflow_logger import mlflow_logger
+from callbacks.tracking.mlflow_logger import mlflow_logger
 from modules.files.whole_files import write_whole
 
 matplotlib.use("Agg")

@@ -14,7 +14,7 @@ import lightning as L
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import MLFlowLogger
 
-from callbacks.mlflow_logger import mlflow_logger
+from callbacks.tracking.mlflow_logger import mlflow_logger
 
 _log = logging.getLogger(__name__)
 _PACKAGES = ("torch", "lightning", "transformers", "trl", "open_clip_torch", "av", "omegaconf", "mlflow")
@@ -62,5 +62,5 @@ class Provenance(SaveConfigCallback):
             _log.warning(
                 "trainer.logger is Lightning's own MLFlowLogger: it gets metrics but no files, a database or server "
                 "that fails ends the training, and a resumed run is a new one in MLflow. With class_path "
-                "callbacks.mlflow_logger.BufferedMLFlowLogger and run_dir: ${run_dir}, none of that is so"
+                "callbacks.tracking.mlflow_logger.BufferedMLFlowLogger and run_dir: ${run_dir}, none of that is so"
             )

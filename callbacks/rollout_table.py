@@ -11,7 +11,7 @@ import lightning as L
 from jsonargparse.typing import PositiveInt
 
 from callbacks.after_update import AfterUpdate
-from callbacks.mlflow_logger import mlflow_logger
+from callbacks.tracking.mlflow_logger import mlflow_logger
 from modules.files.whole_files import write_whole
 from modules.records import Rollouts
 

@@ -12,7 +12,7 @@ import torch
 from jsonargparse.typing import PositiveInt
 
 from callbacks.after_update import AfterUpdate
-from callbacks.mlflow_logger import mlflow_logger
+from callbacks.tracking.mlflow_logger import mlflow_logger
 from modules.records import Rollouts
 
 matplotlib.use("Agg")

@@ -19,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from callbacks.checkpoints import LastUpdateSaved
 from callbacks.interruption import Interruption
-from callbacks.mlflow_logger import mlflow_logger
 from callbacks.provenance import Provenance, environment
 from callbacks.requeue import Requeue
 from callbacks.shortfalls import Shortfalls
+from callbacks.tracking.mlflow_logger import mlflow_logger
 from recipes.jobs.base import Job
 from recipes.recipe import NEW_RUN_DIR
 from recipes.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from callbacks.evaluation import console_for, score_arms, score_table
+from callbacks.evaluation_report import console_for, score_arms, score_table
 from datamodules.questions.exports import export as export_selections
 from modules.console import PlainConsole
 from modules.evaluation.answer_files import read_answers

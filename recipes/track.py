@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from callbacks.mlflow_logger import BufferedMLFlowLogger
+from callbacks.tracking.mlflow_logger import BufferedMLFlowLogger
 from recipes.reading import read_file
 
 

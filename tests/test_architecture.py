@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.console",
         "callbacks.checkpoints",
         "callbacks.interruption",
-        "callbacks.mlflow_logger",
+        "callbacks.tracking.mlflow_logger",
         "callbacks.provenance",
         "callbacks.requeue",
         "callbacks.shortfalls",
@@ -82,7 +82,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.evaluation",
         "modules.selection.selection_files",
         "datamodules.questions.exports",
-        "callbacks.evaluation",
+        "callbacks.evaluation_report",
     ),
     "recipes.consolidate": (
         "modules.checkpoints.checkpoint_sums",

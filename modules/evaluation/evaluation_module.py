@@ -1,7 +1,7 @@
 """Evaluates samplers with an MLLM: choose, show, keep what it said. Nothing is trained and nothing is judged here.
 
 Each question gets one `Answer` (raw text and option log-probabilities) and one `SelectionRow` for each sampler, which
-`callbacks.evaluation.EvaluationReport` writes; scorers read them then, or a year later.
+`callbacks.evaluation_report.EvaluationReport` writes; scorers read them then, or a year later.
 """
 
 from __future__ import annotations

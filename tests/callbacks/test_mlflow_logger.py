@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from callbacks.mlflow_database import make_whole
-from callbacks.mlflow_logger import BufferedMLFlowLogger
-from callbacks.unsent import UnsentEntries
+from callbacks.tracking.mlflow_database import make_whole
+from callbacks.tracking.mlflow_logger import BufferedMLFlowLogger
+from callbacks.tracking.unsent import UnsentEntries
 from recipes.cli import main
 
 
@@ -319,7 +319,7 @@ def test_what_lacks_is_sent_by_a_command(database: Path, tmp_path: Path, capsys)
     run.mkdir()
     (run / "mlflow_unsent.jsonl").write_text('{"metrics": {"reward/total": 0.1}, "step": 1, "time_ms": 1000}\n')
     (run / "recipe.yaml").write_text(
-        "trainer:\n  logger:\n    class_path: callbacks.mlflow_logger.BufferedMLFlowLogger\n    init_args:\n"
+        "trainer:\n  logger:\n    class_path: callbacks.tracking.mlflow_logger.BufferedMLFlowLogger\n    init_args:\n"
         f"      run_dir: outputs/moved\n      experiment_name: kairos\n      tracking_uri: sqlite:///{database}\n"
     )
     main(["track", str(run)])

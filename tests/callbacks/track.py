@@ -9,7 +9,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from callbacks.mlflow_logger import BufferedMLFlowLogger
+from callbacks.tracking.mlflow_logger import BufferedMLFlowLogger
 
 
 def track(run_dir: Path, tracking_uri: str, steps: int, patience_s: float) -> str:

@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from callbacks.mlflow_logger import BufferedMLFlowLogger
-from callbacks.mlflow_writer import import_quietly
+from callbacks.tracking.mlflow_logger import BufferedMLFlowLogger
+from callbacks.tracking.mlflow_writer import import_quietly
 
 STEPS = 20
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callbacks.mlflow_database import make_whole, sqlite_path
-from callbacks.unsent import UnsentEntries
+from callbacks.tracking.mlflow_database import make_whole, sqlite_path
+from callbacks.tracking.unsent import UnsentEntries
 from modules.files.whole_files import write_whole
 
 if TYPE_CHECKING:

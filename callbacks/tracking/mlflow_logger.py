@@ -19,8 +19,8 @@ from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from callbacks.mlflow_writer import MLflowRun, MLflowWriter
-from callbacks.unsent import UnsentEntries
+from callbacks.tracking.mlflow_writer import MLflowRun, MLflowWriter
+from callbacks.tracking.unsent import UnsentEntries
 
 _log = logging.getLogger(__name__)
 _STATUS = {"success": "FINISHED", "finished": "FINISHED", "failed": "FAILED"}

@@ -11,8 +11,8 @@ from typing import Any
 import lightning as L
 from rich.table import Table
 
-from callbacks.mlflow_logger import mlflow_logger
 from callbacks.provenance import environment
+from callbacks.tracking.mlflow_logger import mlflow_logger
 from modules.console import PlainConsole
 from modules.distributed.ranks import exchange, gather_lists
 from modules.evaluation.aggregate import Line, judge, report
