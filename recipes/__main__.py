@@ -1,6 +1,6 @@
 """``python -m recipes`` is ``lightning``."""
 
-from recipes.cli import main
+from recipes.launcher.cli import main
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 PACKAGES = ("modules", "datamodules", "callbacks", "recipes")
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
@@ -73,10 +73,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "callbacks.requeue",
         "callbacks.shortfalls",
     ),
-    "recipes.cli": ("recipes", "modules.files.whole_files"),
-    "recipes.whole_checkpoints": ("modules.checkpoints.checkpoint_files",),
+    "recipes.launcher.cli": ("recipes", "modules.files.whole_files"),
+    "recipes.launcher.whole_checkpoints": ("modules.checkpoints.checkpoint_files",),
     "recipes.jobs": ("modules", "datamodules", "recipes.jobs"),
-    "recipes.results": (
+    "recipes.launcher.results": (
         "modules.console",
         "modules.records",
         "modules.evaluation",
@@ -84,7 +84,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "datamodules.questions.exports",
         "callbacks.evaluation_report",
     ),
-    "recipes.consolidate": (
+    "recipes.launcher.consolidate": (
         "modules.checkpoints.checkpoint_sums",
         "modules.console",
         "modules.mllms",
@@ -92,8 +92,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.files.whole_files",
         "recipes",
     ),
-    "recipes.lmms_eval": ("modules", "datamodules", "recipes.checking", "recipes.recipe"),
-    "recipes.cost": ("modules.mllms", "modules.files.model_files", "recipes"),
+    "recipes.launcher.lmms_eval": ("modules", "datamodules", "recipes.launcher.check", "recipes.launcher.merge"),
+    "recipes.launcher.cost": ("modules.mllms", "modules.files.model_files", "recipes"),
 }
 
 

@@ -21,7 +21,7 @@ from modules.records import VideoQuestion
 from recipes.jobs.asking import Clips
 from recipes.jobs.base import Job
 from recipes.jobs.counts import report
-from recipes.jobs.write import append_line, resume_lines, tspo_record, write_lines
+from recipes.jobs.question_files import append_line, resume_lines, tspo_record, write_lines
 
 
 class FilterByDifficulty(Job):

@@ -24,7 +24,7 @@ from modules.rewards.margin import margin_of
 from recipes.jobs.asking import Clips, spread
 from recipes.jobs.base import Job
 from recipes.jobs.counts import report
-from recipes.jobs.write import append_line, resume_lines, write_lines
+from recipes.jobs.question_files import append_line, resume_lines, write_lines
 
 _NUM_WINDOWS = 8
 

@@ -25,7 +25,7 @@ from modules.records import VideoQuestion
 from modules.seeds import seed_of
 from recipes.jobs.asking import Clips
 from recipes.jobs.base import Job
-from recipes.jobs.write import append_line, resume_lines
+from recipes.jobs.question_files import append_line, resume_lines
 
 
 class PassRates(Job):

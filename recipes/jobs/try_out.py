@@ -25,7 +25,7 @@ from modules.small_stack.blank_families import (
     write_blank_refocus,
 )
 from recipes.jobs.base import Job
-from recipes.jobs.write import tspo_record, write_lines
+from recipes.jobs.question_files import tspo_record, write_lines
 
 _KINDS = {"needle": 1, "begin": 1, "end": 1, "order": 1}
 

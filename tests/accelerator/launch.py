@@ -9,7 +9,7 @@ import sys
 
 import phantom
 
-from recipes.cli import main
+from recipes.launcher.cli import main
 
 if __name__ == "__main__":
     phantom.register()

@@ -14,7 +14,7 @@ from pathlib import Path
 import phantom
 import pytest
 
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 HERE = Path(__file__).parent
 GROUPS = {

@@ -19,7 +19,7 @@ from callbacks.checkpoints import LastUpdateSaved
 from callbacks.interruption import Interrupted, Interruption
 from callbacks.learning_curve import LearningCurve
 from callbacks.rollout_table import RolloutTable
-from recipes.runs import last_checkpoint
+from recipes.launcher.runs import last_checkpoint
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 MAX_STEPS = 6

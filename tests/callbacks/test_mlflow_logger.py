@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from callbacks.tracking.mlflow_database import make_whole
 from callbacks.tracking.mlflow_logger import BufferedMLFlowLogger
 from callbacks.tracking.unsent import UnsentEntries
-from recipes.cli import main
+from recipes.launcher.cli import main
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 _RUN = """
 import threading, time

@@ -17,7 +17,7 @@ from datamodules.haystack import video_writing as write
 from datamodules.haystack.render import render
 from datamodules.haystack.video_writing import video_path, world_dir, write_videos
 from datamodules.haystack.world import World
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 WRITE = """
 import ctypes, sys, threading

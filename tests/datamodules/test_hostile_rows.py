@@ -33,7 +33,7 @@ from datamodules.questions.pass_rate_files import read_pass_rates
 from modules.files.row_files import rows_of
 from modules.files.rows import FileError, RowError
 from modules.records import VideoQuestion
-from recipes.jobs.write import tspo_record, write_lines
+from recipes.jobs.question_files import tspo_record, write_lines
 
 MLVU_ROW = {"video_name": "a.mp4", "duration": 60, "question": "Q?", "candidates": ["red", "green", "blue"],
             "answer": "C", "task_type": "order", "question_id": "q0"}  # fmt: skip

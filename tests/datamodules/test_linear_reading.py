@@ -15,7 +15,7 @@ from datamodules.annotations.lvbench import _INTERVAL
 from datamodules.annotations.subtitles import _TAG, read_subtitles
 from modules.methods.msjoe.query_writing import parse_queries
 from modules.parsing import tagged_answer
-from recipes.jobs.needles import read_question
+from recipes.jobs.needle_questions import read_question
 
 PIECES = [
     " ", "\n", " \n", "A", "A.", "A.\n", "(A) x\n", "(A) x\n(B) y\n", "B. y\n", "(", "1", "1:", "01:", "-", "<", "{\\",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from datamodules.haystack.video_writing import write_video
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 pytestmark = pytest.mark.slow
 NUM_FRAMES, NUM_MANY, TIMEOUT_S = 100, 8, 3.0

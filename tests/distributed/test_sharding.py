@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 pytest.importorskip("deepspeed", reason="deepspeed is not installed (pip install --no-build-isolation deepspeed)")
 pytestmark = pytest.mark.slow

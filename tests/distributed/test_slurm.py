@@ -15,7 +15,7 @@ import pytest
 import torch
 from slurm_cluster import LocalCluster, missing
 
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 pytestmark = pytest.mark.long
 WEIGHTS = [

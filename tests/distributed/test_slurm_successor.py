@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from slurm_cluster import LocalCluster, missing
 
-from recipes.cli import build_parser
-from recipes.submit import submit
+from recipes.launcher.cli import build_parser
+from recipes.launcher.submit import submit
 
 pytestmark = pytest.mark.long
 TRAINING = """#!/bin/bash

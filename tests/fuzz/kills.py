@@ -97,7 +97,7 @@ def _fork(words: list[str], cwd: Path, log: Path, moment: Moment | None) -> int:
         os.dup2(file, 1)
         os.dup2(file, 2)
         sys.argv = [str(ROOT / "recipes" / "__main__.py"), *words]
-        from recipes.cli import main
+        from recipes.launcher.cli import main
 
         if moment is not None:
             arm(moment)
@@ -167,7 +167,7 @@ def left_behind(session: Session) -> dict[int, str]:
 
 def reached(run_dir: Path) -> str:
     """How far a killed run had come, by its files."""
-    from recipes.runs import begun
+    from recipes.launcher.runs import begun
 
     if (run_dir / "test_summary.json").is_file():
         return "after the table"
@@ -300,7 +300,7 @@ _LIBRARIES = (
     "callbacks.comparison", "callbacks.learning_curve", "callbacks.tracking.mlflow_logger", "callbacks.rollout_table",
     "callbacks.timeline", "datamodules.haystack.datamodule", "mlflow.store.tracking.sqlalchemy_store",
     "modules.encoders.open_clip", "modules.rl.evolution", "modules.mllms.llava_onevision", "modules.methods.tspo.agent",
-    "pandas", "recipes.launch",
+    "pandas", "recipes.launcher.launch",
 )  # fmt: skip
 """What every run imports."""
 

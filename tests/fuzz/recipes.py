@@ -32,7 +32,7 @@ CLASSES = [
     "os.system", "subprocess.Popen", "builtins.exec", "evil.Model", "evil.Reward", "evil", "...", "", "a" * 5000,
     "modules.files.paths.Path", "modules.parsing.parse_option", "modules.selection.base.FrameSampler",
     "modules.nothing.Here",
-    "modules.rewards.accuracy.Accuracy", "callbacks.watchdog.Watchdog", "recipes.cli.main", "torch.hub.load",
+    "modules.rewards.accuracy.Accuracy", "callbacks.watchdog.Watchdog", "recipes.launcher.cli.main", "torch.hub.load",
     "lightning.pytorch.callbacks.LambdaCallback", "lightning.pytorch.callbacks.Timer", "importlib.import_module",
 ]  # fmt: skip
 VALUES: list[Any] = [
@@ -114,7 +114,7 @@ class Watch:
 
 def outcome_of(recipe: Path, watch: Watch) -> tuple[str, str]:
     """What became of one check, and what it said."""
-    from recipes.cli import main as lightning
+    from recipes.launcher.cli import main as lightning
 
     said = io.StringIO()
     watch.seen.clear()

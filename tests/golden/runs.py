@@ -85,7 +85,7 @@ def run(name: str, folder: Path, timeout_s: float = 900) -> Path:
         if not (folder / shared).exists():
             (folder / shared).symlink_to(ROOT / shared)
     command = [
-        sys.executable, "-c", "from recipes.cli import main; main()", "run", *RUNS[name],
+        sys.executable, "-c", "from recipes.launcher.cli import main; main()", "run", *RUNS[name],
         "--run_dir", f"outputs/{name}",
     ]  # fmt: skip
     if name != "try_out":

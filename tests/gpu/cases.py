@@ -21,7 +21,7 @@ from modules.rewards.probability import Probability
 from modules.rl.evolution import EvolutionModule
 from modules.rl.grpo import GRPO
 from modules.rl.token_training import JointTraining
-from recipes.cost.workload import Workload, workload_of
+from recipes.launcher.cost.workload import Workload, workload_of
 
 
 class EvenBytes(Reward):
@@ -95,7 +95,7 @@ class Case:
         )
 
     def workload(self, folder: Path, prompt_tokens: int) -> Workload:
-        """The same for the arithmetic of `recipes.cost`."""
+        """The same for the arithmetic of `recipes.launcher.cost`."""
         sampler = {"class_path": "modules.methods.tspo.agent.TSPOSampler", "init_args": {"dim": 768}}
         if self.joint:
             sampler = {

@@ -15,9 +15,9 @@ import torch
 from cases import Case
 
 from modules.mllms.base import FrameTokens, Row
-from recipes.cost.gpus import gpu_of_device
-from recipes.cost.memory import phases
-from recipes.cost.time import step_parts
+from recipes.launcher.cost.gpus import gpu_of_device
+from recipes.launcher.cost.memory import phases
+from recipes.launcher.cost.time import step_parts
 
 _ACCELERATORS = {"cuda": "gpu"}
 

@@ -15,7 +15,7 @@ import torch
 from cases import CASES
 from steps import take_steps
 
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 ROOM_GIB = {"tspo_7b": 30, "joint_3b_lora": 60, "joint_3b_zero3": 76}  # by check --memory, and some
 

@@ -15,7 +15,7 @@ from lmms_eval.tasks.longvideobench.utils import parse_multi_choice_response
 
 from modules.evaluation.scorers import LmmsEval, LmmsEvalLongVideoBench
 from modules.records import Answer
-from recipes.cli import main
+from recipes.launcher.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EVAL, OVERLAY = ROOT / "recipes/eval/mlvu.yaml", ROOT / "recipes/overlays/try_out/eval.yaml"
@@ -59,7 +59,7 @@ def harness(task: Path, name: str, arguments: str) -> tuple[dict, list[dict]]:
 def test_the_plugin_is_found() -> None:
     registry = ModelRegistryV2()
     registry.load_entrypoint_manifests(overwrite=True)
-    assert registry.resolve("kairos").class_path == "recipes.lmms_eval.Kairos"
+    assert registry.resolve("kairos").class_path == "recipes.launcher.lmms_eval.Kairos"
 
 
 def test_the_harness_gets_the_answers_of_our_own_evaluation(task: Path) -> None:

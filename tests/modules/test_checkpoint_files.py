@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from modules.checkpoints.checkpoint_files import Gathered, PlainFiles, plain_files, read, write
-from recipes.guard import ROOT
-from recipes.runs import begun, last_checkpoint
+from recipes.launcher.guard import ROOT
+from recipes.launcher.runs import begun, last_checkpoint
 
 
 def test_what_was_gathered_is_read_back_as_if_it_had_been_written_whole(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from modules.console import PlainConsole
 from modules.evaluation.answer_files import write_answers
 from modules.records import Answer, Candidates, QuestionBatch, Rollouts, Selection, VideoQuestion
 from recipes.jobs.inspect import manifest_table
-from recipes.results import score
+from recipes.launcher.results import score
 
 HOSTILE = "[/x] [bold]b[/] :star: [red"
 

@@ -16,9 +16,9 @@ from modules.checkpoints import checkpoint_files
 from modules.checkpoints.checkpoint_files import Gathered, read, write
 from modules.checkpoints.checkpoint_sums import SUMS_KEY, sums_of
 from modules.checkpoints.weights import read_weights
-from recipes import cli
-from recipes.guard import ROOT
-from recipes.whole_checkpoints import whole_or_another
+from recipes.launcher import cli
+from recipes.launcher.guard import ROOT
+from recipes.launcher.whole_checkpoints import whole_or_another
 
 
 def content(shares: bool) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from modules.methods.refocus.question_prompt import QuestionPrompt
 from modules.mllms.chat_template import render
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.shapes import config_of
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 CODE = """
 from pathlib import Path

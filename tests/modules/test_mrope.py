@@ -16,7 +16,7 @@ from modules.mllms.prompt import Prompt
 from modules.mllms.qwen_vl import Qwen3VL, Qwen25VL
 from modules.records import VideoQuestion
 from modules.small_stack.blank_families import write_blank_family
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 
 def nodes(value: Any) -> Iterator[dict]:

@@ -29,7 +29,7 @@ from modules.rl.rollout_phase import RolloutPhase
 from modules.rl.token_training import JointTraining, TokenTraining
 from modules.systems.answering import Answering
 from modules.systems.queries import WrittenQueries
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 WEIGHTS, PROMPTS = ROOT / "recipes/haystack/weights/msjoe", ROOT / "recipes/haystack/prompts"
 WRITING: dict[str, Any] = {"template": str(PROMPTS / "queries.txt"), "preview_tokens": 1, "max_new_tokens": 24}

@@ -61,7 +61,7 @@ def main(recipe_file: Path) -> None:
     import lightning as L
     import torch
 
-    from recipes.launch import RecipeCLI
+    from recipes.launcher.launch import RecipeCLI
 
     torch.set_num_threads(1)
     found: dict[str, int] = {}

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentError
 
-from recipes.cli import _reason, check, main
-from recipes.guard import ROOT, shadowed
-from recipes.recipe import RecipeError, header
-from recipes.submit import seconds_of
+from recipes.launcher.cli import _reason, check, main
+from recipes.launcher.guard import ROOT, shadowed
+from recipes.launcher.merge import RecipeError, header
+from recipes.launcher.submit import seconds_of
 
 RECIPES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "recipes").rglob("*.yaml"))
 RUNNABLE = [r for r in RECIPES if "overlays" not in r]
@@ -155,7 +155,10 @@ def test_a_foreign_package_of_the_same_name_does_no_harm_or_is_named(tmp_path: P
     (tmp_path / "modules" / "__init__.py").touch()
     assert shadowed() == []
     assert lightning("ls", PYTHONPATH=str(tmp_path)).returncode == 0  # our folder is put first
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from recipes.guard import shadowed; print(shadowed())"
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from recipes.launcher.guard import shadowed; print(shadowed())"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60).stdout
     assert f"package 'modules' is found in {tmp_path / 'modules'}" in found
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from recipes.cost.gpus import GPUS, gpu_named, gpu_of_device
-from recipes.cost.memory import checkpoint_bytes, gradients, held, on_host, phases
-from recipes.cost.report import report
-from recipes.cost.time import step_parts
-from recipes.cost.workload import Workload, workload_of
-from recipes.guard import ROOT
-from recipes.recipe import merge, resolve
+from recipes.launcher.cost.gpus import GPUS, gpu_named, gpu_of_device
+from recipes.launcher.cost.memory import checkpoint_bytes, gradients, held, on_host, phases
+from recipes.launcher.cost.report import report
+from recipes.launcher.cost.time import step_parts
+from recipes.launcher.cost.workload import Workload, workload_of
+from recipes.launcher.guard import ROOT
+from recipes.launcher.merge import merge, resolve
 
 JOINT = "recipes/paper/msjoe_qwen2_5_vl_7b.yaml"
 TRAINED, ALL = 7_615_616_512, 8_292_166_656  # Qwen2.5-VL-7B's language model; with its tower

@@ -22,8 +22,8 @@ from datamodules.video.feature_store import Entry, FeatureStore
 from modules.checkpoints.checkpoint_files import read, write
 from modules.files.whole_files import StorageError, appearing
 from modules.records import Candidates
-from recipes import cli
-from recipes.guard import ROOT
+from recipes.launcher import cli
+from recipes.launcher.guard import ROOT
 
 FULL = r"could not be written: no space is left for it in .* of 1 MiB free\)\. Make room or name another folder"
 

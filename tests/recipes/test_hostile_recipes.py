@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from recipes.cli import main
-from recipes.guard import ROOT
 from recipes.jobs.sweep import Sweep, Variant
+from recipes.launcher.cli import main
+from recipes.launcher.guard import ROOT
 
 TSPO = f"base: {ROOT}/recipes/tspo.yaml\n"
 CALLBACK = "modules.rewards.accuracy.Accuracy"
@@ -294,7 +294,7 @@ def test_a_sweep_hands_on_keys_alone(key: str) -> None:
 
 _ALL_QUICK = """
 import json, sys, time
-from recipes.cli import main
+from recipes.launcher.cli import main
 seconds = {}
 for path in sys.argv[1:]:
     started = time.process_time()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 sys.path.append(str(ROOT / "tests" / "fuzz"))
 from same_run import differences

@@ -18,9 +18,9 @@ import pytest
 import torch
 import yaml
 
-from recipes.cost.memory import gradients, held, phases
-from recipes.cost.workload import Workload, workload_of
-from recipes.guard import ROOT
+from recipes.launcher.cost.memory import gradients, held, phases
+from recipes.launcher.cost.workload import Workload, workload_of
+from recipes.launcher.guard import ROOT
 
 WITHIN = 0.15
 # large blocks go back to the system as soon as they are freed, so that what is resident is what is held

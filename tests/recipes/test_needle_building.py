@@ -15,7 +15,7 @@ from datamodules.haystack.video_writing import write_video
 from modules.mllms.openai import OpenAIChat
 from modules.records import VideoQuestion
 from recipes.jobs.asking import Clips
-from recipes.jobs.needles import BuildNeedles
+from recipes.jobs.needle_questions import BuildNeedles
 
 DESCRIPTIONS = {0: "A red star crosses a dark field slowly.", 1: "short", 2: "Three moons rise and then vanish again.",
                 3: "A counter runs from one to nine.", 4: "A blue ring turns around a green one."}  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.runs import newest_run, resolve_checkpoint
+from recipes.launcher.runs import newest_run, resolve_checkpoint
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 RANK = """
 import time
-from recipes.parent import end_with_parent
+from recipes.launcher.parent import end_with_parent
 end_with_parent()
 print("up", flush=True)
 time.sleep(60)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes.guard import ROOT
-from recipes.reading import read_file, read_value, with_own_files
+from recipes.launcher.guard import ROOT
+from recipes.launcher.reading import read_file, read_value, with_own_files
 
 NUMBERS = {
     "1e-5": 1e-5,

@@ -18,8 +18,8 @@ from modules.evaluation.answer_files import read_answers
 from modules.evaluation.evaluation_module import EvaluationModule
 from modules.records import QuestionBatch
 from modules.selection.selection_files import read_selections
-from recipes.cli import main
-from recipes.guard import ROOT
+from recipes.launcher.cli import main
+from recipes.launcher.guard import ROOT
 
 RECIPES = ROOT / "recipes"
 BENCHMARKS = {

@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from recipes.guard import ROOT
-from recipes.runs import RUN_DIR_VARIABLE, new_run_dir, newest_run
+from recipes.launcher.guard import ROOT
+from recipes.launcher.runs import RUN_DIR_VARIABLE, new_run_dir, newest_run
 
-BEGIN = "import time; from recipes.runs import new_run_dir; time.sleep({at} - time.time()); print(new_run_dir('tspo'))"
+BEGIN = """
+import time
+from recipes.launcher.runs import new_run_dir
+time.sleep({at} - time.time())
+print(new_run_dir('tspo'))
+"""
 
 
 @pytest.fixture(autouse=True)

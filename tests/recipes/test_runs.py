@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from modules.selection.selection_files import read_selections
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 pytestmark = pytest.mark.slow
 SMOKE = ["--overlay", str(ROOT / "recipes/overlays/smoke.yaml")]

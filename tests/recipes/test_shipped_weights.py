@@ -8,7 +8,7 @@ import re
 from safetensors.torch import load_file
 
 from modules.checkpoints.finite import not_finite
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 WEIGHTS = ROOT / "recipes" / "haystack" / "weights"
 

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from callbacks.interruption import Interruption
-from recipes.guard import ROOT
-from recipes.reading import read_file
-from recipes.stopping import account
+from recipes.launcher.guard import ROOT
+from recipes.launcher.reading import read_file
+from recipes.launcher.stopping import account
 
 SMOKE = [
     "--overlay",

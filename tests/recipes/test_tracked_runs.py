@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 pytestmark = pytest.mark.long
 RECIPE = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 SBATCH = """#!/bin/bash
 echo "sbatch run_dir=$KAIROS_RUN_DIR procid=${SLURM_PROCID:-none} conf=$SLURM_CONF $*" >> events
@@ -43,7 +43,7 @@ def job(tmp_path: Path):
     started = []
 
     def start(**more: str) -> subprocess.Popen:
-        words = ["bash", str(ROOT / "recipes/slurm/train.sbatch"), "recipes/tspo.yaml", "--name", "a b"]
+        words = ["bash", str(ROOT / "recipes/launcher/slurm/train.sbatch"), "recipes/tspo.yaml", "--name", "a b"]
         started.append(subprocess.Popen(words, cwd=tmp_path, env={**env, **more}, start_new_session=True))
         wait_for(lambda: "srun" in events(tmp_path))
         return started[-1]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from recipes.class_paths import folders_of
-from recipes.cli import check, main
-from recipes.guard import ROOT
-from recipes.recipe import RecipeError
+from recipes.launcher.class_paths import folders_of
+from recipes.launcher.cli import check, main
+from recipes.launcher.guard import ROOT
+from recipes.launcher.merge import RecipeError
 
 MINE = """
 from __future__ import annotations

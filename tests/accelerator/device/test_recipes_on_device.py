@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from modules.selection.selection_files import read_selections
-from recipes.cli import main
-from recipes.guard import ROOT
+from recipes.launcher.cli import main
+from recipes.launcher.guard import ROOT
 
 
 def overlay(name: str) -> list[str]:

@@ -37,7 +37,7 @@ from modules.rl.evolution import EvolutionModule
 from modules.rl.grpo import GRPO
 from modules.rl.token_training import JointTraining
 from modules.selection.base import FrameSampler
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 WAITS_A_TOKEN = 2  # of transformers' own loop
 JOINT = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from callbacks.tracking.mlflow_logger import BufferedMLFlowLogger
-from recipes.reading import read_file
+from recipes.launcher.reading import read_file
 
 
 def track(run: str, tracking_uri: str | None = None) -> str:

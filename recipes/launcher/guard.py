@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 OWN_PACKAGES = ("modules", "datamodules", "callbacks")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def shadowed(packages: tuple[str, ...] = OWN_PACKAGES) -> list[str]:

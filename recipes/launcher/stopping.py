@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from callbacks.interruption import Interrupted, Interruption
 from modules.console import PlainConsole
-from recipes.runs import begun, last_checkpoint
+from recipes.launcher.runs import begun, last_checkpoint
 
 
 @contextmanager

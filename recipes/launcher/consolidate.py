@@ -16,11 +16,11 @@ from modules.checkpoints.checkpoint_sums import SUMS_KEY, sums_of
 from modules.checkpoints.weights import read_weights
 from modules.console import PlainConsole
 from modules.files.whole_files import appearing
-from recipes.class_paths import admit
-from recipes.reading import read_file
-from recipes.recipe import RecipeError
-from recipes.runs import resolve_checkpoint
-from recipes.values import Values
+from recipes.launcher.class_paths import admit
+from recipes.launcher.merge import RecipeError
+from recipes.launcher.reading import read_file
+from recipes.launcher.runs import resolve_checkpoint
+from recipes.launcher.values import Values
 
 _MLLM = "mllm.model."
 

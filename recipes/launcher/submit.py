@@ -1,4 +1,4 @@
-"""``lightning submit``: a recipe as a SLURM job, through the scripts in ``recipes/slurm``."""
+"""``lightning submit``: a recipe as a SLURM job, through the scripts in ``recipes/launcher/slurm``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from recipes.guard import ROOT
-from recipes.runs import RUN_DIR_VARIABLE
+from recipes.launcher.guard import ROOT
+from recipes.launcher.runs import RUN_DIR_VARIABLE
 
 WARN_BEFORE_S = 600  # a 7B checkpoint with Adam's moments is 91 GB: 3 minutes at 0.5 GB/s
 _MOST_WARNING_S = 65535  # SLURM's own bound
-_SCRIPTS = ROOT / "recipes" / "slurm"
+_SCRIPTS = ROOT / "recipes" / "launcher" / "slurm"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

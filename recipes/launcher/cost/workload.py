@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from recipes.cost.shapes import FrameEncoder, Model, Network, class_of, encoder_of, model_of, sampler_of
+from recipes.launcher.cost.shapes import FrameEncoder, Model, Network, class_of, encoder_of, model_of, sampler_of
 
 PROMPT_TOKENS = 256  # of a question with its options; Video-MME's have about 100, with subtitles far more
 CANDIDATES = 1024  # where the recipe does not bound them: 17 minutes at 1 a second

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recipes.class_paths import class_paths, origin_mistake
-from recipes.recipe import MISSING
-from recipes.runs import resolve_checkpoint
+from recipes.launcher.class_paths import class_paths, origin_mistake
+from recipes.launcher.merge import MISSING
+from recipes.launcher.runs import resolve_checkpoint
 
 TOP_LEVEL = (
     "name", "stage", "run_dir", "checkpoint", "vars", "shortcuts", "seed_everything", "trainer", "model", "data", "job",
@@ -35,7 +35,7 @@ def problems(recipe: dict[str, Any], folders: Sequence[Path] = ()) -> list[str]:
     found = _at_the_top(recipe)
     if missing := _missing_or_from_elsewhere(recipe, folders):
         return found + missing  # what they would take is not known
-    from recipes.values import Values
+    from recipes.launcher.values import Values
 
     values = Values(folders)
     if "job" in recipe:

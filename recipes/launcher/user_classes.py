@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.reading import read_text
-from recipes.signatures import parameters_of
+from recipes.launcher.reading import read_text
+from recipes.launcher.signatures import parameters_of
 
 _BUILTINS = {c.__name__: c for c in (bool, int, float, str, list, dict, tuple)} | {
     "Any": Any,

@@ -42,7 +42,7 @@ def gpu_named(name: str) -> GPU:
         ValueError: it is not in it.
     """
     if name.lower() not in GPUS:
-        raise ValueError(f"--gpu {name}: known are {', '.join(GPUS)}; recipes/cost/gpus.py is the table")
+        raise ValueError(f"--gpu {name}: known are {', '.join(GPUS)}; recipes/launcher/cost/gpus.py is the table")
     return GPUS[name.lower()]
 
 

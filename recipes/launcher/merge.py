@@ -1,4 +1,4 @@
-"""A recipe as plain data: files and overrides merged, references replaced. `recipes.checking` finds its mistakes."""
+"""A recipe as plain data: files and overrides merged, references replaced; `recipes.launcher.check` finds mistakes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recipes.reading import read_file, read_text, read_value, with_own_files
-from recipes.references import malformed, unresolvable
+from recipes.launcher.reading import read_file, read_text, read_value, with_own_files
+from recipes.launcher.references import malformed, unresolvable
 
 MISSING = "???"
 NEW_RUN_DIR = "outputs/NEW"  # stands for a folder that the launcher will name
@@ -203,7 +203,7 @@ def header(file: str) -> list[str]:
 
 
 def _suggest_file(file: str) -> str:
-    recipes = Path(__file__).parent
-    known = [str(p.relative_to(recipes.parent)) for p in recipes.rglob("*.yaml")]
+    recipes = Path(__file__).resolve().parents[1]
+    known = [str(p.relative_to(recipes.launcher.parent)) for p in recipes.rglob("*.yaml")]
     close = difflib.get_close_matches(file, known, 1)
     return f"; did you mean {close[0]}?" if close else "; `lightning ls` lists the recipes"

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from recipes.guard import ROOT
+from recipes.launcher.guard import ROOT
 
 _PLAIN = {
     "null": r"^(?:~|null|Null|NULL|)$",

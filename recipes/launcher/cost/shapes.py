@@ -13,7 +13,7 @@ from torch import nn
 from modules.files.model_files import as_data
 from modules.mllms.loading import Loading, Lora
 from modules.mllms.shapes import config_of
-from recipes.class_paths import is_known
+from recipes.launcher.class_paths import is_known
 
 _LANGUAGE = ("language_model", "text_model", "lm_head")
 _WITHOUT_WEIGHTS = "modules.methods.training_free."

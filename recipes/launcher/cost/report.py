@@ -6,11 +6,11 @@ import dataclasses
 
 from omegaconf import DictConfig
 
-from recipes.cost.gpus import GPU
-from recipes.cost.memory import Phase, checkpoint_bytes, on_host, phases
-from recipes.cost.time import Utilisation, save_seconds, step_parts
-from recipes.cost.workload import Workload, workload_of
-from recipes.recipe import resolve
+from recipes.launcher.cost.gpus import GPU
+from recipes.launcher.cost.memory import Phase, checkpoint_bytes, on_host, phases
+from recipes.launcher.cost.time import Utilisation, save_seconds, step_parts
+from recipes.launcher.cost.workload import Workload, workload_of
+from recipes.launcher.merge import resolve
 
 _GIB = 2**30
 _SMALL = 0.05  # GiB; parts below it are not named

@@ -1,7 +1,7 @@
 """Which classes a recipe may name: those of known packages, and those in folders that a person names.
 
 A class of a known package is imported and looked at. One of a person's own folder is only read
-(`recipes.user_classes`) until `lightning run` builds it: `lightning check` runs none of it.
+(`recipes.launcher.user_classes`) until `lightning run` builds it: `lightning check` runs none of it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from recipes.guard import ROOT
-from recipes.user_classes import UserClass, file_of, read_class
+from recipes.launcher.guard import ROOT
+from recipes.launcher.user_classes import UserClass, file_of, read_class
 
 KNOWN = (
     "modules", "datamodules", "callbacks", "recipes.jobs",

@@ -32,15 +32,15 @@ from modules.mllms.prompt import Prompt
 from modules.records import QuestionBatch, Selection, VideoQuestion
 from modules.selection.base import FrameSampler
 from modules.systems.answering import Answering
-from recipes.checking import problems
-from recipes.recipe import RecipeError, merge, resolve
+from recipes.launcher.check import problems
+from recipes.launcher.merge import RecipeError, merge, resolve
 
 _ID_COLUMNS = ("id", "question_id", "uid", "index", "qid")
 
 
 def manifests() -> ModelManifest:
     """What lmms-eval registers."""
-    return ModelManifest(model_id="kairos", chat_class_path="recipes.lmms_eval.Kairos")
+    return ModelManifest(model_id="kairos", chat_class_path="recipes.launcher.lmms_eval.Kairos")
 
 
 class HarnessQuestions(VideoQuestionData):

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recipes.cost.gpus import GPU
-from recipes.cost.memory import checkpoint_bytes
-from recipes.cost.workload import OPTIONS, Workload
+from recipes.launcher.cost.gpus import GPU
+from recipes.launcher.cost.memory import checkpoint_bytes
+from recipes.launcher.cost.workload import OPTIONS, Workload
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from callbacks.requeue import Requeue
 from callbacks.shortfalls import Shortfalls
 from callbacks.tracking.mlflow_logger import mlflow_logger
 from recipes.jobs.base import Job
-from recipes.recipe import NEW_RUN_DIR
-from recipes.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
-from recipes.stopping import last_words
-from recipes.whole_checkpoints import whole, whole_or_another
+from recipes.launcher.merge import NEW_RUN_DIR
+from recipes.launcher.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
+from recipes.launcher.stopping import last_words
+from recipes.launcher.whole_checkpoints import whole, whole_or_another
 
 _log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from typing import Any, get_args, get_origin
 import jsonargparse
 from jsonargparse.typing import get_registered_type
 
-from recipes.checking import unknown
-from recipes.class_paths import find_class, is_known, restrict_imports
-from recipes.recipe import MISSING
-from recipes.signatures import parameters_of
-from recipes.user_classes import UserClass
+from recipes.launcher.check import unknown
+from recipes.launcher.class_paths import find_class, is_known, restrict_imports
+from recipes.launcher.merge import MISSING
+from recipes.launcher.signatures import parameters_of
+from recipes.launcher.user_classes import UserClass
 
 _OWN = ("modules", "datamodules", "callbacks", "recipes")
 _SEQUENCES = (list, tuple, set, collections.abc.Sequence, collections.abc.Iterable)

@@ -26,7 +26,7 @@ from modules.seeds import seed_of
 from recipes.jobs.asking import Clips
 from recipes.jobs.base import Job
 from recipes.jobs.counts import report
-from recipes.jobs.write import append_line, resume_lines, tspo_record, write_lines
+from recipes.jobs.question_files import append_line, resume_lines, tspo_record, write_lines
 
 _DESCRIBE = (
     "Describe what happens in this video: who or what is seen, what they do and in which order. Name details that no "

@@ -12,11 +12,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipes.class_paths import admit, folders_of, passed_through
-from recipes.guard import ROOT, guard
-from recipes.parent import end_with_parent
-from recipes.submit import add_user_dir
-from recipes.user_classes import file_of
+from recipes.launcher.class_paths import admit, folders_of, passed_through
+from recipes.launcher.guard import ROOT, guard
+from recipes.launcher.parent import end_with_parent
+from recipes.launcher.submit import add_user_dir
+from recipes.launcher.user_classes import file_of
 
 _EPILOG = """examples:
   lightning run recipes/tspo.yaml
@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
             )
             command.add_argument("--time", action="store_true", help="also estimate the time of a step by part")
             command.add_argument("--gpu", metavar="NAME", help="of which card: h100, h200, a100, l40s, ... (h100)")
-    from recipes.submit import add_arguments
+    from recipes.launcher.submit import add_arguments
 
     add_arguments(commands.add_parser("submit", help="run a recipe as a SLURM job, on any number of nodes"))
     commands.add_parser("ls", help="list the recipes")
@@ -151,13 +151,13 @@ def _main(argv: list[str] | None) -> None:
 
 def _check(options: argparse.Namespace, overrides: list[str]) -> None:
     """Checks, and says what the recipe would take; that needs no trained weights, so they are looked for last."""
-    from recipes.cost.gpus import gpu_named
+    from recipes.launcher.cost.gpus import gpu_named
 
     gpu = gpu_named(options.gpu or "h100") if options.gpu or options.time else None
     folders = folders_of(options.user_dir, options.recipe)
     merged = check(options.recipe, options.overlay, overrides, trained=False, folders=folders)
     if options.memory or options.time:
-        from recipes.cost.report import report
+        from recipes.launcher.cost.report import report
 
         print(report(merged, options.recipe, memory=options.memory, gpu=gpu, time=options.time))
     check_weights(merged, options.recipe)
@@ -166,7 +166,7 @@ def _check(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def _submit(options: argparse.Namespace, overrides: list[str]) -> None:
     """Checks a recipe here, so that no job waits in a queue to die of a misspelt key."""
-    from recipes.submit import submit
+    from recipes.launcher.submit import submit
 
     try:
         waits = any("dependency" in option for option in options.sbatch)  # perhaps for the run that it starts from
@@ -195,18 +195,18 @@ def _finished(options: argparse.Namespace, rest: list[str]) -> None:
     try:
         if rest:
             raise ValueError(f"{options.command} does not know {' '.join(rest)}; lightning {options.command} --help")
-        from recipes import results
+        from recipes.launcher import results
 
         if options.command == "score":
             results.score(options.run, options.scorer or ["option-logprob"], options.macro_over)
         elif options.command == "compare":
             results.compare(options.run_a, options.run_b, options.arm_a, options.arm_b, options.scorer)
         elif options.command == "consolidate":
-            from recipes.consolidate import consolidate
+            from recipes.launcher.consolidate import consolidate
 
             consolidate(options.checkpoint, options.out, folders_of(options.user_dir))
         elif options.command == "track":
-            from recipes.track import track
+            from recipes.launcher.track import track
 
             print(track(options.run, options.tracking_uri))
         else:
@@ -237,8 +237,8 @@ def check(
     Raises:
         RecipeError: with every mistake in it.
     """
-    from recipes.checking import missing_weights, problems
-    from recipes.recipe import RecipeError, expand_shortcuts, merge, resolve
+    from recipes.launcher.check import missing_weights, problems
+    from recipes.launcher.merge import RecipeError, expand_shortcuts, merge, resolve
 
     files = [recipe, *overlays]
     merged = merge(files, expand_shortcuts(files, overrides))
@@ -254,8 +254,8 @@ def check_weights(merged: DictConfig, recipe: str) -> None:
     Raises:
         RecipeError: they are not.
     """
-    from recipes.checking import missing_weights
-    from recipes.recipe import RecipeError, resolve
+    from recipes.launcher.check import missing_weights
+    from recipes.launcher.merge import RecipeError, resolve
 
     if mistakes := missing_weights(resolve(merged, recipe)):
         raise RecipeError(recipe, mistakes)
@@ -270,7 +270,7 @@ def run(
     _quieten()
     for path in admit(OmegaConf.to_container(merged), folders):
         logging.getLogger(__name__).warning("%s is code of %s, and runs", path, file_of(path, folders))
-    from recipes.launch import launch
+    from recipes.launcher.launch import launch
 
     launch(merged, resume, requeue)
 
@@ -303,7 +303,7 @@ def _quieten() -> None:
 
 def listing() -> str:
     """Each recipe with the first line of its comment."""
-    from recipes.recipe import header
+    from recipes.launcher.merge import header
 
     recipes = sorted(p for p in (ROOT / "recipes").rglob("*.yaml"))
     names = [str(p.relative_to(ROOT)) for p in recipes]
@@ -314,8 +314,8 @@ def listing() -> str:
 
 def describe(recipe: str) -> str:
     """A recipe's opening comment, its shortcuts, and every key with its value."""
-    from recipes.reading import with_own_files
-    from recipes.recipe import header, read_recipe
+    from recipes.launcher.merge import header, read_recipe
+    from recipes.launcher.reading import with_own_files
 
     path = Path(with_own_files(recipe))
     content = read_recipe(path, recipe)

@@ -23,8 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modules.mllms.token_log_probs import LOGITS_PER_PIECE
-from recipes.cost.shapes import Decoder
-from recipes.cost.workload import OPTIONS, Workload
+from recipes.launcher.cost.shapes import Decoder
+from recipes.launcher.cost.workload import OPTIONS, Workload
 
 _ZERO_BUCKET = 200_000_000  # numbers: Lightning's reduce_bucket_size
 _ZERO_LIVE = 1_000_000_000  # numbers: DeepSpeed's stage3_max_live_parameters
