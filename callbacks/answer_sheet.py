@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from callbacks.timeline import draw_timeline
 from modules.console import PlainConsole
-from modules.records import QuestionBatch, Rollouts
+from modules.files.file_names import file_name
+from modules.records import Answer, Candidates, QuestionBatch
+from modules.systems.base import Reply
+from modules.systems.grading import most_probable_option
+from modules.systems.sampler_system import SamplerSystem
 
 
 class AnswerSheet(L.Callback):
-    """For ``ask``: answer, probabilities of the options, chosen times, ``contact_sheet.png``.
+    """For ``ask``: answer, probabilities of the options, chosen times, cost, ``contact_sheet.png``.
 
     Args:
         run_dir: where the picture goes.
@@ -22,56 +30,70 @@ class AnswerSheet(L.Callback):
     def __init__(self, *, run_dir: str) -> None:
         self.run_dir = Path(run_dir)
 
-    @torch.no_grad()
     def on_predict_batch_end(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        outputs: Rollouts,
+        outputs: list[Reply],
         batch: QuestionBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         if not trainer.is_global_zero:
             return
-        scores = pl_module.sampler.scores(batch.features, batch.mask, batch.timestamps_s, batch.queries)
-        for b, (question, candidates) in enumerate(zip(batch.questions, batch.candidates, strict=True)):
-            if b in outputs.undecoded:
+        names = [system for system, _ in itertools.groupby(outputs, key=lambda reply: reply.answer.system)]
+        for number, reply in enumerate(outputs):
+            b = number % len(batch)
+            if not reply.answer.text and most_probable_option(reply.answer) is None:
                 raise ValueError(
-                    f"{question.video}: the frames that were chosen cannot be decoded, so nothing was asked"
+                    f"{reply.answer.video}: the frames that were chosen cannot be decoded, so nothing was asked"
                 )
-            picks = outputs.selection.in_time_order()[b, 0].cpu()
-            picks = picks[picks >= 0]
-            assert outputs.texts is not None
-            text = outputs.texts[b][0]
-            answer = text
-            console = PlainConsole(soft_wrap=True)
-            console.print(f"question    {question.question}")
-            if outputs.option_log_probs is not None:
-                probabilities = outputs.option_log_probs[b, 0].exp()
-                best = int(outputs.chosen_option[b, 0])
-                answer = question.options[best] if best >= 0 else "none of the options"
-                console.print("answer      ", end="")
-                console.print(answer, style="bold", end="")
-                console.print(f"   (in its own words: {text})")
-                shares = ", ".join(
-                    f"{o} {p:.0%}" for o, p in zip(question.options, probabilities.tolist(), strict=False)
-                )
-                console.print(f"options     {shares}")
-            else:
-                console.print("answer      ", end="")
-                console.print(text, style="bold")
-            times = candidates.timestamps_s[picks]
-            console.print(
-                f"looked at   {', '.join(f'{t:.1f} s' for t in times.tolist())}  of {candidates.duration_s:.1f} s"
+            self._print(reply, batch.candidates[b], named=len(names) > 1)
+            system = pl_module.systems[reply.answer.system]
+            path = self.run_dir / (
+                f"contact_sheet_{file_name(system.name)}.png" if len(names) > 1 else "contact_sheet.png"
             )
-            path = self.run_dir / "contact_sheet.png"
-            draw_timeline(
-                path,
-                title=f"{question.question}   {answer}",
-                timestamps_s=candidates.timestamps_s.numpy(),
-                scores=None if scores is None else scores[b, : len(candidates)].cpu().numpy(),
-                chosen=picks.numpy(),
-                thumbnails=trainer.datamodule.decode(candidates, picks).permute(0, 2, 3, 1).numpy(),
-            )
-            console.print(f"picture     {path}")
+            scores = system.choice.scores if isinstance(system, SamplerSystem) else None
+            self._draw(path, reply, batch.candidates[b], None if scores is None else scores[b], trainer.datamodule)
+
+    def _print(self, reply: Reply, candidates: Candidates, named: bool) -> None:
+        answer, cost = reply.answer, reply.cost
+        console = PlainConsole(soft_wrap=True)
+        if named:
+            console.print(f"system      {answer.system}")
+        console.print(f"question    {answer.question}")
+        console.print("answer      ", end="")
+        console.print(said(answer), style="bold", end="")
+        console.print(f"   (in its own words: {answer.text})" if answer.option_log_probs is not None else "")
+        if answer.option_log_probs is not None:
+            shares = zip(answer.options, map(math.exp, answer.option_log_probs), strict=False)
+            console.print(f"options     {', '.join(f'{option} {share:.0%}' for option, share in shares)}")
+        times = ", ".join(f"{t:.1f} s" for t in answer.timestamps_s)
+        console.print(f"looked at   {times}  of {candidates.duration_s:.1f} s")
+        tokens = "tokens not told" if cost.visual_tokens is None else f"{cost.visual_tokens} tokens"
+        console.print(
+            f"cost        {cost.frames_decoded} frames decoded, {cost.frames_shown} shown ({tokens}), "
+            f"{cost.calls} calls, {sum(cost.seconds.values()):.1f} s"
+        )
+
+    def _draw(self, path: Path, reply: Reply, candidates: Candidates, scores: Tensor | None, source: Any) -> None:
+        if reply.selection is None:
+            return
+        picks = torch.searchsorted(candidates.frame_ids, torch.tensor(reply.selection.frame_ids))
+        draw_timeline(
+            path,
+            title=f"{reply.answer.question}   {said(reply.answer)}",
+            timestamps_s=candidates.timestamps_s.numpy(),
+            scores=None if scores is None else scores[: len(candidates)].cpu().numpy(),
+            chosen=picks.numpy(),
+            thumbnails=source.decode(candidates, picks).permute(0, 2, 3, 1).numpy(),
+        )
+        PlainConsole(soft_wrap=True).print(f"picture     {path}")
+
+
+def said(answer: Answer) -> str:
+    """The option that was found most probable, or the model's own words where there are no options."""
+    if answer.option_log_probs is None:
+        return answer.text or ""
+    best = most_probable_option(answer)
+    return "none of the options" if best is None else answer.options[best]

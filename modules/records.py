@@ -18,7 +18,7 @@ from modules.parsing import LETTERS
 
 @dataclass(frozen=True)
 class VideoQuestion:
-    """One multiple-choice question about one video; the same record for every data set."""
+    """One question about one video, with options or open; the same record for every data set."""
 
     dataset: str
     split: str
@@ -34,6 +34,10 @@ class VideoQuestion:
     """Option texts without letters, in the order they are shown; at most as many as there are letters."""
     answer_index: int | None = None
     """Index into ``options``; None where the answer is unknown (``ask``)."""
+    references: tuple[str, ...] = ()
+    """Texts that answer an open question, e.g. the captions of a clip; empty where it has options or nobody knows."""
+    wording: str | None = None
+    """The whole text that the model reads in place of question and options, where somebody else's harness words it."""
     evidence_s: tuple[tuple[float, float], ...] = ()
     """Spans (start, end) in seconds inside which the answer can be seen; empty where unknown."""
     groups: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
@@ -56,8 +60,10 @@ class VideoQuestion:
 
     @property
     def answer(self) -> str | None:
-        """Text of the right option."""
-        return None if self.answer_index is None else self.options[self.answer_index]
+        """Text of the right option, or the first reference of an open question."""
+        if self.answer_index is not None:
+            return self.options[self.answer_index]
+        return self.references[0] if self.references else None
 
 
 @dataclass(frozen=True)
@@ -192,11 +198,13 @@ class Answer:
     split: str
     sample_id: str
     video: str
-    arm: str
-    """Which sampler chose the frames."""
+    system: str
+    """Name of the system that answered."""
     question: str
     options: tuple[str, ...]
     answer_index: int | None
+    references: tuple[str, ...] = ()
+    """Texts that answer an open question."""
     text: str | None = None
     """Generated answer, as it came."""
     option_log_probs: tuple[float, ...] | None = None
@@ -205,3 +213,38 @@ class Answer:
     """Of the frames it was shown."""
     evidence_s: tuple[tuple[float, float], ...] = ()
     groups: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What it took to answer one question, as if nothing had been stored before; ``seconds`` are those that passed."""
+
+    frames_decoded: int = 0
+    """Frames of the video that were looked at by anybody, each once: all candidates where a sampler reads features."""
+    frames_shown: int = 0
+    """To the MLLM, over all calls."""
+    visual_tokens: int | None = 0
+    """Of those frames, over all calls; None where a server does not tell them from the text."""
+    text_tokens_in: int | None = 0
+    """Of prompts, over all calls; with the visual ones where a server does not tell them apart."""
+    text_tokens_out: int | None = 0
+    """That were written."""
+    calls: int = 0
+    """Of the MLLM: a question scored, an answer written, queries written are one each."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By part, e.g. ``{"choose": 0.1, "answer": 0.4}``; an equal share where questions were answered together."""
+
+    def __add__(self, other: Cost) -> Cost:
+        def both(a: int | None, b: int | None) -> int | None:
+            return None if a is None or b is None else a + b
+
+        parts = {*self.seconds, *other.seconds}
+        return Cost(
+            frames_decoded=self.frames_decoded + other.frames_decoded,
+            frames_shown=self.frames_shown + other.frames_shown,
+            visual_tokens=both(self.visual_tokens, other.visual_tokens),
+            text_tokens_in=both(self.text_tokens_in, other.text_tokens_in),
+            text_tokens_out=both(self.text_tokens_out, other.text_tokens_out),
+            calls=self.calls + other.calls,
+            seconds={part: self.seconds.get(part, 0.0) + other.seconds.get(part, 0.0) for part in sorted(parts)},
+        )

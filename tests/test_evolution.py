@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
+from callbacks.evaluation_report import EvaluationReport
 from callbacks.requeue import Requeue
 from datamodules.haystack.datamodule import HaystackData
 from modules.encoders.open_clip import OpenCLIPEncoder
@@ -27,6 +30,7 @@ from modules.rewards.temporal import TemporalLocating
 from modules.rl.evolution import EvolutionModule
 from modules.rl.grpo import GRPO
 from modules.rl.policy_update import PolicyUpdate
+from modules.selection.selection_files import read_selections
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -248,22 +252,25 @@ def test_another_sampler_s_checkpoint_is_refused(parts: Parts) -> None:
         module.on_load_checkpoint({"state_dict": {"sampler.query.weight": torch.zeros(3, 3)}})
 
 
-def test_test_rows_cover_every_arm(parts: Parts) -> None:
-    from callbacks.comparison import Comparison, summarise
-
-    module, comparison = parts.module(), Comparison(run_dir=str(parts.root / "run"))
-    parts.trainer(callbacks=[comparison]).test(module, datamodule=parts.data(), verbose=False)
-    import pandas as pd
-
-    rows = pd.DataFrame(comparison.rows)
-    assert set(rows["arm"]) == {"blind", "uniform", "clip_topk", "before", "after", "oracle"}
-    assert (rows.groupby("arm")["sample_id"].nunique() == 20).all()
-    oracle = rows[rows["arm"] == "oracle"]
+def test_the_report_covers_every_system(parts: Parts) -> None:
+    run_dir = parts.root / "run"
+    report = EvaluationReport(run_dir=str(run_dir))
+    parts.trainer(callbacks=[report]).test(parts.module(), datamodule=parts.data(), verbose=False)
+    rows = pd.read_csv(run_dir / "test_rows.csv")
+    assert set(rows["system"]) == {"blind", "uniform", "clip_topk", "before", "after", "oracle"}
+    assert (rows.groupby("system")["sample_id"].nunique() == 20).all()
     # four frames hold every evidence event of every question (count has up to four)
-    assert (oracle["evidence_found"] == 1).all()
-    summary = summarise(rows)
-    assert set(summary["kind"]) == {"all", "needle", "begin", "end", "before", "after", "order", "count"}
-    assert (parts.root / "run" / "test_rows.csv").is_file()
+    assert (rows[rows["system"] == "oracle"]["evidence_found"] == 1).all()
+    names = {line["name"] for line in json.loads((run_dir / "test_summary.json").read_text())}
+    kinds = {"needle", "begin", "end", "before", "after", "order", "count"}
+    assert names >= {"micro", "gap closed", *(f"{part}kind={k}" for k in kinds for part in ("", "gap closed, "))}
+    costs = json.loads((run_dir / "costs.json").read_text())
+    assert costs["blind"]["frames_shown"] == costs["blind"]["visual_tokens"] == costs["blind"]["frames_decoded"] == 0
+    assert costs["oracle"]["frames_shown"] == costs["oracle"]["frames_decoded"] == 4
+    assert costs["uniform"]["frames_decoded"] == 4 < costs["after"]["frames_decoded"]  # it looks at all candidates
+    assert costs["after"]["visual_tokens"] == costs["oracle"]["visual_tokens"] > 4
+    assert all(cost["calls"] == 1 and cost["seconds"] > 0 and cost["text_tokens_in"] > 5 for cost in costs.values())
+    assert len(read_selections(run_dir / "selections.parquet", "after")) == 20
 
 
 # ---- bad input ----

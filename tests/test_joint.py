@@ -29,6 +29,8 @@ from modules.rl.evolution import EvolutionModule
 from modules.rl.grpo import GRPO
 from modules.rl.optimizer_step import Updates
 from modules.rl.token_training import Completions, JointTraining, TokenTraining
+from modules.systems.base import Reply
+from modules.systems.sampler_system import SamplerSystem
 
 WORDS = Prompt(answer_with="words")
 QUESTION = VideoQuestion("d", "s", "q", "v", 8.0, "What colour is the star?", ("red", "green", "blue"), 1)
@@ -355,7 +357,9 @@ def test_an_evaluation_answers_with_the_mllm_that_was_trained(parts: Parts, tmp_
 
     def evaluation(**kwargs: Any) -> EvaluationModule:
         return EvaluationModule(
-            mllm=parts.mllm(**kwargs), samplers={"sampler": TSPOSampler(dim=32, num_heads=4)}, num_frames=4
+            mllm=parts.mllm(**kwargs),
+            systems={"sampler": SamplerSystem(sampler=TSPOSampler(dim=32, num_heads=4))},
+            num_frames=4,
         )
 
     trained, trainer = evaluation(), parts.trainer()
@@ -363,7 +367,7 @@ def test_an_evaluation_answers_with_the_mllm_that_was_trained(parts: Parts, tmp_
     trainer.test(trained, datamodule=parts.data(), ckpt_path=path, weights_only=True, verbose=False)
     for (name, a), b in zip(module.mllm.named_parameters(), trained.mllm.parameters(), strict=True):
         assert torch.equal(a, b), name
-    assert trained.arms["sampler"].temperature == 0.5
+    assert trained.systems["sampler"].sampler.temperature == 0.5
     assert "of the checkpoint" in trained.describe()["trained in the mllm"]
     assert evaluation().describe()["trained in the mllm"] == "none"
     adapted = parts.train(max_steps=1, mllm=parts.mllm(loading=Loading(lora=Lora(r=2))))
@@ -402,18 +406,20 @@ def test_gradient_checkpointing_changes_no_gradient(parts: Parts) -> None:
 def test_the_initial_mllm_answers_the_same_frames_too(parts: Parts) -> None:
     module = parts.train(joint=JointTraining(learning_rate=1e-2, keep_initial=True))
     trainer = parts.trainer()
-    collected: list[dict] = []
+    collected: list[Reply] = []
     trainer.callbacks.append(_Collect(collected))
     trainer.test(module, datamodule=parts.data(), verbose=False)
-    by_arm = {arm: [r for r in collected if r["arm"] == arm] for arm in {r["arm"] for r in collected}}
-    assert {"after", "after, initial mllm", "uniform", "uniform, initial mllm"} <= by_arm.keys()
-    frozen, evolved = by_arm["after, initial mllm"], by_arm["after"]
-    assert [r["evidence_found"] for r in frozen] == pytest.approx([r["evidence_found"] for r in evolved], nan_ok=True)
-    assert [r["probability"] for r in frozen] != pytest.approx([r["probability"] for r in evolved], abs=1e-4)
+    names = {r.answer.system for r in collected}
+    answers = {name: [r.answer for r in collected if r.answer.system == name] for name in names}
+    assert {"after", "after, initial mllm", "uniform", "uniform, initial mllm"} <= answers.keys()
+    frozen, evolved = answers["after, initial mllm"], answers["after"]
+    assert [a.timestamps_s for a in frozen] == [a.timestamps_s for a in evolved]
+    theirs, ours = (torch.tensor([a.option_log_probs[0] for a in own]) for own in (frozen, evolved))
+    assert not torch.allclose(theirs, ours, atol=1e-4)
 
 
 class _Collect(L.Callback):
-    def __init__(self, rows: list[dict]) -> None:
+    def __init__(self, rows: list[Reply]) -> None:
         self.rows = rows
 
     def on_test_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:

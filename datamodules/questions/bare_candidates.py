@@ -19,7 +19,7 @@ class BareCandidates:
         reader: knows what files hold.
         candidate_fps, max_candidates: of the grid.
         selections: file of selections whose frames are the candidates, exactly, in the place of the grid.
-        arm: which sampler's of them, where the file holds several.
+        system: which sampler's of them, where the file holds several.
     """
 
     def __init__(
@@ -28,11 +28,11 @@ class BareCandidates:
         candidate_fps: float,
         max_candidates: int | None,
         selections: str | None,
-        arm: str | None,
+        system: str | None,
     ) -> None:
         self.reader, self.candidate_fps, self.max_candidates = reader, candidate_fps, max_candidates
         self.selections = selections
-        rows = [] if selections is None else read_selections(selections, arm)
+        rows = [] if selections is None else read_selections(selections, system)
         self._chosen = {row.sample_id: row.frame_ids for row in rows}
 
     def __call__(self, question: VideoQuestion) -> Entry:

@@ -71,7 +71,7 @@ class VideoQuestionData(L.LightningDataModule):
         train_ids: train only on the questions of this file (recipes/data/margin_variance.yaml).
         needles: hides the training questions' videos among clips of others, anew for each batch (TSPO's needle data).
         selections: file of selections whose frames are the candidates, exactly; for precomputed selections.
-        selections_arm: which sampler's of them, where the file holds several.
+        selections_system: which sampler's of them, where the file holds several.
         seed: of the order of questions.
     """
 
@@ -95,7 +95,7 @@ class VideoQuestionData(L.LightningDataModule):
         train_ids: str | None = None,
         needles: NeedleBuilder | None = None,
         selections: str | None = None,
-        selections_arm: str | None = None,
+        selections_system: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class VideoQuestionData(L.LightningDataModule):
         self.reader = FrameReader(self.probes, short_side_px, num_workers, decode_timeout_s, pixel_cache_mib)
         self.bad_videos: dict[str, str] = {}
         self._encoding = Encoding(encoder, self.feature_short_side_px, short_side_px, self.store)
-        self._bare = BareCandidates(self.reader, candidate_fps, max_candidates, selections, selections_arm)
+        self._bare = BareCandidates(self.reader, candidate_fps, max_candidates, selections, selections_system)
         self._questions: dict[str, list[VideoQuestion]] = {}
         self._items: dict[str, Items] = {}
         self._batches_used = 0

@@ -30,26 +30,26 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Answers of one arm under one scorer."""
+class Graded:
+    """Answers of one system under one scorer."""
 
     answers: Sequence[Answer]
     correct: np.ndarray
-    """float (N,), 1 right, 0 wrong."""
+    """float (N,), 1 right, 0 wrong; between them where a scorer grades texts."""
     num_unread: int
-    """Answers in which the scorer found no option."""
+    """Answers in which the scorer found nothing that it can grade."""
 
     @property
     def videos(self) -> np.ndarray:
         return np.array([a.video for a in self.answers])
 
 
-def judge(answers: Sequence[Answer], scorer: Scorer) -> Judged:
-    """Scores answers; those without a known right option are left out."""
-    known = [a for a in answers if a.answer_index is not None]
-    chosen = [scorer.choose(a) for a in known]
-    correct = np.array([c == a.answer_index for c, a in zip(chosen, known, strict=True)], float)
-    return Judged(known, correct, sum(c is None for c in chosen))
+def grade(answers: Sequence[Answer], scorer: Scorer) -> Graded:
+    """Grades answers; those of which the scorer can say nothing are left out."""
+    known = [answer for answer in answers if scorer.judges(answer)]
+    grades = [scorer.grade(answer) for answer in known]
+    correct = np.array([0.0 if value is None else value for value in grades], float)
+    return Graded(known, correct, sum(value is None for value in grades))
 
 
 def group_members(answers: Sequence[Answer], group: str) -> dict[str, np.ndarray]:
@@ -62,16 +62,16 @@ def group_members(answers: Sequence[Answer], group: str) -> dict[str, np.ndarray
     return {label: np.array(rows) for label, rows in sorted(members.items())}
 
 
-def report(judged: Judged, macro_over: str | None = None) -> list[Line]:
+def report(graded: Graded, macro_over: str | None = None) -> list[Line]:
     """micro, macro where asked for, and the accuracy of every label of every group.
 
     Args:
-        judged: answers of one arm.
+        graded: answers of one system.
         macro_over: group whose labels count alike, e.g. ``task``.
     """
-    if not judged.answers:
+    if not graded.answers:
         return []
-    correct, videos = judged.correct, judged.videos
+    correct, videos = graded.correct, graded.videos
 
     def line(name: str, rows: np.ndarray) -> Line:
         low, high = cluster_bootstrap(lambda i: float(correct[rows][i].mean()), videos[rows])
@@ -79,23 +79,23 @@ def report(judged: Judged, macro_over: str | None = None) -> list[Line]:
 
     lines = [line("micro", np.arange(len(correct)))]
     if macro_over is not None:
-        lines.append(_macro(judged, macro_over))
-    for group in sorted({g for a in judged.answers for g in a.groups}):
-        lines += [line(f"{group}={label}", rows) for label, rows in group_members(judged.answers, group).items()]
+        lines.append(_macro(graded, macro_over))
+    for group in sorted({g for a in graded.answers for g in a.groups}):
+        lines += [line(f"{group}={label}", rows) for label, rows in group_members(graded.answers, group).items()]
     return lines
 
 
-def _macro(judged: Judged, group: str) -> Line:
-    members = group_members(judged.answers, group)
-    belongs = np.zeros((len(members), len(judged.correct)))
+def _macro(graded: Graded, group: str) -> Line:
+    members = group_members(graded.answers, group)
+    belongs = np.zeros((len(members), len(graded.correct)))
     for g, rows in enumerate(members.values()):
         belongs[g, rows] = 1
 
     def mean_of_means(i: np.ndarray) -> float:
         counts = belongs[:, i].sum(1)
-        means = (belongs[:, i] * judged.correct[i]).sum(1)[counts > 0] / counts[counts > 0]
+        means = (belongs[:, i] * graded.correct[i]).sum(1)[counts > 0] / counts[counts > 0]
         return float(means.mean()) if len(means) else float("nan")
 
-    everything = np.arange(len(judged.correct))
-    low, high = cluster_bootstrap(mean_of_means, judged.videos)
+    everything = np.arange(len(graded.correct))
+    low, high = cluster_bootstrap(mean_of_means, graded.videos)
     return Line(f"macro over {group}", len(everything), mean_of_means(everything), low, high)

@@ -1,4 +1,4 @@
-"""Raw answers on disk: JSON lines, one a question and arm.
+"""Raw answers on disk, with what they cost: JSON lines, one a question and system.
 
 While an evaluation runs each rank appends to a file of its own, so that hours of answers outlive whatever ends it; at
 the end they become one file.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.files.whole_files import appearing
-from modules.records import Answer
+from modules.records import Answer, Cost
 
 FILE_NAME = "answers.jsonl"
 _UNFINISHED = "answers-unfinished-{}.jsonl"
@@ -27,28 +27,47 @@ def unfinished_file(run_dir: Path, rank: int) -> Path:
     return run_dir / _UNFINISHED.format(rank)
 
 
-def write_answers(path: Path, answers: Iterable[Answer]) -> None:
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """An answer and what it cost, as they lie on disk."""
+
+    answer: Answer
+    cost: Cost | None = None
+    """None in files of versions that did not measure it."""
+    trace: tuple[str, ...] = ()
+
+
+def write_answers(path: Path, answers: Iterable[Answered]) -> None:
     """Writes answers, whole or not at all; infinite log-probabilities as null."""
     with appearing(path, "answers") as place:
         append_answers(place, answers)
 
 
-def append_answers(path: Path, answers: Iterable[Answer]) -> None:
+def append_answers(path: Path, answers: Iterable[Answered]) -> None:
     """Adds answers to a file; they are on disk then."""
     # half a surrogate pair, which no encoding has, becomes the escape that JSON has for it
     with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-        for answer in answers:
-            record = dataclasses.asdict(answer)
-            scores = answer.option_log_probs
+        for answered in answers:
+            record = dataclasses.asdict(answered.answer)
+            scores = answered.answer.option_log_probs
             record["option_log_probs"] = (
                 None if scores is None else [None if abs(s) == float("inf") else s for s in scores]
             )
+            if answered.cost is not None:
+                record["cost"] = dataclasses.asdict(answered.cost)
+            if answered.trace:
+                record["trace"] = answered.trace
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
 def read_answers(path: str | Path) -> list[Answer]:
+    """The answers of `read_answered`."""
+    return [answered.answer for answered in read_answered(path)]
+
+
+def read_answered(path: str | Path) -> list[Answered]:
     """Reads them back; a folder means the file of that run, or what there is of it where the run has not ended.
 
     Raises:
@@ -67,7 +86,7 @@ def read_answers(path: str | Path) -> list[Answer]:
     return _read(path)
 
 
-def _read(path: Path, unfinished: bool = False) -> list[Answer]:
+def _read(path: Path, unfinished: bool = False) -> list[Answered]:
     lines = path.read_bytes().split(b"\n")
     if unfinished:  # the last line has no end yet, or is empty
         lines = lines[:-1]
@@ -81,13 +100,18 @@ def _read(path: Path, unfinished: bool = False) -> list[Answer]:
     return answers
 
 
-def _answer(record: dict[str, Any]) -> Answer:
+def _answer(record: dict[str, Any]) -> Answered:
+    cost, trace = record.pop("cost", None), record.pop("trace", ())
+    if "arm" in record:  # what a system was called before
+        record["system"] = record.pop("arm")
     scores = record["option_log_probs"]
-    return Answer(**{
+    values = {
         **record,
         "options": tuple(record["options"]),
+        "references": tuple(record.get("references", ())),
         "option_log_probs": None if scores is None else tuple(float("-inf") if s is None else s for s in scores),
         "timestamps_s": tuple(record["timestamps_s"]),
         "evidence_s": tuple((a, b) for a, b in record["evidence_s"]),
         "groups": {k: tuple(v) if isinstance(v, list) else v for k, v in record["groups"].items()},
-    })  # fmt: skip
+    }
+    return Answered(Answer(**values), None if cost is None else Cost(**cost), tuple(trace))

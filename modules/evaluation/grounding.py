@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modules.evaluation.aggregate import Judged
+from modules.evaluation.aggregate import Graded
 from modules.records import Answer
 
 Span = tuple[float, float]
@@ -46,10 +46,10 @@ def overlap(predicted: Span, references: Sequence[Span]) -> tuple[float, float]:
     return best_iou, best_iop
 
 
-def grounding_metrics(judged: Judged) -> dict[str, float]:
+def grounding_metrics(graded: Graded) -> dict[str, float]:
     """NExT-GQA's metrics in 0..1 over the questions whose moments are known; empty where there are none."""
     pairs: list[tuple[float, Answer]] = [
-        (c, a) for c, a in zip(judged.correct, judged.answers, strict=True) if a.evidence_s
+        (c, a) for c, a in zip(graded.correct, graded.answers, strict=True) if a.evidence_s
     ]
     if not pairs:
         return {}

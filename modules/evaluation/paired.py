@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modules.evaluation.aggregate import judge
+from modules.evaluation.aggregate import grade
 from modules.evaluation.scorers import Scorer
 from modules.evaluation.statistics import cluster_bootstrap
 from modules.records import Answer
@@ -45,18 +45,18 @@ def compare(a: Sequence[Answer], b: Sequence[Answer], scorer: Scorer) -> Compari
     """Pairs answers by (dataset, split, sample_id).
 
     Raises:
-        ValueError: they share no question, or a run has a question twice (choose an arm).
+        ValueError: they share no question, or a run has a question twice (choose a system).
     """
     keyed = []
     for name, answers in (("the first", a), ("the second", b)):
         by_key = {(x.dataset, x.split, x.sample_id): x for x in answers if x.answer_index is not None}
         if len(by_key) < sum(x.answer_index is not None for x in answers):
-            raise ValueError(f"{name} run answers a question more than once; choose one arm")
+            raise ValueError(f"{name} run answers a question more than once; choose one system")
         keyed.append(by_key)
     shared = sorted(keyed[0].keys() & keyed[1].keys())
     if not shared:
         raise ValueError("the two runs have no question in common")
-    left, right = (judge([by_key[key] for key in shared], scorer) for by_key in keyed)
+    left, right = (grade([by_key[key] for key in shared], scorer) for by_key in keyed)
     difference = right.correct - left.correct
     low, high = cluster_bootstrap(lambda i: float(difference[i].mean()), left.videos)
     only_a, only_b = int((difference < 0).sum()), int((difference > 0).sum())

@@ -11,48 +11,61 @@ import re
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from modules.parsing import LETTERS, parse_option
+from modules.parsing import LETTERS
 from modules.records import Answer
+from modules.systems.grading import most_probable_option, named_option
 
 
 class Scorer(ABC):
-    """Args: none; a scorer is its name and version."""
+    """Says how right an answer is; known by its name and version."""
 
     name: ClassVar[str]
     reads_text: ClassVar[bool] = True
 
     @abstractmethod
+    def judges(self, answer: Answer) -> bool:
+        """Whether it can say anything of this question: options and a right one, or references."""
+
+    @abstractmethod
+    def grade(self, answer: Answer) -> float | None:
+        """0 is wrong and 1 is right; None where nothing can be read, which counts as wrong."""
+
+
+class OptionScorer(Scorer):
+    """Of questions with options: which one does the answer name?"""
+
+    @abstractmethod
     def choose(self, answer: Answer) -> int | None:
         """Index of the option the answer names, or None."""
 
-    def correct(self, answer: Answer) -> bool:
-        """Whether it is the right one."""
-        return answer.answer_index is not None and self.choose(answer) == answer.answer_index
+    def judges(self, answer: Answer) -> bool:
+        return answer.answer_index is not None
+
+    def grade(self, answer: Answer) -> float | None:
+        chosen = self.choose(answer)
+        return None if chosen is None else float(chosen == answer.answer_index)
 
 
-class OptionLogprob(Scorer):
+class OptionLogprob(OptionScorer):
     """The most probable option; deterministic, nothing to parse."""
 
     name = "option-logprob@1"
     reads_text = False
 
     def choose(self, answer: Answer) -> int | None:
-        scores = answer.option_log_probs
-        if not scores or max(scores) == float("-inf"):
-            return None
-        return max(range(len(scores)), key=lambda o: scores[o])
+        return most_probable_option(answer)
 
 
-class StrictLetter(Scorer):
+class StrictLetter(OptionScorer):
     """The rules of `modules.parsing`, which rewards and pass rates follow as well."""
 
     name = "strict-letter@2"
 
     def choose(self, answer: Answer) -> int | None:
-        return parse_option(answer.text or "", answer.options)
+        return named_option(answer)
 
 
-class LmmsEval(Scorer):
+class LmmsEval(OptionScorer):
     """As lmms-eval 0.7 extracts an option letter for Video-MME, MLVU and LVBench: formats ranked, the last match wins.
 
     Args:
@@ -104,7 +117,7 @@ class LmmsEval(Scorer):
         return max(found, key=lambda f: f[:2])[2] if found else ""
 
 
-class LmmsEvalLongVideoBench(Scorer):
+class LmmsEvalLongVideoBench(OptionScorer):
     """As lmms-eval 0.7 reads LongVideoBench: some prefixes removed, then the first capital A to E anywhere."""
 
     name = "lmms-eval-longvideobench@0.7"

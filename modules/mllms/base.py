@@ -7,6 +7,8 @@ once (`MLLM.encode_frames`), kept as *frame tokens*, and every rollout is a row 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from modules.encoders.base import FrameEncoder
 from modules.mllms.prompt import Prompt
+from modules.mllms.usage import Usage
 from modules.records import VideoQuestion
 
 
@@ -70,6 +73,17 @@ class MLLM(FrameEncoder):
 
     prompt: Prompt
     """How a question is put, where its row does not say."""
+    usage: Usage | None = None
+    """Where tokens are counted while somebody wants to know; not counted otherwise."""
+
+    @contextmanager
+    def counted(self) -> Iterator[Usage]:
+        """Counts the tokens of everything inside the context."""
+        before, self.usage = self.usage, Usage()
+        try:
+            yield self.usage
+        finally:
+            self.usage = before
 
     def prompt_of(self, row: Row) -> Prompt:
         """How this row's question is put."""

@@ -93,3 +93,11 @@ def letter_log_probs(top: TopLogProbs, num_options: int) -> Tensor:
         letter = token.strip(" \t\n\u2581\u0120")  # and what tokenizers write for a blank
         p[letter] = p.get(letter, 0.0) + math.exp(log_prob)
     return torch.tensor([math.log(p[c]) if p.get(c) else -math.inf for c in LETTERS[:num_options]])
+
+
+def tokens_of(reply: Reply) -> tuple[int | None, int | None]:
+    """Tokens of prompt (frames among them) and answer, as the server counts them; None where it does not say."""
+    usage = getattr(reply.parse(), "usage", None)
+    counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
+    known = [n if isinstance(n, int) and 0 <= n < 2**40 else None for n in counts]
+    return known[0], known[1]

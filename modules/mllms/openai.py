@@ -32,11 +32,13 @@ from modules.mllms.bounded_client import BoundedClient
 from modules.mllms.chat_answers import (
     ChatChoice,
     MalformedAnswerError,
+    Reply,
     choice_of,
     letter_log_probs,
     text_of,
+    tokens_of,
     top_log_probs,
-)  # fmt: skip
+)
 from modules.mllms.key_variable import KeyVariable
 from modules.mllms.prompt import Prompt
 from modules.parsing import parse_option
@@ -154,12 +156,20 @@ class OpenAIChat(MLLM):
                 )
                 self._num_retries += reply.retries_taken
                 left -= reply.retries_taken
-                return read(choice_of(reply), row)
+                found = read(choice_of(reply), row)
+                self._count_tokens(row, reply)
+                return found
             except (MalformedAnswerError, openai.OpenAIError) as error:
                 if left <= 0 or not isinstance(error, MalformedAnswerError):
                     raise ConnectionError(self._failed(row, error)) from None
             left -= 1
             self._num_retries += 1
+
+    def _count_tokens(self, row: Row, reply: Reply) -> None:
+        if self.usage is not None:
+            read, written = tokens_of(reply)
+            visual = None if len(row.index) else 0  # a server does not tell frames from text
+            self.usage.add(row.question.sample_id, visual_tokens=visual, text_tokens_in=read, text_tokens_out=written)
 
     def _failed(self, row: Row, error: Exception) -> str:
         """The error of a call, without the key, which a server may have sent back."""

@@ -65,15 +65,16 @@ class Prompt:
             question: with its options.
             timestamps_s: float (K,), of the frames that are shown.
         """
-        if self.template is not None:
+        worded = question.wording is not None
+        if self.template is not None and not worded:
             return self._filled(question, timestamps_s)
-        lines = [f"{self.before}{question.question}"]
+        lines = [str(question.wording) if worded else f"{self.before}{question.question}"]
         if self.subtitles is not None and (said := heard(question, timestamps_s)):
             lines.insert(0, f"{self.subtitles}\n" + "\n".join(said))
         if self.timestamps and len(timestamps_s):
             times = ", ".join(f"{t:.1f}s" for t in timestamps_s.tolist())
             lines.insert(0, f"The video lasts {question.duration_s:.1f} seconds; its frames were taken at {times}.")
-        if self.answer_with == "letter" and question.options:
+        if self.answer_with == "letter" and question.options and not worded:
             lines += self._options(question)
             lines += [self.instruction] * bool(self.instruction)
         return "\n".join(lines)

@@ -230,6 +230,10 @@ class TransformersMLLM(MLLM):
         clips = [made[id(row)] for row in rows]
         answers = answers or [[] for _ in rows]
         ids = [self.prompt_ids(r, c) + a for r, c, a in zip(rows, clips, answers, strict=True)]
+        if self.usage is not None:
+            for row, row_ids in zip(rows, ids, strict=True):
+                visual = row_ids.count(self.video_token_id)
+                self.usage.add(row.question.sample_id, visual_tokens=visual, text_tokens_in=len(row_ids) - visual)
         length = max(map(len, ids))
         input_ids = torch.full((len(ids), length), self.tokenizer.pad_token_id)
         for r, row_ids in enumerate(ids):
@@ -341,6 +345,9 @@ class TransformersMLLM(MLLM):
         ends = torch.isin(new_ids, torch.tensor(self.model.generation_config.eos_token_id or []).long())
         lengths = torch.where(ends.any(1), ends.int().argmax(1) + 1, new_ids.shape[1]).tolist()
         log_probs = torch.stack(draw.log_probs, 1)
+        if self.usage is not None:
+            for row, length in zip(rows, lengths, strict=True):
+                self.usage.add(row.question.sample_id, text_tokens_out=length)
         return Generation(
             texts=[t.strip() for t in self.tokenizer.batch_decode(new_ids, skip_special_tokens=True)],
             token_ids=[ids[:n] for ids, n in zip(new_ids, lengths, strict=True)],

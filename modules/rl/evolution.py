@@ -37,6 +37,7 @@ from modules.records import QuestionBatch, Rollouts
 from modules.rewards.base import Reward
 from modules.rl import grpo
 from modules.rl.advantages import Advantage
+from modules.rl.compared_systems import TRAINED, compared_systems, untrained_copy
 from modules.rl.optimizer_step import Updates, share_of_rate, updates_for
 from modules.rl.policy_update import CreditedBatch, PolicyUpdate
 from modules.rl.rollout_metrics import rollout_metrics
@@ -44,10 +45,13 @@ from modules.rl.rollout_phase import RolloutPhase, Trajectories
 from modules.rl.token_training import JointTraining, TokenTraining
 from modules.rl.update_metrics import UpdateMetrics
 from modules.selection.base import FrameSampler
+from modules.selection.evidence import coverage
 from modules.systems.answering import Answering
-from modules.systems.arms import arms_of, fixed_selections, judge
+from modules.systems.base import Reply, Setting, answer_all, described, prepared
 from modules.systems.frame_source import FrameSource
+from modules.systems.grading import most_probable_option, named_option
 from modules.systems.queries import QueryWriter
+from modules.systems.sampler_system import SamplerSystem
 
 SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
@@ -79,7 +83,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         max_new_tokens: of generated answers, where a reward reads text.
         max_nonfinite_steps: stop after so many steps in a row with a loss or gradient that is not finite.
         canary: before the first step, check that the answers depend on the frames.
-        judge_by: what validation and test call the answer, the most probable of the ``options`` or the generated
+        grade_by: what validation and test take for the answer, the most probable of the ``options`` or the generated
             ``text``; the latter where answers begin with a thought.
         baselines: samplers that are tested beside this one.
         seed: of the rollouts.
@@ -111,7 +115,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         max_new_tokens: PositiveInt = 16,
         max_nonfinite_steps: PositiveInt = 10,
         canary: bool = True,
-        judge_by: Literal["options", "text"] = "options",
+        grade_by: Literal["options", "text"] = "options",
         baselines: dict[str, FrameSampler] | None = None,
         seed: int = 0,
     ) -> None:
@@ -141,7 +145,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         self.strict_loading = False  # a checkpoint holds what is trained; the frozen parts come from their own files
         self.sampler, self.mllm = sampler, mllm.requires_grad_(False)
         self.rewards, self.advantage = {r.name: r for r in rewards}, advantage
-        self.evolve, self.grpo, self.num_frames, self.judge_by = evolve, grpo, num_frames, judge_by
+        self.evolve, self.grpo, self.num_frames, self.grade_by = evolve, grpo, num_frames, grade_by
         if init_from is not None:
             load_weights(self, init_from)
         self.tokens = TokenTraining(mllm, joint or JointTraining(), grpo) if evolve == "joint" else None
@@ -157,14 +161,20 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         self.answering = Answering(mllm, canary=canary, **shown)
         self.rollout_phase = RolloutPhase(sampler, self.answering, query_writer, num_frames, grpo.num_generations, seed)
         initial = None if self.tokens is None else self.tokens.initial
-        self.arms = arms_of(
-            sampler, baselines or {}, self.answering, query_writer,
+        untrained = untrained_copy(sampler)
+        self.systems = compared_systems(
+            sampler,
+            untrained,
+            baselines or {},
+            query_writer,
+            self.answering,
             None if initial is None else Answering(initial, canary=False, **shown),
-        )  # fmt: skip
+        )
+        self.chosen_option = named_option if grade_by == "text" else most_probable_option
         self.updates = Updates(self.max_grad_norm, max_nonfinite_steps)
         self.metrics = UpdateMetrics()
         self.policy_update = PolicyUpdate(
-            sampler, self.arms["before"].sampler, self.tokens, grpo, accumulate, rows_per_forward, self.metrics
+            sampler, untrained, self.tokens, grpo, accumulate, rows_per_forward, self.metrics
         )
         self._window: list[CreditedBatch] = []
         self._gathered_for_evaluation = ExitStack()
@@ -282,30 +292,35 @@ class EvolutionModule(L.LightningModule, FrameDemand):
 
     # ---- evaluation ----
 
-    def _gather(self) -> None:
-        """Once for a whole evaluation: ranks may have different numbers of batches, and gathering takes all ranks."""
+    def _begin_evaluation(self) -> None:
+        """Gathers once for a whole evaluation: ranks may have different numbers of batches, and it takes all ranks."""
+        by_text = self.grade_by == "text"
+        setting = Setting(
+            answering=self.answering, num_frames=self.num_frames, score_options=not by_text, write_text=by_text
+        )
+        prepared(self.systems, setting)
         self._gathered_for_evaluation.enter_context(self.updates.gathered(self))
 
-    def _scatter(self) -> None:
+    def _end_evaluation(self) -> None:
         self._gathered_for_evaluation.close()
 
-    on_test_epoch_start = on_predict_epoch_start = _gather
-    on_test_epoch_end = on_predict_epoch_end = _scatter
+    on_test_epoch_start = _begin_evaluation
+    on_test_epoch_end = _end_evaluation
 
     def on_validation_epoch_start(self) -> None:
-        self._gather()
+        self._begin_evaluation()
         self._val_rows: list[tuple[str, str, float, float]] = []
 
     @torch.no_grad()
     def validation_step(self, batch: QuestionBatch, batch_idx: int) -> None:
-        selection = self.arms["after"].choose(self._source, batch, self.num_frames)
-        result = judge(self.answering, self._source, batch, selection, self.judge_by == "text")
-        names, kinds = zip(*((q.sample_id, str(q.groups.get("kind", ""))) for q in batch.questions), strict=True)
-        found = result["evidence_found"].tolist()
-        self._val_rows += zip(names, kinds, result["correct"].tolist(), found, strict=True)
+        for reply, question in zip(self.systems[TRAINED].answer(batch, self._source), batch.questions, strict=True):
+            answer = reply.answer
+            correct = float(self.chosen_option(answer) == answer.answer_index)
+            found, _ = coverage(answer.evidence_s, answer.timestamps_s)
+            self._val_rows.append((question.sample_id, str(question.groups.get("kind", "")), correct, found))
 
     def on_validation_epoch_end(self) -> None:
-        self._scatter()
+        self._end_evaluation()
         rows = gather_lists(self._val_rows, key=lambda row: row[0])
         _, kind, correct, found = (np.array(column) for column in zip(*rows, strict=True))
         means = {"val/accuracy": float(correct.mean()), "val/evidence_found": float("nan")}
@@ -315,33 +330,13 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         self._log_means(means)
 
     @torch.no_grad()
-    def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[dict[str, Any]]:
-        """One row for each question and arm."""
-        fixed = fixed_selections(batch, self.num_frames)
-        asked = {name: (selection, self.answering) for name, selection in fixed.items()}
-        chosen: dict[tuple[int, int], Any] = {}  # arms that differ in who answers share their frames
-        for name, arm in self.arms.items():
-            key = (id(arm.sampler), id(arm.writing))
-            if key not in chosen:
-                chosen[key] = arm.choose(self._source, batch, self.num_frames)
-            asked[name] = (chosen[key], arm.answering)
-        judged = {
-            name: judge(answering, self._source, batch, selection, self.judge_by == "text")
-            for name, (selection, answering) in asked.items()
-        }
-        return [
-            {"sample_id": q.sample_id, "video": q.video, **q.groups, "arm": name,
-             **{key: float(values[b]) for key, values in result.items()}}
-            for name, result in judged.items()
-            for b, q in enumerate(batch.questions)
-        ]  # fmt: skip
+    def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[Reply]:
+        """A reply to each question of each system that is compared."""
+        return answer_all(self.systems, batch, self._source)
 
-    @torch.no_grad()
-    def predict_step(self, batch: QuestionBatch, batch_idx: int) -> Rollouts:
-        """The best selection of each question with the MLLM's answer in text, and option probabilities where there are
-        options."""
-        selection = self.arms["after"].choose(self._source, batch, self.num_frames)
-        return self.answering.answer(self._source, batch, selection, text=True)
+    def describe(self) -> dict[str, Any]:
+        """For the evaluation card."""
+        return {"num_frames": self.num_frames, **self.mllm.describe(), "systems": described(self.systems)}
 
     # ---- Lightning ----
 
@@ -368,10 +363,11 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         settle_precision(self.trainer.strategy, self.mllm, None if self.tokens is None else self.tokens.initial)
         self.trainer.strategy.checkpoint_io = plain_files(self.trainer.strategy.checkpoint_io)
         device = self.trainer.strategy.root_device
-        for arm in self.arms.values():  # copies are no part of what Lightning moves, saves and synchronises
-            arm.sampler.to(device)
-            if arm.answering is not self.answering:
-                arm.answering.mllm.to(device)
+        for system in self.systems.values():  # copies are no part of what Lightning moves, saves and synchronises
+            if isinstance(system, SamplerSystem):
+                system.sampler.to(device)
+                for answering in system.answerings:
+                    answering.mllm.to(device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = {name for name, p in self.named_parameters() if p.requires_grad}

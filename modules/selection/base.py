@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class FrameSampler(ABC, nn.Module):
     Its parameters stay float32 and its forward runs without autocast, whatever the modules around it are cast to: what
     tells neighbouring frames of a long video apart is finer than bfloat16.
     """
+
+    reads_features: ClassVar[bool] = True
+    """Whether the choice depends on what is in the frames, so that all candidates have to be decoded for it."""
 
     def __call__(self, features: Tensor, *others: Any, **named: Any) -> Any:
         with torch.autocast(features.device.type, enabled=False):

@@ -5,6 +5,9 @@ The oracle is no sampler (it looks at the answer sheet), so it is a function of 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -40,23 +43,20 @@ def oracle_selection(batch: QuestionBatch, num_frames: int) -> Tensor:
     return selections
 
 
-def evidence_coverage(batch: QuestionBatch, candidate_index: Tensor) -> tuple[Tensor, Tensor]:
-    """How well chosen frames (B, K) cover a question's evidence.
+def coverage(evidence_s: Sequence[tuple[float, float]], timestamps_s: Sequence[float]) -> tuple[float, float]:
+    """How well frames at these seconds cover a question's evidence.
 
     Returns:
-        Share of the spans in which some chosen frame lies, float32 (B,), NaN without spans; and of the frames that lie
-        in evidence the share that only repeat a span which another frame already shows, NaN where none does.
+        Share of the spans [start, end) in which some frame lies, NaN without spans; and of the frames that lie in
+        evidence the share that only repeat a span which another frame already shows, NaN where none does.
     """
-    found, repeated = (torch.full((len(batch),), torch.nan) for _ in range(2))
-    for b, (question, picks) in enumerate(zip(batch.questions, candidate_index.cpu(), strict=True)):
-        times = batch.candidates[b].timestamps_s[picks[picks >= 0]]
-        if question.evidence_s:
-            inside = torch.stack([(times >= s) & (times < e) for s, e in question.evidence_s])
-            num_spans, num_frames = int(inside.any(1).sum()), int(inside.any(0).sum())
-            found[b] = num_spans / len(inside)
-            if num_frames:
-                repeated[b] = max(0.0, 1 - num_spans / num_frames)
-    return found.to(candidate_index.device), repeated.to(candidate_index.device)
+    if not evidence_s:
+        return math.nan, math.nan
+    inside = [[start <= t < end for t in timestamps_s] for start, end in evidence_s]
+    num_spans = sum(any(row) for row in inside)
+    num_frames = sum(map(any, zip(*inside, strict=True)))
+    repeated = max(0.0, 1 - num_spans / num_frames) if num_frames else math.nan
+    return num_spans / len(evidence_s), repeated
 
 
 def _from_the_middle(span: list[int]) -> list[int]:

@@ -48,7 +48,7 @@ class SelectionRow:
     sample_id: str
     video: str
     sampler: str
-    """Name of the arm."""
+    """Name of the system that chose them."""
     frame_ids: tuple[int, ...]
     """Positions in the file."""
     timestamps_s: tuple[float, ...] = ()
@@ -113,10 +113,11 @@ _SCHEMA = pyarrow.schema(
 
 
 def read_selections(path: str | Path, sampler: str | None = None) -> list[SelectionRow]:
-    """Rows of a ``.parquet`` or ``.jsonl`` file, or of a published ``*_frameIdx.json``; of one arm where one is named.
+    """Rows of a ``.parquet`` or ``.jsonl`` file, or of a published ``*_frameIdx.json``; of one system if it is named.
 
     Raises:
-        ValueError: no such file, another format, a row that is no selection or a question's second one, or several arms
+        ValueError: no such file, another format, a row that is no selection or a question's second one, or several
+        systems
             and none named.
     """
     path = Path(path)
@@ -131,9 +132,9 @@ def read_selections(path: str | Path, sampler: str | None = None) -> list[Select
         rows.append(row)
     if sampler is not None:
         rows = [r for r in rows if r.sampler == sampler]
-    arms = sorted({r.sampler for r in rows})
-    if len(arms) > 1:
-        raise ValueError(f"selections {path} holds several samplers ({', '.join(arms)}); name one")
+    systems = sorted({r.sampler for r in rows})
+    if len(systems) > 1:
+        raise ValueError(f"selections {path} holds several systems ({', '.join(systems)}); name one")
     if not rows:
         raise ValueError(f"selections {path} holds no row" + (f" of sampler {sampler!r}" if sampler else ""))
     return rows

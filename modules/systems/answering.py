@@ -170,6 +170,7 @@ class Answering:
         rollouts = Rollouts(batch, selection, undecoded=tuple(undecoded))
         with self.timed("answer"):
             if options and any(q.options for q in batch.questions):
+                self._count_calls(batch, index)
                 rollouts.option_log_probs = self.mllm.score_options(batch.questions, sets, index, self.rows_per_forward)
             if text is not None:
                 completions = self._generate(batch, sets, index, *text)
@@ -188,9 +189,17 @@ class Answering:
             seeds += [seed_of(f"{seed}/{question.sample_id}/{g}") for g in range(len(group))]
         return self.generate(rows, seeds, temperature, self.max_new_tokens)
 
+    def _count_calls(self, batch: QuestionBatch, index: Tensor) -> None:
+        if self.mllm.usage is not None:
+            for question, picks in zip(batch.questions, (index >= 0).sum((1, 2)).tolist(), strict=True):
+                self.mllm.usage.call(question.sample_id, picks)
+
     def generate(self, rows: list[Row], seeds: list[int], temperature: float, max_new_tokens: int) -> Completions:
         """Texts of any number of rows, in forwards of ``rows_per_forward``."""
         whole = Generation([], [], [])
+        if self.mllm.usage is not None:
+            for row in rows:
+                self.mllm.usage.call(row.question.sample_id, len(row.index))
         for start in range(0, len(rows), self.rows_per_forward):
             chunk = slice(start, start + self.rows_per_forward)
             part = self.mllm.generate(rows[chunk], max_new_tokens, temperature, seeds[chunk])

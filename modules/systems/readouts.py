@@ -1,8 +1,8 @@
 """Ways to take K frames from a policy at inference: the most probable ones, a draw, or the best of several draws.
 
 ReFoCUS's published numbers are one draw at temperature 1 without a fixed seed (official scripts: the first of 64), on
-videos of more than 128 candidates; shorter ones get evenly spaced frames. Neither is the default here: `Greedy` is, and
-`EvenlyWhereFew` has to be asked for.
+videos of more than 128 candidates; shorter ones get evenly spaced frames. Neither is the default here: `MostProbable`
+is, and `EvenlyWhereFew` has to be asked for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from modules.systems.answering import Answering
 from modules.systems.frame_source import FrameSource
 
 
-class Decoding(ABC, nn.Module):
+class Readout(ABC, nn.Module):
     """Chooses frames for a batch from its policy."""
 
     @abstractmethod
@@ -33,14 +33,14 @@ class Decoding(ABC, nn.Module):
 
         Args:
             policy: of the B questions.
-            source: of frames, for decodings that look at answers.
+            source: of frames, for readouts that look at answers.
             batch: B questions.
             answering: who will answer.
             num_frames: K.
         """
 
 
-class Greedy(Decoding):
+class MostProbable(Readout):
     """The policy's mode: the most probable frame at every draw."""
 
     def choose(
@@ -49,7 +49,7 @@ class Greedy(Decoding):
         return policy.mode(num_frames)
 
 
-class Sampled(Decoding):
+class Sampled(Readout):
     """One draw, the same for a question whatever it is batched with.
 
     Args:
@@ -80,7 +80,7 @@ class BestOf(Sampled):
 
     Args:
         num_draws: N.
-        reward_model: who judges; None: who answers.
+        reward_model: whose sureness counts; None: the one that answers.
         rows_per_forward: of the reward model.
         seed: of the draws.
     """
@@ -100,11 +100,11 @@ class BestOf(Sampled):
     def choose(
         self, policy: FramePolicy, source: FrameSource, batch: QuestionBatch, answering: Answering, num_frames: int
     ) -> Selection:
-        judge = answering
+        surest = answering
         if self.reward_model is not None:
-            judge = Answering(self.reward_model, rows_per_forward=self.rows_per_forward, canary=False)
+            surest = Answering(self.reward_model, rows_per_forward=self.rows_per_forward, canary=False)
         drawn = self.draw(policy, batch, num_frames, self.num_draws)
-        scores = judge.answer(source, batch, drawn).option_log_probs
+        scores = surest.answer(source, batch, drawn).option_log_probs
         best = torch.zeros(len(batch), dtype=torch.int64, device=drawn.candidate_index.device)
         if scores is not None:
             best = margin_of(scores, scores.argmax(-1)).argmax(1).to(best)
@@ -112,15 +112,15 @@ class BestOf(Sampled):
         return Selection(drawn.candidate_index.gather(1, rows), drawn.log_probs.gather(1, rows))
 
 
-class EvenlyWhereFew(Decoding):
-    """Evenly spaced frames for videos of few candidates, another decoding for the rest.
+class EvenlyWhereFew(Readout):
+    """Evenly spaced frames for videos of few candidates, another readout for the rest.
 
     Args:
         of: for the rest.
         max_candidates: of a video that gets evenly spaced frames (official scripts: 128).
     """
 
-    def __init__(self, *, of: Decoding, max_candidates: PositiveInt = 128) -> None:
+    def __init__(self, *, of: Readout, max_candidates: PositiveInt = 128) -> None:
         super().__init__()
         self.of, self.max_candidates = of, max_candidates
 

@@ -33,13 +33,13 @@ class Variant:
         overrides: ``key: value`` over it; ``{out}`` and ``{seed}`` are filled in, so that a variant can name another's
             checkpoint: ``{out}/stage1_s{seed}/checkpoints/last.ckpt``.
         overlays: more files.
-        arm: of the run's test, which is shown.
+        system: of the run's test, which is shown.
     """
 
     recipe: str
     overrides: dict[str, Any] = field(default_factory=dict)
     overlays: list[str] = field(default_factory=list)
-    arm: str = "after"
+    system: str = "after"
 
     def __post_init__(self) -> None:
         wrong = [key for key in self.overrides if not _KEY.fullmatch(key)]
@@ -50,7 +50,8 @@ class Variant:
 class Sweep(Job):
     """Args:
     variants: by name, in the order they run; a later one may start from an earlier one's checkpoint.
-    shown: rows of the table: name of the row, and ``[variant, arm]`` of it; by default each variant with its own arm.
+    shown: rows of the table: name of the row, and ``[variant, system]`` of it; by default each variant with its
+        own system.
     reference: the row that others are compared with.
     curves: metrics of the runs' ``curve.csv`` that are drawn side by side.
     seeds: of every variant.
@@ -71,7 +72,7 @@ class Sweep(Job):
         if wrong := [name for name in variants if file_name(name) != name]:
             raise ValueError(f"variants: {wrong[0]!r:.100} can be no name of a folder")
         self.variants, self.seeds, self.out = variants, seeds, Path(out)
-        self.shown = shown or {name: (name, v.arm) for name, v in variants.items()}
+        self.shown = shown or {name: (name, v.system) for name, v in variants.items()}
         unknown = {variant for variant, _ in self.shown.values()} - variants.keys()
         if unknown or reference not in self.shown:
             raise ValueError(f"shown names {sorted(unknown) or [reference]}; there are {sorted(variants)}")
@@ -83,11 +84,11 @@ class Sweep(Job):
             for name in self.variants:
                 self._run(name, seed)
         run_dir.mkdir(parents=True, exist_ok=True)
-        runs = {row: self.runs(variant, arm) for row, (variant, arm) in self.shown.items()}
+        runs = {row: self.runs(variant, system) for row, (variant, system) in self.shown.items()}
         table, kinds = accuracies(runs, self.reference), by_kind(runs)
         table.to_json(run_dir / "sweep.json", orient="records", indent=2)
         kinds.to_json(run_dir / "sweep_kinds.json", orient="records", indent=2)
-        trained = {name: self.runs(name, variant.arm) for name, variant in self.variants.items()}
+        trained = {name: self.runs(name, variant.system) for name, variant in self.variants.items()}
         draw_curves(trained, self.curves, run_dir / "sweep_curves.png")
         console = PlainConsole(at_least=140)
         console.print(accuracy_table(table, self.reference, self.seeds))
@@ -98,9 +99,9 @@ class Sweep(Job):
             f"curves      {run_dir / 'sweep_curves.png'}", soft_wrap=True,
         )  # fmt: skip
 
-    def runs(self, variant: str, arm: str) -> Runs:
-        """One arm of a variant, in all seeds."""
-        return Runs({seed: self.folder(variant, seed) for seed in self.seeds}, arm)
+    def runs(self, variant: str, system: str) -> Runs:
+        """One system of a variant, in all seeds."""
+        return Runs({seed: self.folder(variant, seed) for seed in self.seeds}, system)
 
     def folder(self, variant: str, seed: int) -> Path:
         """Of one run."""

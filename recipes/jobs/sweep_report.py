@@ -22,27 +22,28 @@ _SMOOTHED_OVER = 15
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of one row: a variant's folders, one a seed, and which arm of their tests is meant."""
+    """The runs of one row: a variant's folders, one a seed, and which system of their tests is meant."""
 
     folders: dict[int, Path]
-    arm: str
+    system: str
 
-    def rows(self, arm: str | None = None) -> pd.DataFrame:
+    def rows(self, system: str | None = None) -> pd.DataFrame:
         """Every question of every seed, by seed and sample_id: video, kind, correct, evidence_found and _repeated."""
-        arm = arm or self.arm
+        system = system or self.system
         parts = []
         for seed, folder in self.folders.items():
             rows = pd.read_csv(folder / "test_rows.csv")
-            if arm not in set(rows["arm"]):
-                raise ValueError(f"{folder} has no arm {arm!r}; it has {sorted(set(rows['arm']))}")
-            parts.append(rows[rows["arm"] == arm].assign(seed=seed))
+            rows = rows.rename(columns={"arm": "system"})  # as it was called before
+            if system not in set(rows["system"]):
+                raise ValueError(f"{folder} has no system {system!r}; it has {sorted(set(rows['system']))}")
+            parts.append(rows[rows["system"] == system].assign(seed=seed))
         columns = ["video", "kind", "correct", "evidence_found", "evidence_repeated"]
         return pd.concat(parts).set_index(["seed", "sample_id"]).reindex(columns=columns)
 
     def gap(self, like: pd.DataFrame) -> dict[str, Any]:
-        """Share of the uniform-to-oracle gap that is closed, with interval; nothing where a run had no such arms."""
+        """Share of the uniform-to-oracle gap that is closed, with interval; nothing where a run had no such systems."""
         try:
-            floor, ceiling = (self.rows(arm).loc[like.index, "correct"].to_numpy() for arm in _YARDSTICKS)
+            floor, ceiling = (self.rows(system).loc[like.index, "correct"].to_numpy() for system in _YARDSTICKS)
         except ValueError:
             return {}
         correct = like["correct"].to_numpy()

@@ -89,14 +89,14 @@ def _add_result_commands(commands: Any) -> None:
     command = commands.add_parser("compare", help="paired comparison of two evaluations on the same questions")
     command.add_argument("run_a")
     command.add_argument("run_b")
-    command.add_argument("--arm-a", help="sampler of run A, where it has several")
-    command.add_argument("--arm-b", help="sampler of run B, where it has several")
+    command.add_argument("--system-a", "--arm-a", help="system of run A, where it has several")
+    command.add_argument("--system-b", "--arm-b", help="system of run B, where it has several")
     command.add_argument("--scorer", default="option-logprob", help="for both" + scoring)
     command = commands.add_parser("export", help="write selections in another harness's form")
     command.add_argument("selections", help=".parquet, .jsonl, or a published *_frameIdx.json")
     command.add_argument("--format", required=True, help="tspo, tspo-float, json or vlmevalkit")
     command.add_argument("--out", required=True, help="file; a folder for vlmevalkit")
-    command.add_argument("--sampler", help="which arm, where the file holds several")
+    command.add_argument("--sampler", help="which system, where the file holds several")
     command.add_argument("--num-frames", type=int, help="the best so many of each selection")
     command.add_argument("--annotations", help="the benchmark's own file, for tspo and tspo-float")
     command = commands.add_parser(
@@ -200,7 +200,7 @@ def _finished(options: argparse.Namespace, rest: list[str]) -> None:
         if options.command == "score":
             results.score(options.run, options.scorer or ["option-logprob"], options.macro_over)
         elif options.command == "compare":
-            results.compare(options.run_a, options.run_b, options.arm_a, options.arm_b, options.scorer)
+            results.compare(options.run_a, options.run_b, options.system_a, options.system_b, options.scorer)
         elif options.command == "consolidate":
             from recipes.launcher.consolidate import consolidate
 

@@ -1,6 +1,6 @@
 """``kairos`` as a model of lmms-eval (entry point ``lmms_eval.models``): our adapters and samplers, its prompts.
 
-    lmms_eval --model kairos --model_args recipe=recipes/eval/mlvu.yaml,arm=sampler --tasks mlvu_dev
+    lmms_eval --model kairos --model_args recipe=recipes/eval/mlvu.yaml,system=sampler --tasks mlvu_dev
 
 A recipe under ``recipes/eval`` says which MLLM, samplers, encoder and candidate grid; the harness brings questions,
 videos, prompts, scoring and its report. Its own video path is not taken: qwen-vl-utils makes regular timestamps out of
@@ -14,7 +14,6 @@ Imported by lmms-eval alone, which lives in an environment of its own (it pins a
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import torch
@@ -29,9 +28,9 @@ from datamodules.questions.video_questions import VideoQuestionData, collate
 from modules.encoders.base import ImageTextEncoder
 from modules.mllms.base import MLLM
 from modules.mllms.prompt import Prompt
-from modules.records import QuestionBatch, Selection, VideoQuestion
-from modules.selection.base import FrameSampler
+from modules.records import VideoQuestion
 from modules.systems.answering import Answering
+from modules.systems.base import Setting, VideoSystem
 from recipes.launcher.check import problems
 from recipes.launcher.merge import RecipeError, merge, resolve
 
@@ -58,7 +57,7 @@ class Kairos(lmms):
     """Args (``--model_args``):
     recipe: a recipe under ``recipes/eval``, or one like it.
     overlay: more YAML; several separated by ``;``.
-    arm: which of the recipe's samplers.
+    system: which of the recipe's systems.
     selections: a file of selections in the sampler's place; no encoder is needed then.
     num_frames: K; the recipe's by default.
     prompt_key: whose ``lmms_eval_specific_kwargs`` a task's prompt takes.
@@ -71,7 +70,7 @@ class Kairos(lmms):
         self,
         recipe: str,
         overlay: str = "",
-        arm: str = "sampler",
+        system: str = "sampler",
         selections: str | None = None,
         num_frames: int | None = None,
         prompt_key: str | None = None,
@@ -89,23 +88,29 @@ class Kairos(lmms):
         if mistakes:
             raise RecipeError(" + ".join(files), mistakes)
         model, self.data_arguments = content["model"]["init_args"], dict(content["data"]["init_args"])
+        chosen = model["systems"].get(system)
         if selections is not None:
             sampler: Any = {
                 "class_path": "modules.methods.training_free.precomputed.Precomputed",
                 "init_args": {"path": selections, "sampler": None},
             }
+            chosen = {
+                "class_path": "modules.systems.sampler_system.SamplerSystem",
+                "init_args": {"sampler": sampler},
+            }
             self.data_arguments |= {"encoder": None, "selections": selections}
-        elif arm in model["samplers"]:
-            sampler = model["samplers"][arm]
-        else:
-            raise ValueError(f"arm={arm}: the recipe's samplers are {', '.join(model['samplers'])}")
-        parts = _build(model["mllm"], sampler, self.data_arguments.pop("encoder", None))
-        self.mllm, self.sampler, self.encoder = parts
+        elif chosen is None:
+            raise ValueError(f"system={system}: the recipe's systems are {', '.join(model['systems'])}")
+        parts = _build(model["mllm"], chosen, self.data_arguments.pop("encoder", None))
+        self.mllm, self.system, self.encoder = parts
         self.num_frames, self.prompt_key = int(num_frames or model.get("num_frames", 64)), prompt_key
         self.torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         for part in parts:
             if part is not None:
                 part.to(self.torch_device)
+        self.answering = Answering(self.mllm)
+        setting = Setting(answering=self.answering, num_frames=self.num_frames, score_options=False, write_text=True)
+        self.system.prepare(system, setting, {system: self.system})
         asked: Prompt = getattr(self.mllm, "prompt", Prompt())
         self.mllm.prompt = Prompt(system=asked.system, timestamps=asked.timestamps)  # type: ignore[assignment]
 
@@ -117,23 +122,12 @@ class Kairos(lmms):
         data.setup("predict")
         items = data.items("predict")
         answers: list[str] = []
-        answering = Answering(self.mllm)
         for i in tqdm(range(len(items)), desc="kairos"):
             batch = collate([items[i]]).to(self.torch_device)
-            _, text, settings = asked[i]
-            chosen = self.sampler.policies(batch).mode(self.num_frames)
-            answering.max_new_tokens = int(settings.get("max_new_tokens", 16))
-            answers.append(self._answer(answering, data, batch, chosen, text))
+            self.answering.max_new_tokens = int(asked[i][2].get("max_new_tokens", 16))
+            answers.append(self.system.answer(batch, data)[0].answer.text or "")
         data.teardown("predict")
         return answers
-
-    def _answer(
-        self, answering: Answering, data: VideoQuestionData, batch: QuestionBatch, chosen: Selection, text: str
-    ) -> str:
-        batch.questions = [dataclasses.replace(batch.questions[0], question=text, options=(), answer_index=None)]
-        rollouts = answering.answer(data, batch, chosen, options=False, text=True)
-        assert rollouts.texts is not None
-        return rollouts.texts[0][0]
 
     def _request(self, arguments: tuple[Any, ...]) -> tuple[VideoQuestion, str, dict[str, Any]]:
         """The question for the sampler, the harness's text for the MLLM, and the settings of generation."""
@@ -148,7 +142,7 @@ class Kairos(lmms):
         text = "\n".join(c.text for m in messages.messages for c in m.content if c.type == "text")
         bare = split_question(str(doc.get("question", text)))[0]
         name = next((str(doc[c]) for c in _ID_COLUMNS if c in doc), str(doc_id))
-        question = VideoQuestion(task, split, name, str(videos[0]), 0.0, bare)
+        question = VideoQuestion(task, split, name, str(videos[0]), 0.0, bare, wording=text)
         return question, text, settings
 
     def _messages(self, doc_to_messages: Any, doc: dict[str, Any]) -> Any:
@@ -188,10 +182,10 @@ class Kairos(lmms):
         raise NotImplementedError("kairos answers tasks of output_type generate_until")
 
 
-def _build(mllm: Any, sampler: Any, encoder: Any) -> tuple[MLLM, FrameSampler, ImageTextEncoder | None]:
+def _build(mllm: Any, system: Any, encoder: Any) -> tuple[MLLM, VideoSystem, ImageTextEncoder | None]:
     parser = ArgumentParser(parser_mode="omegaconf+")
     parser.add_argument("--mllm", type=MLLM)
-    parser.add_argument("--sampler", type=FrameSampler)
+    parser.add_argument("--system", type=VideoSystem)
     parser.add_argument("--encoder", type=ImageTextEncoder | None)
-    built = parser.instantiate(parser.parse_object({"mllm": mllm, "sampler": sampler, "encoder": encoder}))
-    return built.mllm, built.sampler, built.encoder
+    built = parser.instantiate(parser.parse_object({"mllm": mllm, "system": system, "encoder": encoder}))
+    return built.mllm, built.system, built.encoder

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from callbacks.evaluation_report import console_for, score_arms, score_table
+from callbacks.evaluation_report import console_for
 from datamodules.questions.exports import export as export_selections
 from modules.console import PlainConsole
-from modules.evaluation.answer_files import read_answers
+from modules.evaluation.answer_files import read_answered, read_answers
+from modules.evaluation.costs_table import cost_table
 from modules.evaluation.paired import compare as compare_answers
+from modules.evaluation.score_table import in_order, score_systems, score_table
 from modules.evaluation.scorers import scorer
 from modules.records import Answer
 from modules.selection.selection_files import read_selections
@@ -17,25 +19,31 @@ from modules.selection.selection_files import read_selections
 
 def score(run: str, scorers: list[str], macro_over: str | None) -> None:
     """Scores the raw answers of a run anew."""
-    answers = read_answers(run)
-    console = console_for(answers)
+    answered = read_answered(run)
+    answers = [one.answer for one in answered]
+    systems = sorted({answer.system for answer in answers})
+    console = console_for(len(systems))
     for name in scorers:
         full = scorer(name).name
         if scorer(name).reads_text and all(a.text is None for a in answers):
             raise ValueError(f"{full} reads answers in text, and this run has none; run it with model.generate true")
-        console.print(score_table(score_arms(answers, full, macro_over), full))
+        lines = score_systems(answers, full, macro_over)
+        console.print(score_table({t: lines[s] for s, t in in_order(systems).items()}, full))
+    if any(one.cost is not None for one in answered):
+        console.print(cost_table(answered, in_order(systems)))
 
 
-def compare(run_a: str, run_b: str, arm_a: str | None, arm_b: str | None, scorer_name: str) -> None:
+def compare(run_a: str, run_b: str, system_a: str | None, system_b: str | None, scorer_name: str) -> None:
     """Is run B better than run A on the questions they share?"""
-    first, second = _arm(read_answers(run_a), arm_a, run_a), _arm(read_answers(run_b), arm_b, run_b)
+    first = _of_system(read_answers(run_a), system_a, run_a, "--system-a")
+    second = _of_system(read_answers(run_b), system_b, run_b, "--system-b")
     found = compare_answers(first, second, scorer(scorer_name))
     console = PlainConsole()
-    for side, arm, run, value in (
-        ("A", first[0].arm, run_a, found.accuracy_a),
-        ("B", second[0].arm, run_b, found.accuracy_b),
+    for side, system, run, value in (
+        ("A", first[0].system, run_a, found.accuracy_a),
+        ("B", second[0].system, run_b, found.accuracy_b),
     ):
-        console.print(f"{side}           {100 * value:.1f} %  {arm}  {run}")
+        console.print(f"{side}           {100 * value:.1f} %  {system}  {run}")
     interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}] (95 %, clustered by video)"
     if math.isnan(found.low):
         interval = "(no interval: all questions are on one video)"
@@ -48,13 +56,13 @@ def compare(run_a: str, run_b: str, arm_a: str | None, arm_b: str | None, scorer
         console.print(f"left out    {found.num_only_one} questions that only one run answered")
 
 
-def _arm(answers: list[Answer], arm: str | None, run: str) -> list[Answer]:
-    arms = sorted({a.arm for a in answers})
-    if arm is None and len(arms) > 1:
-        raise ValueError(f"{run} has the arms {', '.join(arms)}; name one with --arm-a or --arm-b")
-    if arm is not None and arm not in arms:
-        raise ValueError(f"{run} has no arm {arm!r}; there are {', '.join(arms)}")
-    return [a for a in answers if arm is None or a.arm == arm]
+def _of_system(answers: list[Answer], system: str | None, run: str, option: str) -> list[Answer]:
+    systems = sorted({a.system for a in answers})
+    if system is None and len(systems) > 1:
+        raise ValueError(f"{run} has the systems {', '.join(systems)}; name one with {option}")
+    if system is not None and system not in systems:
+        raise ValueError(f"{run} has no system {system!r}; there are {', '.join(systems)}")
+    return [a for a in answers if system is None or a.system == system]
 
 
 def export(

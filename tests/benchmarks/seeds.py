@@ -33,14 +33,17 @@ def interval(low_high: tuple[float, float], percent: bool = False) -> str:
 
 
 def table(rows: pd.DataFrame) -> list[str]:
-    arms = ["blind", "uniform", "clip_topk", "before", "after", "oracle"]
-    lines = ["| kind | questions | " + " | ".join(arms) + " | gap closed by after |", "|---" * (len(arms) + 3) + "|"]
+    systems = ["blind", "uniform", "clip_topk", "before", "after", "oracle"]
+    lines = [
+        "| kind | questions | " + " | ".join(systems) + " | gap closed by after |",
+        "|---" * (len(systems) + 3) + "|",
+    ]
     for kind in ["all", *sorted(rows["kind"].unique())]:
         part = rows if kind == "all" else rows[rows["kind"] == kind]
-        mean = part.groupby(["sample_id", "arm"])["correct"].mean().unstack()
-        cells = [f"{mean[arm].mean():.3f}" for arm in arms]
+        mean = part.groupby(["sample_id", "system"])["correct"].mean().unstack()
+        cells = [f"{mean[system].mean():.3f}" for system in systems]
         videos = part.drop_duplicates("sample_id").set_index("sample_id")["video"].loc[mean.index].to_numpy()
-        after, floor, ceiling = (mean[arm].to_numpy() for arm in ("after", "uniform", "oracle"))
+        after, floor, ceiling = (mean[system].to_numpy() for system in ("after", "uniform", "oracle"))
 
         def share(i: np.ndarray, a: np.ndarray = after, f: np.ndarray = floor, c: np.ndarray = ceiling) -> float:
             return gap_closed(a[i], f[i], c[i])
@@ -51,20 +54,20 @@ def table(rows: pd.DataFrame) -> list[str]:
 
 
 def overall(rows: pd.DataFrame) -> list[str]:
-    mean = rows.groupby(["sample_id", "arm"])["correct"].mean().unstack()
+    mean = rows.groupby(["sample_id", "system"])["correct"].mean().unstack()
     videos = rows.drop_duplicates("sample_id").set_index("sample_id")["video"].loc[mean.index].to_numpy()
     lines = []
-    for arm in ("clip_topk", "after", "oracle"):
-        values = mean[arm].to_numpy()
-        by_seed = rows[rows["arm"] == arm].groupby("run")["correct"].mean()
+    for system in ("clip_topk", "after", "oracle"):
+        values = mean[system].to_numpy()
+        by_seed = rows[rows["system"] == system].groupby("run")["correct"].mean()
         ci = interval(cluster_bootstrap(lambda i, v=values: float(v[i].mean()), videos))
         seeds = ", ".join(f"{v:.3f}" for v in by_seed)
-        lines.append(f"- {arm}: {values.mean():.3f} {ci}; seeds {seeds}; spread {by_seed.std():.3f}")
+        lines.append(f"- {system}: {values.mean():.3f} {ci}; seeds {seeds}; spread {by_seed.std():.3f}")
     return lines
 
 
 def difference(rows: pd.DataFrame, other: pd.DataFrame) -> str:
-    a, b = (r[r["arm"] == "after"].groupby("sample_id")["correct"].mean() for r in (rows, other))
+    a, b = (r[r["system"] == "after"].groupby("sample_id")["correct"].mean() for r in (rows, other))
     videos = rows.drop_duplicates("sample_id").set_index("sample_id")["video"].loc[a.index].to_numpy()
     delta = (a - b.loc[a.index]).to_numpy()
     ci = interval(cluster_bootstrap(lambda i: float(delta[i].mean()), videos))

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from datamodules.questions.video_questions import VideoQuestionData, collate
 from modules.selection.base import FrameSampler
-from modules.selection.evidence import evidence_coverage
+from modules.selection.evidence import coverage
 from modules.selection.policies import Autoregressive
 
 
@@ -60,9 +60,10 @@ def measure(run: Path, frames: list[int], kinds: list[str]) -> dict[tuple[str, i
         for way, index in ways.items():
             for num_frames in frames:
                 for picks in index[..., :num_frames].unbind(1):
-                    found, repeated = evidence_coverage(batch, picks)
-                    for question, f, r in zip(batch.questions, found.tolist(), repeated.tolist(), strict=True):
-                        out[str(question.groups["kind"]), num_frames, way].append((f, r))
+                    for question, candidates, chosen in zip(batch.questions, batch.candidates, picks, strict=True):
+                        times = candidates.timestamps_s[chosen[chosen >= 0]].tolist()
+                        key = str(question.groups["kind"]), num_frames, way
+                        out[key].append(coverage(question.evidence_s, times))
     return out
 
 

@@ -152,7 +152,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         joint=JointTraining(learning_rate=1e-4, loss_type=settings["loss_type"]),
         query_writer=PreviewQueries(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12),
         grpo=GRPO(num_generations=4, loss_type="grpo"), num_frames=4, learning_rate=1e-3, store_frame_tokens=True,
-        lr_scheduler_type="constant", max_new_tokens=8, judge_by="text", accumulate=settings["accumulate"],
+        lr_scheduler_type="constant", max_new_tokens=8, grade_by="text", accumulate=settings["accumulate"],
         max_grad_norm=1e6, rows_per_forward=3,
     )  # fmt: skip
     callbacks: list[L.Callback] = [

@@ -297,7 +297,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _LIBRARIES = (
-    "callbacks.comparison", "callbacks.learning_curve", "callbacks.tracking.mlflow_logger", "callbacks.rollout_table",
+    "callbacks.evaluation_report", "callbacks.learning_curve", "callbacks.tracking.mlflow_logger",
+    "callbacks.rollout_table",
     "callbacks.timeline", "datamodules.haystack.datamodule", "mlflow.store.tracking.sqlalchemy_store",
     "modules.encoders.open_clip", "modules.rl.evolution", "modules.mllms.llava_onevision", "modules.methods.tspo.agent",
     "pandas", "recipes.launcher.launch",

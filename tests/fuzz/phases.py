@@ -47,8 +47,8 @@ PHASES = {
     "validation": Moment("modules.rl.evolution:EvolutionModule.validation_step", 3),
     "after a validation": Moment("modules.rl.evolution:EvolutionModule.on_validation_epoch_end", 2, after=True),
     "test": Moment("modules.rl.evolution:EvolutionModule.test_step", 1),
-    "writing the table": Moment("callbacks.comparison:summarise", 1),
-    "after the table": Moment("callbacks.comparison:Comparison.on_test_end", 1, after=True),
+    "writing the table": Moment("callbacks.evaluation_report:EvaluationReport._write", 1),
+    "after the table": Moment("callbacks.evaluation_report:EvaluationReport.on_test_end", 1, after=True),
 }
 
 

@@ -68,11 +68,13 @@ RUNS: dict[str, list[str]] = {
     "tspo_llava_video_7b": ["recipes/paper/tspo_llava_video_7b.yaml", *_try_out("tspo_llava_video")],
     "refocus_1_3b": ["recipes/paper/refocus_1_3b.yaml", *_try_out("refocus_1_3b")],
     "eval_mlvu": [
-        "recipes/eval/mlvu.yaml", "--overlay", "recipes/overlays/try_out/eval.yaml", "--annotations",
-        "build/try_out/mlvu/mlvu.json", "--model.blind", "true", "--model.oracle", "true",
+        "recipes/eval/mlvu.yaml", "--overlay", "recipes/overlays/try_out/eval.yaml", "--overlay",
+        "recipes/overlays/yardsticks.yaml", "--annotations",
+        "build/try_out/mlvu/mlvu.json",
     ],
 }  # fmt: skip
 """In this order: a later run reads what an earlier one has written."""
+EVALUATIONS = ("eval_haystack", "eval_mlvu")
 
 
 def run(name: str, folder: Path, timeout_s: float = 900) -> Path:
@@ -154,14 +156,16 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 def _answers(run_dir: Path) -> dict[str, dict[str, Any]]:
     """By system and question: when it looked, and the log-probabilities of the options or the text."""
     answers: dict[str, dict[str, Any]] = {}
-    if (run_dir / "test_rows.csv").is_file():
+    if run_dir.name not in EVALUATIONS and (run_dir / "test_rows.csv").is_file():
         header, *rows = (run_dir / "test_rows.csv").read_text().splitlines()
         for row in rows:
             cells = dict(zip(header.split(","), _cells(row), strict=True))
             values = {key: float(cells[key]) for key in ("correct", "probability", "evidence_found") if cells.get(key)}
-            answers.setdefault(cells["arm"], {})[cells["sample_id"]] = values
+            answers.setdefault(cells["system"], {})[cells["sample_id"]] = values
+    if run_dir.name not in EVALUATIONS:
+        return answers
     for line in _lines(run_dir / "answers.jsonl"):
-        answers.setdefault(line["arm"], {})[line["sample_id"]] = {
+        answers.setdefault(line["system"], {})[line["sample_id"]] = {
             "timestamps_s": line["timestamps_s"], "option_log_probs": line["option_log_probs"], "text": line["text"],
         }  # fmt: skip
     return answers

@@ -69,9 +69,9 @@ def test_the_harness_gets_the_answers_of_our_own_evaluation(task: Path) -> None:
     own = {
         a["sample_id"]: a["text"]
         for a in map(json.loads, (run_dir / "answers.jsonl").read_text().splitlines())
-        if a["arm"] == "sampler"
+        if a["system"] == "sampler"
     }
-    results, samples = harness(task, "sampler", f"recipe={EVAL},overlay={OVERLAY},arm=sampler")
+    results, samples = harness(task, "sampler", f"recipe={EVAL},overlay={OVERLAY},system=sampler")
     assert len(samples) == NUM_QUESTIONS
     theirs = {s["doc"]["question_id"] if "doc" in s else f"Q{s['doc_id']}": _text(s) for s in samples}
     assert theirs == own
@@ -85,10 +85,10 @@ def test_the_harness_gets_the_answers_of_our_own_evaluation(task: Path) -> None:
 
 
 def test_prompts_of_another_family_can_be_taken(task: Path) -> None:
-    _, samples = harness(task, "plm", f"recipe={EVAL},overlay={OVERLAY},arm=uniform,prompt_key=plm")
+    _, samples = harness(task, "plm", f"recipe={EVAL},overlay={OVERLAY},system=uniform,prompt_key=plm")
     assert len(samples) == NUM_QUESTIONS
     with pytest.raises((subprocess.CalledProcessError, StopIteration)):  # the harness logs it and leaves no results
-        harness(task, "none", f"recipe={EVAL},overlay={OVERLAY},arm=uniform,prompt_key=nobody")
+        harness(task, "none", f"recipe={EVAL},overlay={OVERLAY},system=uniform,prompt_key=nobody")
 
 
 def _text(sample: dict) -> str:

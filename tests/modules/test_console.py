@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
 from callbacks.answer_sheet import AnswerSheet
-from callbacks.comparison import Comparison, summarise
+from callbacks.evaluation_report import EvaluationReport
 from callbacks.timeline import draw_timeline
 from datamodules.annotations.base import Annotations, Manifest
 from modules.console import PlainConsole
-from modules.evaluation.answer_files import write_answers
-from modules.records import Answer, Candidates, QuestionBatch, Rollouts, Selection, VideoQuestion
+from modules.evaluation.answer_files import Answered, write_answers
+from modules.evaluation.score_table import score_systems
+from modules.records import Answer, Candidates, Cost, QuestionBatch, VideoQuestion
+from modules.selection.selection_files import SelectionRow
+from modules.systems.base import Reply
+from modules.systems.yardsticks import Blind
 from recipes.jobs.inspect import manifest_table
 from recipes.launcher.results import score
 
@@ -29,31 +34,32 @@ def test_a_line_is_printed_as_it_is(capsys) -> None:
     assert capsys.readouterr().out == f"{HOSTILE} \ufffd[2J\ufffd\ufffd ?\n"
 
 
-def test_score_prints_hostile_groups_arms_and_texts(tmp_path: Path, capsys) -> None:
+def test_score_prints_hostile_groups_systems_and_texts(tmp_path: Path, capsys) -> None:
     more = {"dataset": "d", "split": "s", "sample_id": "q", "video": "v", "question": HOSTILE, "options": ("a", "b")}
     answer = Answer(
-        **more, arm="[/arm]", answer_index=0, text="A", option_log_probs=(-0.1, -2.0), groups={"[/g]": "[/x]"}
+        **more, system="[/system]", answer_index=0, text="A", option_log_probs=(-0.1, -2.0), groups={"[/g]": "[/x]"}
     )
-    write_answers(tmp_path / "answers.jsonl", [answer])
+    write_answers(tmp_path / "answers.jsonl", [Answered(answer)])
     score(str(tmp_path), ["option-logprob"], "[/g]")
     printed = capsys.readouterr().out
-    assert "[/arm]" in printed
+    assert "[/system]" in printed
     assert "[/g]=[/x]" in printed
 
 
 def test_the_table_at_the_end_prints_hostile_kinds(tmp_path: Path, capsys) -> None:
-    rows = [
-        {"sample_id": f"q{n}", "video": f"[/v]{n}", "kind": "[/x]", "arm": arm, "correct": 1.0, "evidence_found": 1.0}
+    answered = [
+        Answered(Answer("d", "s", f"q{n}", f"[/v]{n}", system, "?", ("a", "b"), 0, option_log_probs=(-0.1, -2.0),
+                        groups={"kind": "[/x]"}), Cost(calls=1))
         for n in range(2)
-        for arm in ("uniform", "after")
+        for system in ("uniform", "after")
     ]  # fmt: skip
-    comparison = Comparison(run_dir=str(tmp_path), next_command="lightning ask {video} [/y]")
-    comparison.rows = rows
-    summary = summarise(pd.DataFrame(rows))
+    report = EvaluationReport(run_dir=str(tmp_path), next_command="lightning ask {video} [/y]")
+    scores = {"option-logprob@1": score_systems([a.answer for a in answered], "option-logprob", None)}
     trainer: Any = SimpleNamespace(checkpoint_callback=None, ckpt_path="", loggers=[])
-    comparison._print(trainer, summary, summary[summary["kind"] == "all"].set_index("arm"))
+    report._print(trainer, answered, {"questions": 2, "videos": 2, "prompt": "[/p]"}, scores)
     printed = capsys.readouterr().out
     assert "[/x]" in printed
+    assert "[/p]" in printed
     assert "lightning ask [/v]0 [/y]" in printed
 
 
@@ -69,23 +75,24 @@ def test_ask_prints_hostile_questions_and_answers(tmp_path: Path, capsys) -> Non
     question = VideoQuestion("d", "s", "q", "[/v].mp4", 2.0, HOSTILE, ("[/a] $x_", "b"), 0)
     candidates, times = Candidates("v", torch.arange(2), torch.arange(2.0), 2.0), torch.arange(2.0)[None]
     batch = QuestionBatch([question], [candidates], torch.zeros(1, 2, 1), times >= 0, times, torch.zeros(1, 1, 1))
-    selection = Selection(torch.tensor([[[0, 1]]]), torch.zeros(1, 1, 2))
-    said = Rollouts(batch, selection, torch.tensor([[[-0.1, -2.0]]]), texts=[["[/t] $5_{"]])
-    module: Any = SimpleNamespace(sampler=SimpleNamespace(scores=lambda *_: None))
+    row = SelectionRow("d", "s", "q", "v", "sampler", (0, 1), (0.0, 1.0))
+    answer = Answer("d", "s", "q", "v", "sampler", HOSTILE, ("[/a] $x_", "b"), 0, text="[/t] $5_{",
+                    option_log_probs=(-0.1, -2.0), timestamps_s=(0.0, 1.0))  # fmt: skip
+    module: Any = SimpleNamespace(systems={"sampler": Blind()})
     frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     trainer: Any = SimpleNamespace(is_global_zero=True, datamodule=SimpleNamespace(decode=lambda *_: frames))
     sheet = AnswerSheet(run_dir=str(tmp_path))
     assert isinstance(sheet, Callback)
-    sheet.on_predict_batch_end(trainer, module, said, batch, 0)
+    sheet.on_predict_batch_end(trainer, module, [Reply(answer, row, Cost(frames_shown=2))], batch, 0)
     printed = capsys.readouterr().out
     assert f"question    {HOSTILE}" in printed
     assert "answer      [/a] $x_   (in its own words: [/t] $5_{)" in printed
-    said.option_log_probs = torch.full((1, 1, 2), -torch.inf)
-    sheet.on_predict_batch_end(trainer, module, said, batch, 0)
+    assert "0 frames decoded, 2 shown" in printed
+    unread = replace(answer, option_log_probs=(-math.inf, -math.inf))
+    sheet.on_predict_batch_end(trainer, module, [Reply(unread, row, Cost())], batch, 0)
     assert "answer      none of the options" in capsys.readouterr().out
-    said.undecoded = (0,)
     with pytest.raises(ValueError, match="cannot be decoded"):
-        sheet.on_predict_batch_end(trainer, module, said, batch, 0)
+        sheet.on_predict_batch_end(trainer, module, [Reply(replace(unread, text=""), row, Cost())], batch, 0)
 
 
 @pytest.mark.parametrize("title", ["It costs $5 or $x_{", "$\\frac$", "$\\input{x}$", "a\nb\tc", ""])

@@ -80,8 +80,8 @@ def test_rewards_scorers_prompts_and_served_models_know_the_same_letters(index: 
     batch = QuestionBatch([question], [], nothing, nothing, nothing, nothing)
     empty = Selection(torch.zeros(1, 1, 1, dtype=torch.int64), torch.zeros(1, 1, 1))
     assert Accuracy(by="text")(Rollouts(batch, empty, None, [[f"({letter})"]])).tolist() == [[1.0]]
-    answer = Answer("d", "s", "q", "v", "arm", "?", options, index, f"The answer is {letter}.")
-    assert StrictLetter().correct(answer)
+    answer = Answer("d", "s", "q", "v", "arm", "?", options, index, text=f"The answer is {letter}.")
+    assert StrictLetter().grade(answer) == 1
     served = OpenAIChat(model="m", base_url="http://127.0.0.1:1/v1", log_probs_from="answer")
     assert served._from_text(said(letter), Row(question, FrameTokens(nothing, nothing), nothing)).argmax() == index
 

@@ -102,7 +102,7 @@ class Small:
         settings: dict[str, Any] = {
             "rewards": [Accuracy(), Format()], "grpo": GRPO(num_generations=3, loss_type="grpo"), "num_frames": 4,
             "evolve": "joint", "joint": JointTraining(learning_rate=1e-3, keep_initial=True), "max_new_tokens": 8,
-            "query_writer": PreviewQueries(**WRITING), "store_frame_tokens": True, "judge_by": "text",
+            "query_writer": PreviewQueries(**WRITING), "store_frame_tokens": True, "grade_by": "text",
             "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,
         }  # fmt: skip
         return EvolutionModule(sampler=UNetSampler(channels=(8, 16), similarity_init=1.0), mllm=self.mllm(), **settings)
@@ -240,11 +240,14 @@ def test_joint_training_moves_both_and_tells_where_the_gain_is(small: Small) -> 
 
     trainer.callbacks.append(Collect())
     trainer.test(module, datamodule=small.data(), verbose=False)
-    assert {r["arm"] for r in rows} == {
+    assert {r.answer.system for r in rows} == {
         "blind", "oracle", "uniform", "clip_topk", "before", "after", "after, question only", "uniform, initial mllm",
         "after, initial mllm", "after, initial queries", "start",
     }  # fmt: skip
-    assert all(r["correct"] in (0.0, 1.0) for r in rows)
+    assert all(r.answer.text is not None and r.cost.calls >= 1 for r in rows)
+    shown = {r.answer.system: r.cost.frames_shown for r in rows}
+    assert shown["blind"] == 0
+    assert shown["after"] > shown["after, question only"] == shown["oracle"]  # previews for the queries
 
 
 def test_one_key_freezes_the_model(small: Small) -> None:
@@ -264,7 +267,7 @@ def test_stage_two_starts_from_stage_one(small: Small, tmp_path: Path) -> None:
     second = small.module(init_from=str(tmp_path / "stage1.ckpt"))
     for (name, a), b in zip(first.sampler.named_parameters(), second.sampler.parameters(), strict=True):
         assert torch.equal(a, b), name
-    assert torch.equal(second.arms["before"].sampler.head.weight, first.sampler.head.weight)
+    assert torch.equal(second.systems["before"].sampler.head.weight, first.sampler.head.weight)
 
 
 def test_weights_of_another_model_are_refused(small: Small, tmp_path: Path) -> None:

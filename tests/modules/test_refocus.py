@@ -23,6 +23,7 @@ from modules.methods.refocus.question_prompt import QuestionPrompt
 from modules.mllms.openai import OpenAIChat
 from modules.records import Candidates, QuestionBatch, VideoQuestion
 from modules.selection.policies import Autoregressive
+from modules.systems.sampler_system import SamplerSystem
 
 DIM = 8
 BACKBONES = {
@@ -75,19 +76,21 @@ def test_a_checkpoint_of_what_is_trained_can_be_evaluated(kind: str) -> None:
     sampler = built()
     saved = {f"sampler.{name}": p.detach() for name, p in sampler.named_parameters() if p.requires_grad}
     module = EvaluationModule(
-        mllm=OpenAIChat(model="m", base_url="http://127.0.0.1:1/v1"), samplers={"sampler": built()}
+        mllm=OpenAIChat(model="m", base_url="http://127.0.0.1:1/v1"),
+        systems={"sampler": SamplerSystem(sampler=built())},
     )
     checkpoint = {"state_dict": saved}
     module.on_load_checkpoint(checkpoint)
     module.load_state_dict(checkpoint["state_dict"], strict=False)
     batch = batch_of([5, 7], ["v0", "v1"])
-    theirs, ours = sampler.policies(batch).mode(3), module.arms["sampler"].policies(batch).mode(3)
+    theirs, ours = sampler.policies(batch).mode(3), module.systems["sampler"].sampler.policies(batch).mode(3)
     assert torch.equal(theirs.candidate_index, ours.candidate_index)
     torch.testing.assert_close(theirs.log_probs, ours.log_probs)
-    hashes = {EvaluationModule(mllm=module.mllm, samplers={"sampler": module.arms["sampler"]})._hash("sampler")}
+    described = module.describe()["systems"]
     other = built()
     other.load_state_dict({name.removeprefix("sampler."): p for name, p in saved.items()})
-    assert hashes == {EvaluationModule(mllm=module.mllm, samplers={"sampler": other})._hash("sampler")}
+    again = EvaluationModule(mllm=module.mllm, systems={"sampler": SamplerSystem(sampler=other)})
+    assert described == again.describe()["systems"]
 
 
 def naive(sampler: ReFoCUSSampler, arguments: tuple[Tensor, ...], index: Tensor) -> tuple[Tensor, Tensor]:

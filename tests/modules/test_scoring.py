@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from modules.evaluation.aggregate import group_members, judge, report
-from modules.evaluation.answer_files import FILE_NAME, append_answers, read_answers, unfinished_file, write_answers
+from modules.evaluation.aggregate import grade, group_members, report
+from modules.evaluation.answer_files import (
+    FILE_NAME,
+    Answered,
+    append_answers,
+    read_answered,
+    read_answers,
+    unfinished_file,
+    write_answers,
+)
 from modules.evaluation.grounding import grounding_metrics, overlap, tightest_half
 from modules.evaluation.paired import compare, mcnemar
+from modules.evaluation.score_table import score_systems
 from modules.evaluation.scorers import SCORERS, LmmsEval, scorer
-from modules.records import Answer
+from modules.records import Answer, Cost
 
 
 def answer(n: int = 0, text: str | None = None, gold: int | None = 2, **more) -> Answer:
-    defaults = {"video": f"v{n // 2}", "arm": "x", "question": "?", "options": ("w", "x", "y", "z")}
+    defaults = {"video": f"v{n // 2}", "system": "x", "question": "?", "options": ("w", "x", "y", "z")}
     return Answer("d", "test", f"q{n}", **{**defaults, "answer_index": gold, "text": text, **more})
 
 
@@ -59,7 +69,7 @@ def test_option_logprob_takes_the_most_probable_and_nothing_from_nothing() -> No
     assert s.choose(answer(option_log_probs=(-3.0, -0.1, -4.0))) == 1
     assert s.choose(answer(option_log_probs=(-math.inf, -math.inf))) is None
     assert s.choose(answer()) is None
-    assert not s.correct(answer(gold=None, option_log_probs=(0.0, -9.0)))
+    assert not s.judges(answer(gold=None, option_log_probs=(0.0, -9.0)))
 
 
 def test_answers_survive_the_disk(tmp_path: Path) -> None:
@@ -67,8 +77,11 @@ def test_answers_survive_the_disk(tmp_path: Path) -> None:
         answer(1, "C. ä", option_log_probs=(-0.5, -math.inf), timestamps_s=(0.5, 3.0), evidence_s=((1.0, 2.0),)),
         answer(2, None, None, groups={"task": "count", "type": ("a", "b")}),
     ]
-    write_answers(tmp_path / "answers.jsonl", before)
+    costs = [None, Cost(calls=1, visual_tokens=None, seconds={"answer": 0.5}), *[Cost()] * (len(before) - 2)]
+    written = [Answered(a, cost, ("looked",)) for a, cost in zip(before, costs, strict=True)]
+    write_answers(tmp_path / "answers.jsonl", written)
     assert read_answers(tmp_path) == before
+    assert read_answered(tmp_path) == written
     (tmp_path / "answers.jsonl").write_text("{}\n")
     with pytest.raises(ValueError, match="line 1 is no answer"):
         read_answers(tmp_path)
@@ -79,7 +92,7 @@ def test_answers_survive_the_disk(tmp_path: Path) -> None:
 def test_micro_and_macro_differ_where_groups_do() -> None:
     """3 of 3 right in one task, 0 of 1 in another: micro 3/4, macro (1 + 0) / 2."""
     answers = [answer(n, "C", groups={"task": "plot"}) for n in range(3)] + [answer(9, "A", groups={"task": "count"})]
-    lines = {line.name: line for line in report(judge(answers, scorer("strict-letter")), macro_over="task")}
+    lines = {line.name: line for line in report(grade(answers, scorer("strict-letter")), macro_over="task")}
     assert lines["micro"].value == 0.75
     assert lines["macro over task"].value == 0.5
     assert lines["task=plot"].value == 1.0
@@ -93,10 +106,10 @@ def test_a_question_of_two_types_counts_in_both_and_unknown_answers_in_none() ->
         answer(1, "?", groups={"type": ("b",)}),
         answer(2, "C", None),
     ]
-    judged = judge(answers, scorer("strict-letter"))
-    assert len(judged.answers) == 2
-    assert judged.num_unread == 1
-    members = group_members(judged.answers, "type")
+    graded = grade(answers, scorer("strict-letter"))
+    assert len(graded.answers) == 2
+    assert graded.num_unread == 1
+    members = group_members(graded.answers, "type")
     assert members["a"].tolist() == [0]
     assert members["b"].tolist() == [0, 1]
 
@@ -121,12 +134,12 @@ def test_grounded_accuracy_needs_the_moment_as_well() -> None:
         answer(3, "C", timestamps_s=(), evidence_s=span),
         answer(4, "C", timestamps_s=here),
     ]
-    metrics = grounding_metrics(judge(answers, scorer("strict-letter")))
+    metrics = grounding_metrics(grade(answers, scorer("strict-letter")))
     assert metrics["Acc@QA"] == 0.75
     assert metrics["Acc@GQA"] == 0.25
     assert metrics["mIoP"] == 0.5
     assert metrics["mIoU"] == pytest.approx(0.5 * 0.25)
-    assert grounding_metrics(judge(answers[4:], scorer("strict-letter"))) == {}
+    assert grounding_metrics(grade(answers[4:], scorer("strict-letter"))) == {}
 
 
 def test_mcnemar_by_hand() -> None:
@@ -155,7 +168,7 @@ def test_clustered_intervals_are_wider_when_a_video_agrees_with_itself() -> None
     alone = [answer(n, "C" if n % 2 else "A", video=f"v{n}") for n in range(60)]
     twins = [answer(n, "C" if (n // 6) % 2 else "A", video=f"v{n // 6}") for n in range(60)]
     width = [
-        np.ptp([line.low, line.high]) for line in (report(judge(x, scorer("strict-letter")))[0] for x in (alone, twins))
+        np.ptp([line.low, line.high]) for line in (report(grade(x, scorer("strict-letter")))[0] for x in (alone, twins))
     ]
     assert width[1] > 1.5 * width[0]
 
@@ -167,14 +180,41 @@ def test_answers_of_a_run_that_was_killed_are_there(tmp_path: Path, caplog) -> N
         answer(1, "half \ud83d"),
         answer(2, "A", option_log_probs=(0.0, -math.inf)),
     ]
-    append_answers(unfinished_file(tmp_path, 0), answers[:1])
-    append_answers(unfinished_file(tmp_path, 0), answers[1:2])
-    append_answers(unfinished_file(tmp_path, 1), answers[2:])
+    append_answers(unfinished_file(tmp_path, 0), map(Answered, answers[:1]))
+    append_answers(unfinished_file(tmp_path, 0), map(Answered, answers[1:2]))
+    append_answers(unfinished_file(tmp_path, 1), map(Answered, answers[2:]))
     with unfinished_file(tmp_path, 1).open("a") as file:
         file.write('{"dataset": "d", "spl')
     assert read_answers(tmp_path) == answers
     assert "has not ended" in caplog.text
-    write_answers(tmp_path / FILE_NAME, answers)
+    write_answers(tmp_path / FILE_NAME, map(Answered, answers))
     caplog.clear()
     assert read_answers(tmp_path) == answers
     assert not caplog.text
+
+
+def test_answers_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """An ``arm`` is a system, and nobody had measured what it cost."""
+    write_answers(tmp_path / FILE_NAME, [Answered(answer(text="C"))])
+    record = json.loads((tmp_path / FILE_NAME).read_text())
+    record["arm"] = record.pop("system")
+    del record["references"]
+    (tmp_path / FILE_NAME).write_text(json.dumps(record) + "\n")
+    assert read_answered(tmp_path) == [Answered(answer(text="C"))]
+
+
+def test_the_gap_is_closed_by_hand() -> None:
+    """Two of four right on the floor, all on the ceiling, three by the system: half of the gap."""
+    right = {"uniform": (2, 2, 0, 0), "mine": (2, 2, 2, 0), "oracle": (2, 2, 2, 2)}
+    answers = [
+        answer(n, text="ABCD"[option], system=system, groups={"kind": "a" if n < 2 else "b"})
+        for system, options in right.items()
+        for n, option in enumerate(options)
+    ]
+    lines = {line.name: line.value for line in score_systems(answers, "strict-letter", None)["mine"]}
+    assert lines["micro"] == 0.75
+    assert lines["gap closed"] == 0.5
+    assert lines["gap closed, kind=b"] == 0.5
+    assert np.isnan(lines["gap closed, kind=a"])  # no gap to close
+    alone = score_systems([a for a in answers if a.system != "oracle"], "strict-letter", None)["mine"]
+    assert not any(line.name.startswith("gap") for line in alone)

@@ -71,16 +71,16 @@ def test_paper_recipes_take_two_steps(name: str, run) -> None:
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_eval_recipes_end_with_a_card_and_numbers(name: str, run) -> None:
     file = f"build/try_out/{name}/{BENCHMARKS[name]}"
-    more = ["--model.blind", "true", "--model.oracle", "true"]
-    run_dir, printed = run(f"eval/{name}.yaml", *overlay("eval"), "--annotations", file, *more)
+    more = ["--overlay", str(RECIPES / "overlays/yardsticks.yaml")]
+    run_dir, printed = run(f"eval/{name}.yaml", *overlay("eval"), *more, "--annotations", file)
     card = json.loads((run_dir / "card.json").read_text())
-    for key in ("num_frames", "grid", "samplers", "frame_size", "prompt", "scorers", "versions", "annotations"):
+    for key in ("num_frames", "grid", "systems", "frame_size", "prompt", "scorers", "versions", "annotations"):
         assert card[key], key
     assert card["versions"]["transformers"]
     assert "Evaluation card" in printed
     assert "micro" in printed
     answers = read_answers(run_dir)
-    assert {a.arm for a in answers} == {"uniform", "sampler", "blind", "oracle"}
+    assert {a.system for a in answers} == {"uniform", "sampler", "blind", "oracle"}
     assert len(answers) == 16
     assert all(a.text is not None and a.option_log_probs is not None for a in answers)
     assert all(sum(map(math.exp, a.option_log_probs)) == pytest.approx(1, abs=1e-3) for a in answers)
@@ -100,15 +100,15 @@ def test_an_evaluation_is_reproduced_from_its_selections_alone(run, workplace: P
     arguments = [*overlay("eval"), "--annotations", "build/try_out/mlvu/mlvu.json"]
     first, _ = run("eval/mlvu.yaml", *arguments)
     overlays = ["--overlay", str(RECIPES / "overlays/precomputed.yaml")]
-    chosen = ["--selections", str(first / "selections.parquet"), "--arm", "sampler"]
+    chosen = ["--selections", str(first / "selections.parquet"), "--system", "sampler"]
     second, _ = run("eval/mlvu.yaml", *arguments[:2], *overlays, *arguments[2:], *chosen)
-    before = {a.sample_id: a for a in read_answers(first) if a.arm == "sampler"}
+    before = {a.sample_id: a for a in read_answers(first) if a.system == "sampler"}
     for answer in read_answers(second):
-        assert answer.arm == "precomputed"
+        assert answer.system == "precomputed"
         assert answer.timestamps_s == before[answer.sample_id].timestamps_s
         assert answer.text == before[answer.sample_id].text
         assert answer.option_log_probs == pytest.approx(before[answer.sample_id].option_log_probs, abs=1e-5)
-    main(["compare", str(first), str(second), "--arm-a", "sampler"])
+    main(["compare", str(first), str(second), "--system-a", "sampler"])
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_answers_outlive_what_ends_an_evaluation(run, workplace: Path, monkeypat
         run("eval/mlvu.yaml", *overlay("eval"), "--annotations", file, "--data.eval_batch_size", "1")
     run_dir = max(workplace.glob("outputs/mlvu-*"), key=lambda p: p.stat().st_mtime)
     assert not (run_dir / "answers.jsonl").exists()
-    assert {a.arm for a in read_answers(run_dir)} == {"uniform", "sampler"}
+    assert {a.system for a in read_answers(run_dir)} == {"uniform", "sampler"}
     assert len(read_answers(run_dir)) == 4
     capsys.readouterr()
     main(["score", str(run_dir)])
@@ -141,7 +141,7 @@ def test_finished_runs_are_scored_compared_and_exported(run, workplace: Path, ca
     printed = capsys.readouterr().out
     assert "vlmevalkit@2026-08" in printed
     assert "macro over task" in printed
-    main(["compare", str(run_dir), str(run_dir), "--arm-a", "uniform", "--arm-b", "sampler"])
+    main(["compare", str(run_dir), str(run_dir), "--system-a", "uniform", "--system-b", "sampler"])
     assert "McNemar p" in capsys.readouterr().out
     selections = str(run_dir / "selections.parquet")
     common = ["export", selections, "--sampler", "sampler", "--num-frames", "4"]
@@ -296,7 +296,7 @@ def test_the_tspo_folder_of_a_run(run, workplace: Path) -> None:
         "--job.encoder.path", "build/try_out/models/clip", "--job.sampler.dim", "32",
     )  # fmt: skip
     arguments = [*overlay("eval"), "--annotations", "build/try_out/mlvu/mlvu.json", "--selector", "my-tspo"]
-    by_folder, _ = run("eval/mlvu.yaml", *arguments, "--model.samplers.sampler.weights", "my-tspo")
+    by_folder, _ = run("eval/mlvu.yaml", *arguments, "--model.systems.sampler.sampler.weights", "my-tspo")
     assert len(read_answers(by_folder)) == 8
 
 

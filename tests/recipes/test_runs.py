@@ -264,12 +264,12 @@ def test_two_cpu_processes_equal_one(workplace: Path) -> None:
         torch.testing.assert_close(gradient, second["state"][index]["exp_avg"], rtol=1e-3,
                                    atol=1e-4 * float(gradient.abs().max()) + 1e-12)  # fmt: skip
     one, two = (
-        {(r["kind"], r["arm"]): r for r in summary(workplace / f"outputs/tspo/{name}_3")} for name in ("one", "two")
+        {(r["name"], r["system"]): r for r in summary(workplace / f"outputs/tspo/{name}_3")} for name in ("one", "two")
     )
     assert one.keys() == two.keys()
     for key, row in one.items():
         assert row["num_questions"] == two[key]["num_questions"]
-        assert row["accuracy"] == pytest.approx(two[key]["accuracy"], abs=1e-6), key
+        assert row["value"] == pytest.approx(two[key]["value"], abs=1e-6, nan_ok=True), key
 
 
 @pytest.mark.parametrize("part", ["clip", "tower", pytest.param("answerer", marks=pytest.mark.long)])
@@ -320,8 +320,8 @@ def test_a_sweep_chains_its_variants_and_runs_nothing_twice(workplace: Path) -> 
     assert rows["second"]["difference"] == 0
     assert rows["floor"]["accuracy"] != rows["first"]["accuracy"]
     assert (rows["floor"]["gap_closed"], rows["first"]["gap_closed"]) == (0, pytest.approx(
-        next(r["gap_closed"] for r in summary(workplace / "outputs/sweep/first_s0")
-             if (r["kind"], r["arm"]) == ("all", "after"))
+        next(r["value"] for r in summary(workplace / "outputs/sweep/first_s0")
+             if (r["name"], r["system"]) == ("gap closed", "after"))
     ))  # fmt: skip
     kinds = json.loads((workplace / "outputs/table/sweep_kinds.json").read_text())
     assert {k["row"] for k in kinds} == {"first", "second", "floor"}

@@ -23,8 +23,10 @@ class Precomputed(FrameSampler):
 
     Args:
         path: ``.parquet``, ``.jsonl`` or published ``*_frameIdx.json``.
-        sampler: which arm of it, where it holds several.
+        sampler: which system of it, where it holds several.
     """
+
+    reads_features = False
 
     def __init__(self, *, path: str, sampler: str | None = None) -> None:
         super().__init__()

@@ -27,5 +27,7 @@ class _EvenSpread(PlackettLuce):
 class Uniform(FrameSampler):
     """K frames evenly over the video; drawn uniformly at random where samples are asked for."""
 
+    reads_features = False
+
     def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> PlackettLuce:
         return _EvenSpread(torch.zeros(mask.shape, device=mask.device), mask)

@@ -176,9 +176,10 @@ def _queries(arguments: dict[str, Any], num_frames: int) -> dict[str, Any]:
 
 def _sampler(arguments: dict[str, Any]) -> Network:
     """Of a training; of an evaluation all of its samplers, as one."""
-    if "samplers" not in arguments:
+    if "systems" not in arguments:
         return sampler_of(arguments.get("sampler"))
-    parts = [sampler_of(node) for node in arguments["samplers"].values()]
+    nodes = [node.get("init_args") or {} for node in arguments["systems"].values() if isinstance(node, dict)]
+    parts = [sampler_of(node["sampler"]) for node in nodes if node.get("sampler") is not None]
     return Network(*(sum(getattr(p, f.name) for p in parts) for f in dataclasses.fields(Network)))
 
 

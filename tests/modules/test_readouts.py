@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection, VideoQuestion
 from modules.selection.policies import PlackettLuce
-from modules.systems.readouts import BestOf, EvenlyWhereFew, Greedy, Sampled
+from modules.systems.readouts import BestOf, EvenlyWhereFew, MostProbable, Sampled
 
 LENGTHS = (12, 5, 3)
 
@@ -44,7 +44,7 @@ def choose(decoding: Any, of: QuestionBatch, num_frames: int = 4) -> Tensor:
 
 def test_greedy_is_the_mode() -> None:
     asked = batch()
-    assert torch.equal(choose(Greedy(), asked), policy(asked).mode(4).candidate_index)
+    assert torch.equal(choose(MostProbable(), asked), policy(asked).mode(4).candidate_index)
 
 
 def test_a_draw_is_a_function_of_seed_and_question() -> None:

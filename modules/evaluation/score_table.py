@@ -1,0 +1,79 @@
+"""Scores of systems as lines and as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.table import Table
+
+from modules.evaluation.aggregate import Line, grade, report
+from modules.evaluation.gaps import gap_lines
+from modules.evaluation.grounding import grounding_metrics
+from modules.evaluation.scorers import Scorer, scorer
+from modules.records import Answer
+
+_FIRST = {"blind": "blind", "uniform": "uniform", "clip_topk": "CLIP top-k", "before": "before", "start": "start"}
+_LAST = {"after": "after", "oracle": "oracle"}
+
+
+def in_order(systems: Iterable[str]) -> dict[str, str]:
+    """Systems from the floor to the ceiling, as far as they are known ones, each with the title of its column."""
+    present = set(systems)
+    others = {name: name for name in sorted(present - _FIRST.keys() - _LAST.keys())}
+    return {name: title for name, title in {**_FIRST, **others, **_LAST}.items() if name in present}
+
+
+def default_scorer(answers: Sequence[Answer]) -> Scorer:
+    """``option-logprob`` where options were scored, else the rules that rewards read texts by."""
+    scored = any(answer.option_log_probs is not None for answer in answers)
+    return scorer("option-logprob" if scored else "strict-letter")
+
+
+def score_systems(answers: Sequence[Answer], scorer_name: str, macro_over: str | None) -> dict[str, list[Line]]:
+    """The lines of every system under one scorer.
+
+    Grounding metrics join where evidence is known (NExT-GQA), and the share of the gap between uniform and oracle where
+    both were asked.
+    """
+    names = sorted({a.system for a in answers})
+    graded = {name: grade([a for a in answers if a.system == name], scorer(scorer_name)) for name in names}
+    found = {}
+    for name, own in graded.items():
+        lines = report(own, macro_over)
+        if lines:
+            grounded = grounding_metrics(own) if own.answers[0].dataset == "nextgqa" else {}
+            size = sum(bool(a.evidence_s) for a in own.answers)
+            lines += [Line(metric, size, value, math.nan, math.nan) for metric, value in grounded.items()]
+            unread = own.num_unread / len(own.answers)
+            lines.append(Line("nothing read", len(own.answers), unread, math.nan, math.nan))
+            lines += gap_lines(graded, name)
+        found[name] = lines
+    return found
+
+
+def score_table(systems: Mapping[str, list[Line]], title: str) -> Table:
+    """Lines against systems, in percent with 95 % intervals clustered by video (none where there is one video)."""
+    table = Table(title=f"{title}, %", title_justify="left")
+    table.add_column("")
+    table.add_column("questions", justify="right")
+    for system in systems:
+        table.add_column(system, justify="right")
+    by_name = {system: {line.name: line for line in lines} for system, lines in systems.items()}
+    names = list(dict.fromkeys(name for lines in by_name.values() for name in lines))
+    for name in names:
+        cells, size = [], ""
+        for lines in by_name.values():
+            line = lines.get(name)
+            size = str(line.num_questions) if line else size
+            cells.append("" if line is None else _cell(line))
+        bold = name in ("micro", "gap closed") or name.startswith("macro")
+        table.add_row(name, size, *cells, style="bold" if bold else None)
+    return table
+
+
+def _cell(line: Line) -> str:
+    if math.isnan(line.value):
+        return "-"
+    value = f"{100 * line.value:.1f}"
+    return value if math.isnan(line.low) else f"{value} [{100 * line.low:.1f}, {100 * line.high:.1f}]"

@@ -1,0 +1,178 @@
+"""The one thing that a test, the command line, a server and another harness know: something that answers questions.
+
+A system is asked about a batch and replies to each of its questions with its raw answer, where it looked, and what that
+cost. How it comes to its answer is its own affair.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modules.encoders.base import FrameEncoder
+from modules.encoders.frame_demand import FrameDemand
+from modules.records import Answer, Cost, QuestionBatch, Rollouts
+from modules.selection.selection_files import SelectionRow
+from modules.systems.answering import Answering
+from modules.systems.frame_source import FrameSource
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a system says to one question."""
+
+    answer: Answer
+    selection: SelectionRow | None
+    """Where it looked; None where nobody knows, or where it did not look."""
+    cost: Cost
+    trace: tuple[str, ...] = ()
+    """What it did, step by step, where it reasons in steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What systems that are compared have in common."""
+
+    answering: Answering
+    """Who answers."""
+    num_frames: int
+    """K."""
+    score_options: bool = True
+    """Take log-probabilities of the options."""
+    write_text: bool = False
+    """Take an answer in text."""
+
+    def __post_init__(self) -> None:
+        if not (self.score_options or self.write_text):
+            raise ValueError("nothing to evaluate: score_options or generate has to be true")
+
+
+class VideoSystem(nn.Module, FrameDemand):
+    """Answers questions about videos.
+
+    A system that is named in a recipe is built without who answers; whoever runs it gives it its `Setting` and a name.
+    """
+
+    name: str = "system"
+    """Under which it is compared."""
+    setting: Setting
+
+    def prepare(self, name: str, setting: Setting, others: dict[str, VideoSystem]) -> None:
+        """Called once before the first question.
+
+        Args:
+            name: of this system.
+            setting: who answers, on how many frames, in which form.
+            others: the systems that it is compared with, by name.
+        """
+        self.name, self.setting = name, setting
+
+    @abstractmethod
+    def answer(self, batch: QuestionBatch, source: FrameSource) -> list[Reply]:
+        """One reply to each of B questions, in their order.
+
+        Args:
+            batch: B questions with their candidates.
+            source: of frames and text features.
+        """
+
+    def describe(self) -> str:
+        """Class, settings and weights, as short as a line of an evaluation card wants it."""
+        return type(self).__name__
+
+    @contextmanager
+    def stored_encoders(self) -> Iterator[list[FrameEncoder]]:
+        answering = self.setting.answering
+        yield [answering.mllm] if answering.store_frame_tokens else []
+
+    @property
+    def frames_per_question(self) -> int:
+        return 0 if self.setting.answering.store_frame_tokens else self.setting.num_frames
+
+
+def answer_of(rollouts: Rollouts, b: int, system: str, timestamps_s: tuple[float, ...]) -> Answer:
+    """The answer to question b on its first selection, as it is kept.
+
+    Args:
+        rollouts: of B questions.
+        b: which.
+        system: name of the system.
+        timestamps_s: of the frames that were shown.
+    """
+    question, scores = rollouts.batch.questions[b], rollouts.option_log_probs
+    return Answer(
+        dataset=question.dataset,
+        split=question.split,
+        sample_id=question.sample_id,
+        video=question.video,
+        system=system,
+        question=question.question,
+        options=question.options,
+        answer_index=question.answer_index,
+        references=question.references,
+        text=None if rollouts.texts is None else rollouts.texts[b][0],
+        option_log_probs=None if scores is None else tuple(scores[b, 0, : len(question.options)].tolist()),
+        timestamps_s=timestamps_s,
+        evidence_s=question.evidence_s,
+        groups=question.groups,
+    )
+
+
+def selection_of(
+    batch: QuestionBatch, b: int, system: str, candidate_index: Tensor, scores: Tensor | None, digest: str
+) -> SelectionRow:
+    """Where a system looked to answer question b.
+
+    Args:
+        batch: B questions.
+        b: which.
+        system: name of the system.
+        candidate_index: int64 (K,) in the order in which they were chosen, -1 at padding.
+        scores: float (T,) of the candidates, where there are some.
+        digest: of what chose them.
+    """
+    question, candidates = batch.questions[b], batch.candidates[b]
+    drawn = candidate_index.cpu()
+    drawn = drawn[drawn >= 0]
+    order = drawn.argsort()
+    chosen = drawn[order]
+    return SelectionRow(
+        dataset=question.dataset,
+        split=question.split,
+        sample_id=question.sample_id,
+        video=candidates.video,
+        sampler=system,
+        frame_ids=tuple(candidates.frame_ids[chosen].tolist()),
+        timestamps_s=tuple(round(t, 6) for t in candidates.timestamps_s[chosen].tolist()),
+        scores=() if scores is None else tuple(scores.cpu()[chosen].tolist()),
+        ranks=tuple(order.tolist()),
+        video_fps=candidates.video_fps,
+        num_video_frames=candidates.num_video_frames,
+        num_candidates=len(candidates),
+        decoder=candidates.decoder,
+        sampler_hash=digest,
+    )
+
+
+def prepared(systems: dict[str, VideoSystem], setting: Setting) -> dict[str, VideoSystem]:
+    """Gives systems their names and their common setting."""
+    for name, system in systems.items():
+        system.prepare(name, setting, systems)
+    return systems
+
+
+@torch.no_grad()
+def answer_all(systems: dict[str, VideoSystem], batch: QuestionBatch, source: FrameSource) -> list[Reply]:
+    """The replies of every system to every question."""
+    return [reply for system in systems.values() for reply in system.answer(batch, source)]
+
+
+def described(systems: dict[str, VideoSystem]) -> dict[str, Any]:
+    """A line a system, for an evaluation card."""
+    return {name: system.describe() for name, system in systems.items()}

@@ -1,0 +1,72 @@
+"""How a sampler comes to its frames: who writes its queries, and its policy. Systems that agree in them share work."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+
+import torch
+from torch import Tensor, nn
+
+from modules.records import QuestionBatch
+from modules.selection.base import FrameSampler
+from modules.selection.policies import FramePolicy
+from modules.systems.answering import Answering
+from modules.systems.frame_source import FrameSource
+from modules.systems.queries import QueryWriter
+
+
+class FrameChoice(nn.Module):
+    """A sampler with what it is asked to look for.
+
+    The policy of the batch that came last is kept, so that several systems can take frames from it, each in its way, or
+    show the same frames to several models.
+
+    Args:
+        sampler: chooses.
+        query_writer: writes queries first; None: the question is the only query.
+    """
+
+    def __init__(self, sampler: FrameSampler, query_writer: QueryWriter | None = None) -> None:
+        super().__init__()
+        self.sampler, self.query_writer = sampler, query_writer
+        self._batch: weakref.ref[QuestionBatch] | None = None
+        self._policy: FramePolicy | None = None
+        self._scores: Tensor | None = None
+
+    def policy(
+        self, source: FrameSource, batch: QuestionBatch, query_answering: Answering, num_frames: int
+    ) -> tuple[FramePolicy, Tensor | None]:
+        """Policies of B questions, without graph, and scores (B, T) where the sampler has some.
+
+        Args:
+            source: of frames and text features.
+            batch: B questions.
+            query_answering: whose MLLM writes the queries, the most probable ones.
+            num_frames: K.
+        """
+        if self._batch is None or self._batch() is not batch:
+            searched = batch
+            if self.query_writer is not None:
+                searched = self.query_writer.write(query_answering, source, batch, num_frames, 1).batch(batch)
+            self._policy = self.sampler.policies(searched)
+            self._scores = self.sampler.scores(
+                searched.features, searched.mask, searched.timestamps_s, searched.queries
+            )
+            self._batch = weakref.ref(batch)
+        assert self._policy is not None
+        return self._policy, self._scores
+
+    @property
+    def scores(self) -> Tensor | None:
+        """float (B, T), of the batch that came last; None where the sampler has no such thing."""
+        return self._scores
+
+    def digest(self) -> str:
+        """Class, plain settings and weights of the sampler, as a short hash with the class's name."""
+        sampler = self.sampler
+        plain = {k: v for k, v in vars(sampler).items() if isinstance(v, (int, float, str, bool)) and k[0] != "_"}
+        digest = hashlib.sha256(repr((type(sampler).__qualname__, sorted(plain.items()))).encode())
+        for name, tensor in sampler.state_dict().items():
+            digest.update(name.encode() + tensor.detach().cpu().to(torch.float32).numpy().tobytes())
+        return f"{type(sampler).__name__}-{digest.hexdigest()[:10]}"

@@ -1,0 +1,134 @@
+"""A sampler and the MLLM that reads its frames: TSPO, MSJoE, ReFoCUS, and every rule that needs no training."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import torch
+
+from modules.records import QuestionBatch, Selection
+from modules.selection.base import FrameSampler
+from modules.systems.answering import Answering
+from modules.systems.base import Reply, Setting, VideoSystem, answer_of, selection_of
+from modules.systems.costs import costs_of
+from modules.systems.frame_choice import FrameChoice
+from modules.systems.frame_source import FrameSource
+from modules.systems.queries import QueryWriter
+from modules.systems.readouts import MostProbable, Readout
+
+
+class SamplerSystem(VideoSystem):
+    """Chooses K frames of the candidates and shows them to an MLLM.
+
+    Args:
+        sampler: chooses; left out where ``like`` names whose it is.
+        readout: how frames are taken from the sampler's policy; the most probable ones by default.
+        query_writer: has the MLLM write what the sampler looks for; left out, it is the question.
+        like: name of another system whose sampler and queries this one takes, e.g. to read them out in another way.
+        answering: who answers; of the common setting by default.
+        query_answering: whose MLLM writes the queries; the one that answers by default.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampler: FrameSampler | None = None,
+        readout: Readout | None = None,
+        query_writer: QueryWriter | None = None,
+        like: str | None = None,
+        answering: Answering | None = None,
+        query_answering: Answering | None = None,
+    ) -> None:
+        super().__init__()
+        if (sampler is None) == (like is None):
+            raise ValueError("a sampler system has either a sampler or, as `like`, the name of a system that has one")
+        self.choice = None if sampler is None else FrameChoice(sampler, query_writer)
+        self.readout, self.like = readout or MostProbable(), like
+        self._answering, self._query_answering = answering, query_answering
+
+    @classmethod
+    def of(
+        cls, choice: FrameChoice, answering: Answering | None = None, query_answering: Answering | None = None
+    ) -> SamplerSystem:
+        """A system that shares its choice of frames, and the work on it, with others.
+
+        Args:
+            choice: sampler and who writes its queries.
+            answering: who answers; of the common setting by default.
+            query_answering: whose MLLM writes the queries; the one that answers by default.
+        """
+        system = cls(sampler=choice.sampler, answering=answering, query_answering=query_answering)
+        system.choice = choice
+        return system
+
+    @property
+    def sampler(self) -> FrameSampler:
+        """Whose policy the frames are taken from."""
+        assert self.choice is not None, "before `prepare`, a system that is like another has no sampler"
+        return self.choice.sampler
+
+    def prepare(self, name: str, setting: Setting, others: dict[str, VideoSystem]) -> None:
+        super().prepare(name, setting, others)
+        if self.like is None:
+            return
+        other = others.get(self.like)
+        if not isinstance(other, SamplerSystem) or other.like is not None:
+            known = [n for n, s in others.items() if isinstance(s, SamplerSystem) and s.like is None]
+            raise ValueError(f"system {name!r} is like {self.like!r}, which has no sampler; there are {known}")
+        # shared, but part of the other one alone: its weights are saved and loaded once
+        object.__setattr__(self, "choice", other.choice)
+
+    @property
+    def answering(self) -> Answering:
+        """Who answers."""
+        return self._answering or self.setting.answering
+
+    @property
+    def answerings(self) -> list[Answering]:
+        """Those of this system alone, beside the one that all share."""
+        return [answering for answering in (self._answering, self._query_answering) if answering is not None]
+
+    def describe(self) -> str:
+        assert self.choice is not None
+        ways = [] if type(self.readout) is MostProbable else [type(self.readout).__name__]
+        ways += [] if self.choice.query_writer is None else [type(self.choice.query_writer).__name__]
+        return ", ".join([self.choice.digest(), *ways])
+
+    @torch.no_grad()
+    def answer(self, batch: QuestionBatch, source: FrameSource) -> list[Reply]:
+        assert self.choice is not None
+        setting, answering = self.setting, self.answering
+        with costs_of(batch, {answering, self._query_answering or answering}) as costs:
+            started = time.perf_counter()
+            policy, scores = self.choice.policy(source, batch, self._query_answering or answering, setting.num_frames)
+            selection = self.readout.choose(policy, source, batch, answering, setting.num_frames)
+            costs.seconds["choose"] = time.perf_counter() - started
+            rollouts = answering.answer(
+                source, batch, selection, options=setting.score_options, text=setting.write_text
+            )
+        digest, replies = self.describe(), []
+        for b, cost in enumerate(costs.each()):
+            row = selection_of(
+                batch, b, self.name, selection.candidate_index[b, 0], None if scores is None else scores[b], digest
+            )
+            num_decoded = len(batch.candidates[b]) if self.sampler.reads_features else len(row.frame_ids)
+            reply = answer_of(rollouts, b, self.name, row.timestamps_s)
+            replies.append(Reply(reply, row, replace(cost, frames_decoded=num_decoded)))
+        return replies
+
+
+def shown(system: VideoSystem, batch: QuestionBatch, source: FrameSource, selection: Selection) -> list[Reply]:
+    """Replies of a system whose frames are given; see `modules.systems.yardsticks`."""
+    setting = system.setting
+    with costs_of(batch, {setting.answering}) as costs:
+        rollouts = setting.answering.answer(
+            source, batch, selection, options=setting.score_options, text=setting.write_text
+        )
+    replies = []
+    for b, cost in enumerate(costs.each()):
+        row = selection_of(batch, b, system.name, selection.candidate_index[b, 0], None, system.describe())
+        cost = replace(cost, frames_decoded=len(row.frame_ids))
+        looked = row if row.frame_ids else None
+        replies.append(Reply(answer_of(rollouts, b, system.name, row.timestamps_s), looked, cost))
+    return replies
