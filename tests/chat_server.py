@@ -24,7 +24,8 @@ class ChatServer:
     def __init__(self, log_probs: bool = True) -> None:
         self.faults: list[str | Fault] = []
         self.requests: list[dict[str, Any]] = []
-        self.log_probs, self.text, self.most_at_once, self._now = log_probs, None, 0, 0
+        self.log_probs, self.most_at_once, self._now = log_probs, 0, 0
+        self.text: str | Callable[[dict[str, Any]], str] | None = None
         self._lock = threading.Lock()
         server = self
 
@@ -75,13 +76,15 @@ class ChatServer:
         send(handler, payload, status)
 
     def reply(self, body: dict[str, Any]) -> dict[str, Any]:
-        images = [c["image_url"]["url"] for c in body["messages"][-1]["content"] if c["type"] == "image_url"]
+        content = body["messages"][-1]["content"]
+        images = [c["image_url"]["url"] for c in content if c["type"] == "image_url"]
         brightness = 0.5
         if images:
             raw = Image.open(io.BytesIO(base64.b64decode(images[0].partition(",")[2]))).convert("L")
             brightness = ImageStat.Stat(raw).mean[0] / 255
         p = min(max(brightness, 0.01), 0.97)
-        text = self.text if self.text is not None else ("B" if p > 0.5 else "A")
+        text = self.text(body) if callable(self.text) else self.text
+        text = text if text is not None else ("B" if p > 0.5 else "A")
         choice: dict[str, Any] = {
             "index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}, "logprobs": None
         }  # fmt: skip
@@ -89,7 +92,9 @@ class ChatServer:
             tops = [("B", p * 0.75), (" B", p * 0.25), ("A", 1 - p - 0.01), ("The", 0.01)]
             top = [{"token": t, "logprob": math.log(q), "bytes": None} for t, q in tops]
             choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
-        return {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+        usage = {"prompt_tokens": 7 + len(images), "completion_tokens": 1, "total_tokens": 8 + len(images)}
+        head = {"id": "x", "object": "chat.completion", "created": 0, "model": "m"}
+        return {**head, "choices": [choice], "usage": usage}
 
 
 def send(handler: BaseHTTPRequestHandler, payload: bytes, status: int = 200, **headers: str) -> None:

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.selection": (*_RECORDS, "modules.selection"),
     "modules.encoders": (*_RECORDS, "modules.encoders"),
     "modules.mllms": (*_RECORDS, "modules.encoders", "modules.mllms"),
-    "modules.rewards": (*_RECORDS, "modules.rewards"),
+    "modules.rewards": (*_RECORDS, "modules.mllms", "modules.rewards"),
     "modules.systems": _PARTS,
     "modules.rl": (*_TRAINING, "modules.distributed", "modules.checkpoints"),
     "modules.methods.training_free": (*_PARTS, "modules.methods.training_free"),
@@ -60,7 +60,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.evaluation.statistics",
         "modules.evaluation",
         "modules.selection.selection_files",
-        "modules.files.whole_files",
+        "modules.files",
+        "modules.systems",
         "callbacks",
     ),
     "recipes": (

@@ -25,9 +25,12 @@ def in_order(systems: Iterable[str]) -> dict[str, str]:
 
 
 def default_scorer(answers: Sequence[Answer]) -> Scorer:
-    """``option-logprob`` where options were scored, else the rules that rewards read texts by."""
-    scored = any(answer.option_log_probs is not None for answer in answers)
-    return scorer("option-logprob" if scored else "strict-letter")
+    """``option-logprob`` where options were scored, ``rouge-l`` where there are references alone, else the rules that
+    rewards read letters by."""
+    if any(answer.option_log_probs is not None for answer in answers):
+        return scorer("option-logprob")
+    is_open = any(answer.references for answer in answers) and not any(answer.options for answer in answers)
+    return scorer("rouge-l" if is_open else "strict-letter")
 
 
 def score_systems(answers: Sequence[Answer], scorer_name: str, macro_over: str | None) -> dict[str, list[Line]]:

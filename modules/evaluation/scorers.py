@@ -8,27 +8,13 @@ tasks of lmms-eval draw a random option there, unseeded; the parity scorers say 
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from typing import ClassVar
+from abc import abstractmethod
 
+from modules.evaluation.open_scorers import ExactMatchScorer, RougeLScorer, ServedGradeScorer
+from modules.evaluation.scorer_base import Scorer
 from modules.parsing import LETTERS
 from modules.records import Answer
 from modules.systems.grading import most_probable_option, named_option
-
-
-class Scorer(ABC):
-    """Says how right an answer is; known by its name and version."""
-
-    name: ClassVar[str]
-    reads_text: ClassVar[bool] = True
-
-    @abstractmethod
-    def judges(self, answer: Answer) -> bool:
-        """Whether it can say anything of this question: options and a right one, or references."""
-
-    @abstractmethod
-    def grade(self, answer: Answer) -> float | None:
-        """0 is wrong and 1 is right; None where nothing can be read, which counts as wrong."""
 
 
 class OptionScorer(Scorer):
@@ -149,13 +135,14 @@ class VLMEvalKit(LmmsEvalLongVideoBench):
     _LETTER = re.compile("[ABCD]")
 
 
-SCORERS: dict[str, Scorer] = {
-    s.name: s for s in (OptionLogprob(), StrictLetter(), LmmsEval(), LmmsEvalLongVideoBench(), VLMEvalKit())
-}
+_OF_OPTIONS = (OptionLogprob(), StrictLetter(), LmmsEval(), LmmsEvalLongVideoBench(), VLMEvalKit())
+_OF_TEXTS = (ExactMatchScorer(), RougeLScorer())
+SCORERS: dict[str, Scorer] = {s.name: s for s in (*_OF_OPTIONS, *_OF_TEXTS)}
+_SERVED = "served-grade"
 
 
 def scorer(name: str) -> Scorer:
-    """A scorer by name, with or without its version.
+    """A scorer by name, with or without its version; ``served-grade:MODEL@BASE_URL`` is a served model that grades.
 
     Raises:
         ValueError: there is none; names those there are.
@@ -163,4 +150,8 @@ def scorer(name: str) -> Scorer:
     for full, found in SCORERS.items():
         if name in (full, full.partition("@")[0]):
             return found
-    raise ValueError(f"no scorer {name!r}; there are {', '.join(SCORERS)}")
+    kind, _, rest = name.partition(":")
+    model, _, base_url = rest.rpartition("@http")
+    if kind.partition("@")[0] == _SERVED and model:
+        return ServedGradeScorer(model, f"http{base_url}")
+    raise ValueError(f"no scorer {name!r}; there are {', '.join(SCORERS)}, {_SERVED}:MODEL@BASE_URL")
