@@ -85,6 +85,7 @@ class NeedleBuilder:
 
     def _evenly(self, entry: Entry) -> np.ndarray:
         length = len(entry.candidates)
+        # official code: both ends included; not `modules.selection.even_spacing`
         return np.unique(np.linspace(0, length - 1, min(self.frames_per_clip, length)).astype(int))
 
     def _join(

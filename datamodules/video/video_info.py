@@ -180,6 +180,7 @@ def grid_of(timestamps_s: np.ndarray, duration_s: float, fps: float, max_candida
     """`candidate_grid` of a video of which only the times of its frames are known."""
     num_times = max(1, math.ceil(duration_s * fps - 1e-9))
     if max_candidates is not None and num_times > max_candidates:
+        # in seconds, both ends included; `modules.selection.even_spacing` counts positions
         times = np.linspace(0.0, (num_times - 1) / fps, max_candidates)
         return np.unique(np.searchsorted(timestamps_s, times + _SLACK_S, side="right") - 1)
     # by frame, not by time: a clock that jumps by years makes a long grid of few frames

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from modules.records import QuestionBatch
+from modules.selection.even_spacing import evenly_spaced
 
 
 def oracle_selection(batch: QuestionBatch, num_frames: int) -> Tensor:
@@ -32,7 +33,7 @@ def oracle_selection(batch: QuestionBatch, num_frames: int) -> Tensor:
                 if queue and len(chosen) < num_frames:
                     chosen.append(queue.pop(0))
         chosen = list(dict.fromkeys(chosen))
-        evenly = ((torch.arange(2 * num_frames) + 0.5) * len(times) / (2 * num_frames)).long().tolist()
+        evenly = evenly_spaced(len(times), 2 * num_frames).tolist()
         fill = [*dict.fromkeys(evenly[1::2] + evenly), *range(len(times))]
         for index in fill:
             if len(chosen) == min(num_frames, len(times)):

@@ -73,14 +73,14 @@ class SelectionRow:
                 )
 
     def best(self, num_frames: int) -> tuple[int, ...]:
-        """Frame ids of the best so many, in order of time: by rank, else by score, else spread evenly over the list."""
+        """Frame ids of the best so many, in order of time: by rank, else by score, else evenly over the list."""
         if len(self.frame_ids) <= num_frames:
             return self.frame_ids
         if self.ranks or self.scores:
             goodness = [-r for r in self.ranks] if self.ranks else list(self.scores)
             order = sorted(range(len(goodness)), key=lambda i: -goodness[i])[:num_frames]
         else:
-            last = len(self.frame_ids) - 1
+            last = len(self.frame_ids) - 1  # of a list that is a choice already: its ends stay, unlike `even_spacing`
             order = [round(n * last / (num_frames - 1)) if num_frames > 1 else last // 2 for n in range(num_frames)]
         return tuple(self.frame_ids[i] for i in sorted(order))
 

@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 
 import torch
 from jsonargparse.typing import PositiveInt
-from torch import Tensor, nn
+from torch import nn
 
 from modules.mllms.base import MLLM
 from modules.records import QuestionBatch, Selection
 from modules.rewards.margin import margin_of
 from modules.seeds import seed_of
+from modules.selection.even_spacing import evenly_spaced_rows
 from modules.selection.policies import FramePolicy
 from modules.systems.answering import Answering
 from modules.systems.frame_source import FrameSource
@@ -128,16 +129,7 @@ class EvenlyWhereFew(Readout):
         self, policy: FramePolicy, source: FrameSource, batch: QuestionBatch, answering: Answering, num_frames: int
     ) -> Selection:
         chosen = self.of.choose(policy, source, batch, answering, num_frames)
-        index, log_probs = chosen.candidate_index.clone(), chosen.log_probs.clone()
-        for b, num_candidates in enumerate(batch.mask.sum(1).tolist()):
-            if num_candidates <= self.max_candidates:
-                index[b, 0] = _evenly(num_candidates, num_frames).to(index)
-                log_probs[b, 0] = 0.0
-        return Selection(index, log_probs)
-
-
-def _evenly(num_candidates: int, num_frames: int) -> Tensor:
-    """int64 (K,), in order of time, -1 where there are fewer."""
-    size = min(num_candidates, num_frames)
-    middles = ((torch.arange(size) + 0.5) * num_candidates / size).long()
-    return nn.functional.pad(middles, (0, num_frames - size), value=-1)
+        num_candidates = batch.mask.sum(1)
+        few = (num_candidates <= self.max_candidates)[:, None, None]
+        evenly = evenly_spaced_rows(num_candidates, num_frames)[:, None]
+        return Selection(evenly.where(few, chosen.candidate_index), chosen.log_probs.masked_fill(few, 0.0))

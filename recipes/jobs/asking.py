@@ -1,22 +1,22 @@
-"""Asking an MLLM outside of the trainer: about frames of a file, spread evenly over it."""
+"""Asking an MLLM outside of the trainer: about evenly spaced frames of a file."""
 
 from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import torch
 
 from datamodules.video.decode_pool import DecodeWorker, ReadRequest
 from modules.mllms.base import MLLM, FrameTokens, Row
 from modules.mllms.kept_frames import KeptFrames
 from modules.records import VideoQuestion
+from modules.selection.even_spacing import evenly_spaced
 
 _KEPT_MIB = 2048
 
 
 class Clips:
-    """Evenly spread frames of video files, decoded once and kept on the host while there is room.
+    """Evenly spaced frames of video files, decoded once and kept on the host while there is room.
 
     Args:
         mllm: that will be asked.
@@ -34,10 +34,10 @@ class Clips:
         return self.load(video)[1]
 
     def row(self, question: VideoQuestion, video: str, num_frames: int | None = None) -> Row:
-        """A question on a file's frames; on ``num_frames`` of them, evenly spread."""
+        """A question on a file's frames; on ``num_frames`` of them, evenly spaced."""
         tokens, duration_s = self.load(video)
         size = len(tokens.timestamps_s)
-        index = torch.from_numpy(spread(size, min(size, num_frames or size)))
+        index = evenly_spaced(size, min(size, num_frames or size))
         return Row(dataclasses.replace(question, duration_s=duration_s), tokens, index)
 
     def right(self, question: VideoQuestion, video: str, num_frames: int | None = None) -> bool:
@@ -54,15 +54,10 @@ class Clips:
         tokens = self._kept.get(video)
         if tokens is None:
             info = self._worker.probe(video)
-            frame_ids = spread(info.num_frames, min(self.num_frames, info.num_frames))
+            frame_ids = evenly_spaced(info.num_frames, min(self.num_frames, info.num_frames)).numpy()
             request = ReadRequest(video, tuple(frame_ids.tolist()), short_side_px=self.short_side_px)
             frames = torch.from_numpy(self._worker.read(request)[2]).permute(0, 3, 1, 2)
             times = torch.from_numpy(info.timestamps_s[frame_ids]).float()
             tokens = self._kept.put(video, FrameTokens(self.mllm.encode_frames(frames), times))
             self._durations_s[video] = info.duration_s
         return tokens, self._durations_s[video]
-
-
-def spread(total: int, count: int) -> np.ndarray:
-    """``count`` of ``total`` positions at the middles of equal parts; int64, strictly increasing."""
-    return ((np.arange(count) + 0.5) * total / count).astype(np.int64)

@@ -21,7 +21,8 @@ from datamodules.video.video_info import BadVideoError
 from modules.mllms.base import MLLM, Row
 from modules.records import VideoQuestion
 from modules.rewards.margin import margin_of
-from recipes.jobs.asking import Clips, spread
+from modules.selection.even_spacing import evenly_spaced
+from recipes.jobs.asking import Clips
 from recipes.jobs.base import Job
 from recipes.jobs.counts import report
 from recipes.jobs.question_files import append_line, resume_lines, write_lines
@@ -45,7 +46,7 @@ def structured_subsets(num_grid_frames: int, num_frames: int) -> list[Tensor]:
         inside = (where - window / _NUM_WINDOWS) % 1.0 < 2 / _NUM_WINDOWS
         subsets.append((torch.nonzero(inside).flatten(), torch.nonzero(~inside).flatten()))
     whole = [w for w, _ in subsets] + [c for _, c in subsets]
-    return [s[torch.from_numpy(spread(len(s), min(len(s), num_frames)))] for s in whole]
+    return [s[evenly_spaced(len(s), min(len(s), num_frames))] for s in whole]
 
 
 class MarginVariance(Job):

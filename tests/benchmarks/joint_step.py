@@ -265,7 +265,7 @@ def main() -> None:
             line = next(x for x in done.stdout.splitlines() if x.startswith("RESULT "))
             found[side].append(json.loads(line.removeprefix("RESULT ")))
     for side, runs in found.items():
-        print(f"{side:7} " + "  ".join(spread(runs, *column) for column in COLUMNS))
+        print(f"{side:7} " + "  ".join(median_and_range(runs, *column) for column in COLUMNS))
         for part in runs[0].get("parts_s", {}):
             print(f"{'':7} {part} " + ", ".join(f"{r['parts_s'][part]:.2f}" for r in runs) + " s")
     middle = {side: {k: median(r[k] for r in runs) for k, *_ in COLUMNS} for side, runs in found.items()}
@@ -286,7 +286,7 @@ COLUMNS = (
 )
 
 
-def spread(runs: list[dict[str, Any]], key: str, name: str, unit: str, digits: int) -> str:
+def median_and_range(runs: list[dict[str, Any]], key: str, name: str, unit: str, digits: int) -> str:
     """Median over the rounds, and their range."""
     values = [r[key] for r in runs]
     return f"{name} {median(values):.{digits}f} {unit} ({min(values):.{digits}f} to {max(values):.{digits}f})"

@@ -22,6 +22,7 @@ from modules.mllms.base import MLLM, FrameTokens, Row
 from modules.mllms.kept_frames import KeptFrames
 from modules.records import Candidates, QuestionBatch
 from modules.seeds import seed_of
+from modules.selection.even_spacing import evenly_spaced
 from modules.systems.answering import Answering
 from modules.systems.frame_source import FrameSource
 from modules.systems.queries import QueryWriter, WrittenQueries
@@ -120,7 +121,7 @@ class PreviewQueries(QueryWriter):
         kept = self._previews.get((candidates.video, count)) if own_video else None
         if kept is not None:
             return kept
-        index = ((torch.arange(count) + 0.5) * len(candidates) / count).long()
+        index = evenly_spaced(len(candidates), count)
         pixels = source.decode(candidates, index)
         if pixels is None:  # no answer will count; the queries are written blind
             return FrameTokens(torch.empty(0), torch.empty(0))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from modules.methods.training_free.scored_rule import ScoredRule
 from modules.selection.base import FrameSampler
+from modules.selection.even_spacing import evenly_spaced
 
 
 class AKS(ScoredRule):
@@ -15,7 +16,7 @@ class AKS(ScoredRule):
 
     Scores go to 0..1. A segment is halved, down to ``depth``, unless its K best frames lie more than ``threshold``
     above its mean: then, or at the last level d, its int(K / 2^d) best are taken. Where that comes to fewer than K, the
-    best of the rest fill up. (Official code: fewer than K, and NaN where all scores are alike; here: an even spread.)
+    best of the rest fill up. (Official code: fewer than K, and NaN where all scores are alike; here: evenly spaced.)
 
     Args:
         scorer: whose scores are taken; CLIP similarity by default.
@@ -33,8 +34,7 @@ class AKS(ScoredRule):
         size = min(num_frames, len(scores))
         span = scores.max() - scores.min()
         if span == 0:
-            middles = (torch.arange(size, device=scores.device) + 0.5) * len(scores) / size
-            return middles.long()
+            return evenly_spaced(len(scores), size).to(scores.device)
         normal = (scores - scores.min()) / span
         taken = torch.cat([self._take(normal, start, stop, depth, size) for start, stop, depth in
                            self._segments(normal, 0, len(scores), 0, size)])  # fmt: skip

@@ -52,7 +52,7 @@ class ScoredRule(FrameSampler):
         policy = self.scorer(features, mask, timestamps_s, queries)
         scores = self.scores(features, mask, timestamps_s, queries)
         if scores is None or not isinstance(policy, PlackettLuce):
-            raise ValueError(f"{type(self.scorer).__name__} scores no frames, so there is nothing to spread")
+            raise ValueError(f"{type(self.scorer).__name__} scores no frames, so there is nothing to choose by")
         return _Ruled(policy.logits, mask, scores, self)
 
     def scores(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> Tensor | None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from modules.records import Selection
 from modules.selection.base import FrameSampler
+from modules.selection.even_spacing import evenly_spaced_rows
 from modules.selection.policies import PlackettLuce
 
 
@@ -14,13 +15,7 @@ class _EvenSpread(PlackettLuce):
     """A uniform distribution whose mode is evenly spread."""
 
     def mode(self, num_frames: int) -> Selection:
-        num_candidates = self.mask.sum(1, keepdim=True)
-        # the middles of K equal stretches: no frame twice as long as K <= T, and no bias to either end
-        middles = (torch.arange(num_frames, device=self.mask.device)[None] + 0.5) * num_candidates / num_frames
-        index = torch.where(
-            num_candidates >= num_frames, middles.long(), torch.arange(num_frames, device=self.mask.device)
-        )
-        index = index.masked_fill(index >= num_candidates, -1)[:, None]
+        index = evenly_spaced_rows(self.mask.sum(1), num_frames)[:, None]
         return Selection(index, self.log_prob(index))
 
 
