@@ -132,13 +132,14 @@ class QuestionBatch:
     questions: list[VideoQuestion]
     candidates: list[Candidates]
     features: Tensor
-    """float32 (B, T, D), frozen encoder features, zero at padding; (B, T, P, D) where a frame has several tokens."""
+    """float32 (B, T, D), frozen encoder features, zero at padding; (B, T, P, D) where a frame has several tokens;
+    (B, T, 0) without an encoder."""
     mask: Tensor
     """bool (B, T), True at real candidates."""
     timestamps_s: Tensor
     """float32 (B, T)."""
     queries: Tensor
-    """float32 (B, Q, D), text features of the question."""
+    """float32 (B, Q, D), text features of the question; (B, 0, 0) where no encoder reads texts."""
 
     def to(self, device: torch.device) -> QuestionBatch:
         """Moves the tensors; the records stay on the host."""

@@ -42,11 +42,10 @@ class Parts:
         self.root, self.world, self.clip, self.vlm = root, world, clip, vlm
 
     def data(self, **kwargs: Any) -> HaystackData:
-        settings = {"batch_size": 4, "num_train_videos": 3, "num_val_videos": 1, "num_test_videos": 2, **kwargs}
-        return HaystackData(
-            world=self.world, root=str(self.root / "videos"), feature_dir=str(self.root / "features"), num_workers=1,
-            encoder=OpenCLIPEncoder(model=f"local-dir:{self.clip}"), **settings,
-        )  # fmt: skip
+        settings = {"batch_size": 4, "num_train_videos": 3, "num_val_videos": 1, "num_test_videos": 2}
+        folders = {"root": str(self.root / "videos"), "feature_dir": str(self.root / "features")}
+        encoder = OpenCLIPEncoder(model=f"local-dir:{self.clip}")
+        return HaystackData(world=self.world, encoder=encoder, num_workers=1, **(settings | folders | kwargs))
 
     def module(self, **kwargs: Any) -> EvolutionModule:
         torch.manual_seed(3)
@@ -334,9 +333,7 @@ def test_bad_videos(parts: Parts, tmp_path: Path, policy: str, caplog: pytest.Lo
     root = str(tmp_path / "videos")
     write_videos(root, parts.world, {"train": 3}, 1)
     video_path(root, parts.world, "train", 1).write_bytes(b"broken")
-    data = parts.data()
-    data.root, data.on_bad_video = root, policy
-    data.store = type(data.store)(tmp_path / "features", data.store.grid)
+    data = parts.data(root=root, on_bad_video=policy, feature_dir=str(tmp_path / "features"))
     if policy == "raise":
         with pytest.raises(ValueError, match=r"cannot read video .*train-00001"):
             parts.trainer().fit(parts.module(), datamodule=data)

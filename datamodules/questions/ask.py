@@ -21,7 +21,7 @@ class AskData(VideoQuestionData):
 
     def __init__(self, *, video: str, question: str, options: list[str] | str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.on_bad_video = "raise"  # there is no other video to go on with
+        self.bad_videos.on_bad_video = "raise"  # there is no other video to go on with
         if isinstance(options, str):
             options = [o.strip() for o in options.split(",") if o.strip()]
         self.video, self.question, self.options = video, question, tuple(str(o) for o in options or ())

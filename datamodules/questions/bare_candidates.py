@@ -5,33 +5,27 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from datamodules.video.candidate_grid import CandidateGrid
 from datamodules.video.feature_store import Entry
 from datamodules.video.frame_reader import FrameReader
-from datamodules.video.video_info import grid_of
 from modules.records import Candidates, VideoQuestion
 from modules.selection.selection_files import read_selections
 
 
 class BareCandidates:
-    """Entries with candidates and one zero for each in the place of features.
+    """Entries with candidates and no features: each candidate's vector has no entry, (T, 0).
 
     Args:
         reader: knows what files hold.
-        candidate_fps, max_candidates: of the grid.
+        grid: how candidates are chosen, where no file says which they are.
         selections: file of selections whose frames are the candidates, exactly, in the place of the grid.
         system: which sampler's of them, where the file holds several.
     """
 
     def __init__(
-        self,
-        reader: FrameReader,
-        candidate_fps: float,
-        max_candidates: int | None,
-        selections: str | None,
-        system: str | None,
+        self, reader: FrameReader, grid: CandidateGrid, selections: str | None = None, system: str | None = None
     ) -> None:
-        self.reader, self.candidate_fps, self.max_candidates = reader, candidate_fps, max_candidates
-        self.selections = selections
+        self.reader, self.grid, self.selections = reader, grid, selections
         rows = [] if selections is None else read_selections(selections, system)
         self._chosen = {row.sample_id: row.frame_ids for row in rows}
 
@@ -42,13 +36,10 @@ class BareCandidates:
             ValueError: the selections file has no such question, or frames that the file does not have.
         """
         info = self.reader.info(question.video)
-        if self.selections is None:
-            frame_ids = grid_of(info.timestamps_s, info.duration_s, self.candidate_fps, self.max_candidates)
-        else:
-            frame_ids = self._selected(question, info.num_frames)
+        frame_ids = self.grid.frame_ids(info) if self.selections is None else self._selected(question, info.num_frames)
         times = torch.from_numpy(info.timestamps_s[frame_ids])
         candidates = Candidates(question.video, torch.from_numpy(frame_ids), times, info.duration_s, info.num_frames)
-        return Entry(candidates, torch.zeros(len(frame_ids), 1))
+        return Entry(candidates, torch.empty(len(frame_ids), 0))
 
     def _selected(self, question: VideoQuestion, num_frames: int) -> np.ndarray:
         if question.sample_id not in self._chosen:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from datamodules.video.extraction import OnBadVideo
+from datamodules.questions.bad_videos import BadVideos
 from datamodules.video.frame_reader import FrameReader
 from datamodules.video.video_info import BadVideoError
 from modules.records import Candidates
@@ -19,14 +19,15 @@ _PREFETCH_SHARE = 1 / 8
 
 
 class StepFrames:
-    """Args:
-    reader: decodes.
-    bad_videos: files that cannot be read, with the reason; those found here are added.
-    on_bad_video: ``raise`` stops at such a file.
+    """Decodes what a step shows, and prefetches what the next one will show.
+
+    Args:
+        reader: decodes.
+        bad_videos: files that cannot be read; those found here are added.
     """
 
-    def __init__(self, reader: FrameReader, bad_videos: dict[str, str], on_bad_video: OnBadVideo) -> None:
-        self.reader, self.bad_videos, self.on_bad_video = reader, bad_videos, on_bad_video
+    def __init__(self, reader: FrameReader, bad_videos: BadVideos) -> None:
+        self.reader, self.bad_videos = reader, bad_videos
 
     def of(self, asked: Sequence[tuple[Candidates, Tensor]]) -> Iterator[Tensor | None]:
         """Frames of several questions, one after another, while their files are decoded side by side.
@@ -46,21 +47,21 @@ class StepFrames:
         frames = self.reader.read_many([one for one, known in zip(asked, bad, strict=True) if not known])
         for known in bad:
             found = None if known else next(frames)
-            if isinstance(found, BadVideoError):
-                self._note(found)
+            if isinstance(found, BadVideoError) and self.bad_videos.note(found):
+                _log.warning("%s; it was read before. What asks for its frames gets none from here on", found)
             yield found if isinstance(found, Tensor) else None
 
     def prefetch(self, questions: Sequence[Candidates], frames_per_question: int) -> None:
-        """Begins to decode all candidates of questions that come next, where enough of them may be asked for."""
+        """Begins to decode all candidates of questions that come next, where enough of them may be asked for.
+
+        Args:
+            questions: candidates of each.
+            frames_per_question: how many will be asked for at most; 0 prefetches nothing.
+        """
+        if not frames_per_question:
+            return
         worth_it = [c for c in questions if frames_per_question >= _PREFETCH_SHARE * len(c) > 0]
         self.reader.prefetch([c for c in worth_it if not self._is_bad(c)])
 
     def _is_bad(self, candidates: Candidates) -> bool:
         return any(video in self.bad_videos for video in (candidates.sources or (candidates.video,)))
-
-    def _note(self, error: BadVideoError) -> None:
-        if self.on_bad_video == "raise":
-            raise error
-        if error.path not in self.bad_videos:
-            _log.warning("%s; it was read before. What asks for its frames gets none from here on", error)
-        self.bad_videos[error.path] = error.reason

@@ -23,6 +23,23 @@ class ParameterGroup:
     """Of the sampler's learning rate."""
 
 
+def check_comparable(features: Tensor, queries: Tensor) -> None:
+    """Samplers that compare frames with texts call it, so that nothing is ranked by nothing.
+
+    Args:
+        features: (B, T, D) of frames; D is 0 where the data module has no encoder.
+        queries: (B, Q, D) of texts; Q is 0 where it has none that reads texts.
+
+    Raises:
+        ValueError: one of them is missing.
+    """
+    if not (features.shape[-1] and queries.shape[1]):
+        raise ValueError(
+            f"this sampler compares frames with texts, and here are features {tuple(features.shape)} and queries "
+            f"{tuple(queries.shape)}: data.encoder has to be one of images and texts"
+        )
+
+
 class FrameSampler(ABC, nn.Module):
     """Maps candidates and queries to a `FramePolicy`. No trainer, no logging, no I/O.
 

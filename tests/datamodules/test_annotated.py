@@ -47,7 +47,8 @@ def test_without_encoder_frames_are_chosen_from_times_alone(mlvu: Path, tmp_path
     candidates = batches[0].candidates[0]
     assert (len(candidates), candidates.num_video_frames, candidates.video_fps) == (100, 200, pytest.approx(2.0))
     assert batches[0].questions[0].duration_s == pytest.approx(100.0)  # the file says what the annotations did not
-    assert batches[0].features.shape == (2, 100, 1)
+    assert batches[0].features.shape == (2, 100, 0)  # nothing is made up
+    assert batches[0].queries.shape == (2, 0, 0)
     assert module.describe()["encoder"] is None
 
 

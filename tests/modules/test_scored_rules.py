@@ -7,6 +7,7 @@ import torch
 
 from modules.methods.training_free.aks import AKS
 from modules.methods.training_free.bin_max import BinMax
+from modules.methods.training_free.top_k import TopK
 from modules.methods.training_free.uniform import Uniform
 
 
@@ -65,3 +66,11 @@ def test_as_samplers_they_change_the_best_frames_and_not_the_distribution() -> N
         torch.testing.assert_close(policy.entropy(), plain.entropy())
     with pytest.raises(ValueError, match="Uniform scores no frames"):
         BinMax(scorer=Uniform())(features, mask, torch.zeros(3, 40), queries)
+
+
+@pytest.mark.parametrize(("width", "num_queries"), [(0, 1), (4, 0)])
+def test_frames_are_not_ranked_by_nothing(width: int, num_queries: int) -> None:
+    nothing = (torch.ones(1, 6, width), torch.ones(1, 6, dtype=torch.bool), torch.ones(1, 6))
+    with pytest.raises(ValueError, match=r"data\.encoder has to be one of images and texts"):
+        TopK()(*nothing, torch.ones(1, num_queries, width))
+    assert Uniform()(*nothing, torch.ones(1, num_queries, width)).mode(2).candidate_index.tolist() == [[[1, 4]]]

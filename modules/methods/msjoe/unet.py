@@ -22,7 +22,7 @@ import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from modules.selection.base import FrameSampler
+from modules.selection.base import FrameSampler, check_comparable
 from modules.selection.policies import PlackettLuce
 
 _EPS = 1e-5
@@ -120,8 +120,9 @@ class UNetSampler(FrameSampler):
         A query whose vector is zero is absent.
 
         Raises:
-            ValueError: more queries than ``max_queries``.
+            ValueError: more queries than ``max_queries``, or no features to compare.
         """
+        check_comparable(features, queries)
         if queries.shape[1] > self.max_queries:
             raise ValueError(f"{queries.shape[1]} queries, the sampler was built for max_queries={self.max_queries}")
         frames, texts = (nn.functional.normalize(x, dim=-1) for x in (features, queries))

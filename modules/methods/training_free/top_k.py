@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from modules.selection.base import FrameSampler
+from modules.selection.base import FrameSampler, check_comparable
 from modules.selection.policies import PlackettLuce
 
 
@@ -24,6 +24,7 @@ class TopK(FrameSampler):
         return PlackettLuce(self.scores(features, mask, timestamps_s, queries) / self.temperature, mask)
 
     def scores(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> Tensor:
+        check_comparable(features, queries)
         frames = torch.nn.functional.normalize(features.float(), dim=-1)
         texts = torch.nn.functional.normalize(queries.float(), dim=-1)
         return torch.einsum("btd,bqd->btq", frames, texts).mean(-1)
