@@ -18,6 +18,7 @@ from modules.records import Answer, Candidates, QuestionBatch
 from modules.systems.base import Reply
 from modules.systems.grading import most_probable_option
 from modules.systems.sampler_system import SamplerSystem
+from modules.systems.stage_data import data_of
 
 
 class AnswerSheet(L.Callback):
@@ -33,7 +34,7 @@ class AnswerSheet(L.Callback):
     def on_predict_batch_end(
         self,
         trainer: L.Trainer,
-        pl_module: L.LightningModule,
+        pl_module: Any,
         outputs: list[Reply],
         batch: QuestionBatch,
         batch_idx: int,
@@ -54,7 +55,7 @@ class AnswerSheet(L.Callback):
                 f"contact_sheet_{file_name(system.name)}.png" if len(names) > 1 else "contact_sheet.png"
             )
             scores = system.choice.scores if isinstance(system, SamplerSystem) else None
-            self._draw(path, reply, batch.candidates[b], None if scores is None else scores[b], trainer.datamodule)
+            self._draw(path, reply, batch.candidates[b], None if scores is None else scores[b], data_of(trainer))
 
     def _print(self, reply: Reply, candidates: Candidates, named: bool) -> None:
         answer, cost = reply.answer, reply.cost

@@ -52,9 +52,7 @@ class FrameCurriculum(AfterUpdate):
         if stage == "fit" and self.patience is None and trainer.max_steps <= 0:
             raise ValueError("stages by shares of the updates need trainer.max_steps")
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_start(trainer)
         if self.patience is None:
             self.stage = self.stage_at(trainer.global_step / trainer.max_steps)

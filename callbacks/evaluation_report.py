@@ -22,6 +22,7 @@ from modules.evaluation.score_table import default_scorer, in_order, score_syste
 from modules.evaluation.scorers import Scorer, scorer
 from modules.records import Answer
 from modules.selection.selection_files import SelectionRow, write_selections
+from modules.systems.stage_data import data_of
 
 TABLE, SUMMARY = "test_rows.csv", "test_summary.json"
 
@@ -78,7 +79,7 @@ class EvaluationReport(L.Callback):
         answered.sort(key=lambda a: (a.answer.sample_id, a.answer.system))
         selections = gather_lists(self.selections, key=lambda s: (s.sample_id, s.sampler))
         selections.sort(key=lambda s: (s.sample_id, s.sampler))
-        left_out = {video for bad in exchange(sorted(trainer.datamodule.bad_videos)) for video in bad}  # type: ignore[attr-defined]
+        left_out = {video for bad in exchange(sorted(data_of(trainer).bad_videos)) for video in bad}
         if not trainer.is_global_zero:
             return
         answers = [a.answer for a in answered]
@@ -95,7 +96,7 @@ class EvaluationReport(L.Callback):
         self._print(trainer, answered, card, scores)
 
     def _card(self, trainer: L.Trainer, pl_module: Any, answers: Sequence[Answer], num_left_out: int) -> dict[str, Any]:
-        data = trainer.datamodule.describe()  # type: ignore[attr-defined]
+        data = data_of(trainer).describe()
         return {
             "dataset": ", ".join(sorted({f"{a.dataset}/{a.split}" for a in answers})),
             "questions": len({a.sample_id for a in answers}),

@@ -50,7 +50,8 @@ class LearningCurve(AfterUpdate):
     def _make_up_for_validation(self, trainer: L.Trainer) -> None:
         """A checkpoint is written before its step's validation, which a run that was stopped there has never had."""
         loop = trainer.fit_loop.epoch_loop
-        due = trainer.global_step > 0 and (loop.total_batch_idx + 1) % trainer.val_check_batch == 0
+        every = trainer.val_check_batch
+        due = trainer.global_step > 0 and every is not None and (loop.total_batch_idx + 1) % every == 0
         known = any(step == trainer.global_step and name.startswith("val/") for step, name, _ in self.points)
         if due and not known and trainer.enable_validation:
             trainer.validating = True

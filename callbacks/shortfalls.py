@@ -10,6 +10,7 @@ import torch
 
 from modules.console import PlainConsole
 from modules.distributed.ranks import exchange
+from modules.systems.stage_data import data_of
 
 
 class Shortfalls(L.Callback):
@@ -32,7 +33,7 @@ class Shortfalls(L.Callback):
         mllm: Any = getattr(pl_module, "mllm", None)
         ranks = exchange(
             {
-                "bad": sorted(getattr(trainer.datamodule, "bad_videos", {})),  # type: ignore[attr-defined]
+                "bad": sorted(getattr(data_of(trainer), "bad_videos", {})),
                 "rewards": self._num_rewards,
                 "missing": int(self._missing),
                 "model": {} if mllm is None else mllm.shortfalls(),

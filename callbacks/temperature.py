@@ -22,9 +22,7 @@ class TemperatureSchedule(L.Callback):
     def __init__(self, *, start: PositiveFloat = 0.025, end: PositiveFloat = 0.01) -> None:
         self.start, self.end = float(start), float(end)
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         progress = min(trainer.global_step / trainer.max_steps, 1.0) if trainer.max_steps > 0 else 0.0
         pl_module.sampler.temperature = self.start - (self.start - self.end) * progress
         pl_module.metrics.add({"policy/temperature": pl_module.sampler.temperature})

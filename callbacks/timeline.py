@@ -14,6 +14,7 @@ from jsonargparse.typing import PositiveInt
 from callbacks.after_update import AfterUpdate
 from callbacks.tracking.mlflow_logger import mlflow_logger
 from modules.records import Rollouts
+from modules.systems.stage_data import data_of
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -102,7 +103,7 @@ class TimelineImages(AfterUpdate):
             mlflow.log_file(path, "timeline")
 
     @torch.no_grad()
-    def _draw(self, path: Path, trainer: L.Trainer, pl_module: L.LightningModule, rollouts: Rollouts) -> None:
+    def _draw(self, path: Path, trainer: L.Trainer, pl_module: Any, rollouts: Rollouts) -> None:
         batch = rollouts.batch
         question, candidates = batch.questions[0], batch.candidates[0]
         queries, written = batch.queries[:1], ""
@@ -114,7 +115,7 @@ class TimelineImages(AfterUpdate):
         scores = pl_module.sampler.scores(*inputs)
         drawn = rollouts.selection.candidate_index[0].flatten()
         counts = torch.bincount(drawn[drawn >= 0].cpu(), minlength=len(candidates)).numpy()
-        pixels = trainer.datamodule.decode(candidates, best)
+        pixels = data_of(trainer).decode(candidates, best)
         if pixels is None:  # the data module has said why
             return
         right = rollouts.rewards.get("accuracy", rollouts.rewards.get("probability"))

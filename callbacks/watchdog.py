@@ -24,7 +24,7 @@ class Watchdog(L.Callback):
         self.folder, self.timeout_s = Path(run_dir) / "stalled", float(timeout_s)
         self._file: IO[str] | None = None
 
-    def _arm(self, trainer: L.Trainer, *_: Any) -> None:
+    def _arm(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = (self.folder / f"rank_{trainer.global_rank}.txt").open("w")
@@ -36,7 +36,7 @@ class Watchdog(L.Callback):
         # the interpreter's own timer: it fires even while every thread waits inside a library
         faulthandler.dump_traceback_later(self.timeout_s, exit=True, file=self._file)
 
-    def _disarm(self, *_: Any) -> None:
+    def _disarm(self, *_: Any, **__: Any) -> None:
         faulthandler.cancel_dump_traceback_later()
         if self._file is not None:
             self._file.close()

@@ -24,6 +24,7 @@ from modules.systems.answering import Answering
 from modules.systems.base import Reply, Setting, VideoSystem, answer_all, described, prepared
 from modules.systems.frame_source import FrameSource
 from modules.systems.sampler_system import SamplerSystem
+from modules.systems.stage_data import data_of
 
 
 class EvaluationModule(L.LightningModule, FrameDemand):
@@ -80,7 +81,7 @@ class EvaluationModule(L.LightningModule, FrameDemand):
 
     @property
     def _source(self) -> FrameSource:
-        return self.trainer.datamodule
+        return data_of(self.trainer)
 
     def _systems(self) -> dict[str, VideoSystem]:
         return dict(self.systems.items())  # type: ignore[arg-type]

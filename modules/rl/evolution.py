@@ -52,6 +52,7 @@ from modules.systems.frame_source import FrameSource
 from modules.systems.grading import most_probable_option, named_option
 from modules.systems.queries import QueryWriter
 from modules.systems.sampler_system import SamplerSystem
+from modules.systems.stage_data import data_of
 
 SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
@@ -202,7 +203,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         self.answering.seconds["total"] = time.perf_counter() - started
         self.metrics.add(rollout_metrics(trajectories, reward, self.answering.seconds))
         if complete:
-            self._log_means(self.metrics.reduced(), every_n_steps=self.trainer.log_every_n_steps)
+            self._log_means(self.metrics.reduced(), every_n_steps=self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         return {"rollouts": trajectories.rollouts, "reward": reward, "policy": trajectories.policy}
 
     def _log_means(self, metrics: dict[str, float], every_n_steps: int = 1) -> None:
@@ -342,7 +343,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
 
     @property
     def _source(self) -> FrameSource:
-        return self.trainer.datamodule
+        return data_of(self.trainer)
 
     @contextmanager
     def stored_encoders(self) -> Iterator[list[FrameEncoder]]:

@@ -103,7 +103,8 @@ class DeepSpeedUpdates(Updates):
 
     @contextmanager
     def gathered(self, module: L.LightningModule) -> Iterator[None]:
-        with module.trainer.strategy.gathered():
+        strategy: Any = module.trainer.strategy
+        with strategy.gathered():
             yield
 
     def backward(self, module: L.LightningModule, loss: Tensor, last: bool) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.parsing import parse_option
+from modules.small_stack.pretraining_data import data_of
 from modules.small_stack.schedule import one_cycle
 
 _LONGEST_ANSWER = 24
@@ -54,7 +55,7 @@ class AnswerPretraining(L.LightningModule):
         self._tokens: dict[str, Tensor] = {}
 
     def setup(self, stage: str) -> None:
-        data = self.trainer.datamodule
+        data = data_of(self.trainer)
         self._tokens = {
             "train": self.mllm.encode_frames(data.pool.frames),
             "val": self.mllm.encode_frames(data.val_pool.frames),
@@ -99,7 +100,7 @@ class AnswerPretraining(L.LightningModule):
         else:
             chosen = self.mllm.score_rows(rows).argmax(-1).tolist()
         for row, best in zip(rows, chosen, strict=True):
-            self._hits[row.question.groups["kind"]].append(float(best == row.question.answer_index))
+            self._hits[str(row.question.groups["kind"])].append(float(best == row.question.answer_index))
 
     def on_validation_epoch_end(self) -> None:
         every = [hit for hits in self._hits.values() for hit in hits]
@@ -111,5 +112,5 @@ class AnswerPretraining(L.LightningModule):
 
     def on_train_end(self) -> None:
         if self.trainer.is_global_zero:
-            self.mllm.model.to(torch.float16).save_pretrained(self.output_dir)
+            self.mllm.model.half().save_pretrained(self.output_dir)
             self.mllm.processor.save_pretrained(self.output_dir)

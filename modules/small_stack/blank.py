@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -55,6 +56,7 @@ def write_blank_vlm(folder: Path, sentences: list[str], *, image_size: int = 64,
     ids = {
         name: tokenizer.convert_tokens_to_ids(name) for name in ("<|endoftext|>", "<|im_end|>", "<image>", "<video>")
     }
+    special: dict[str, Any] = {"image_token_id": ids["<image>"], "video_token_id": ids["<video>"]}
     config = transformers.LlavaOnevisionConfig(
         vision_config={
             "model_type": "siglip_vision_model",
@@ -80,12 +82,11 @@ def write_blank_vlm(folder: Path, sentences: list[str], *, image_size: int = 64,
             "eos_token_id": ids["<|im_end|>"],
             "pad_token_id": ids["<|endoftext|>"],
         },
-        image_token_id=ids["<image>"],
-        video_token_id=ids["<video>"],
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
         image_grid_pinpoints=[[image_size, image_size]],
         tie_word_embeddings=True,
+        **special,
     )
     size = {"height": image_size, "width": image_size}
     processor = transformers.LlavaOnevisionProcessor(

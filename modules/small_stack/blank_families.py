@@ -19,14 +19,22 @@ _SENTENCES = [
     "What colour is the star? A. red B. green C. blue D. white Answer with the option's letter. seconds Frame"
 ]
 _TEXT = {
-    "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 8192,
-}  # fmt: skip
-_TOWER = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 8192,
+}
+_TOWER: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+_SQUARES: dict[str, Any] = {**_TOWER, "image_size": 56, "patch_size": 14}
+_IMAGE_AND_VIDEO = {"image_token": "<image>", "video_token": "<video>"}
 _QWEN_TOKENS = {
-    "image_token": "<|image_pad|>", "video_token": "<|video_pad|>",
-    "vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>",
-}  # fmt: skip
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "vision_start_token": "<|vision_start|>",
+    "vision_end_token": "<|vision_end|>",
+}
 _QWEN_VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
 
 
@@ -52,8 +60,12 @@ def byte_tokenizer(extra: dict[str, str], eos: str = "<|im_end|>") -> PreTrained
         ),
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, pad_token="<|endoftext|>", eos_token=eos, padding_side="left", extra_special_tokens=extra,
-    )  # fmt: skip
+        tokenizer_object=bpe,
+        pad_token="<|endoftext|>",
+        eos_token=eos,
+        padding_side="left",
+        extra_special_tokens=extra,
+    )
 
 
 def _text(tokenizer: PreTrainedTokenizerFast, **more: Any) -> dict[str, Any]:
@@ -66,37 +78,56 @@ def _qwen_text(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     return _text(tokenizer, rope_parameters=rope)
 
 
-def _qwen_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
-    return {f"{name}_id": tokenizer.convert_tokens_to_ids(token) for name, token in _QWEN_TOKENS.items()}
+def _ids(tokenizer: PreTrainedTokenizerFast, tokens: dict[str, str]) -> dict[str, Any]:
+    """``image_token`` -> ``image_token_id``, and so on."""
+    return {f"{name}_id": tokenizer.convert_tokens_to_ids(token) for name, token in tokens.items()}
 
 
 def qwen25_vl() -> tuple[Any, Any]:
     tokenizer = byte_tokenizer(_QWEN_TOKENS)
     vision = {
-        "depth": 2, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 64,
-        "fullatt_block_indexes": [1], "window_size": 56, "tokens_per_second": 2,
-    }  # fmt: skip
-    config = tf.Qwen2_5_VLConfig(text_config=_qwen_text(tokenizer), vision_config=vision, **_qwen_ids(tokenizer))
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "fullatt_block_indexes": [1],
+        "window_size": 56,
+        "tokens_per_second": 2,
+    }
+    config = tf.Qwen2_5_VLConfig(
+        text_config=_qwen_text(tokenizer), vision_config=vision, **_ids(tokenizer, _QWEN_TOKENS)
+    )
     size = {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 4}
     processor = tf.Qwen2_5_VLProcessor(
-        image_processor=tf.Qwen2VLImageProcessor(size=size), tokenizer=tokenizer,
-        video_processor=tf.Qwen2VLVideoProcessor(size=size), chat_template=_template(_QWEN_VIDEO),
-    )  # fmt: skip
+        image_processor=tf.Qwen2VLImageProcessor(size=size),
+        tokenizer=tokenizer,
+        video_processor=tf.Qwen2VLVideoProcessor(size=size),
+        chat_template=_template(_QWEN_VIDEO),
+    )
     return tf.Qwen2_5_VLForConditionalGeneration(config), processor
 
 
 def qwen3_vl() -> tuple[Any, Any]:
     tokenizer = byte_tokenizer(_QWEN_TOKENS)
     vision = {
-        "depth": 2, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 64,
-        "patch_size": 16, "deepstack_visual_indexes": [0], "num_position_embeddings": 64,
-    }  # fmt: skip
-    config = tf.Qwen3VLConfig(text_config=_qwen_text(tokenizer), vision_config=vision, **_qwen_ids(tokenizer))
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "patch_size": 16,
+        "deepstack_visual_indexes": [0],
+        "num_position_embeddings": 64,
+    }
+    config = tf.Qwen3VLConfig(text_config=_qwen_text(tokenizer), vision_config=vision, **_ids(tokenizer, _QWEN_TOKENS))
     size = {"shortest_edge": 32 * 32, "longest_edge": 32 * 32 * 256}
     processor = tf.Qwen3VLProcessor(
-        image_processor=tf.Qwen2VLImageProcessor(size=size, patch_size=16), tokenizer=tokenizer,
-        video_processor=tf.Qwen3VLVideoProcessor(size=size), chat_template=_template(_QWEN_VIDEO),
-    )  # fmt: skip
+        image_processor=tf.Qwen2VLImageProcessor(size=size, patch_size=16),
+        tokenizer=tokenizer,
+        video_processor=tf.Qwen3VLVideoProcessor(size=size),
+        chat_template=_template(_QWEN_VIDEO),
+    )
     return tf.Qwen3VLForConditionalGeneration(config), processor
 
 
@@ -104,22 +135,26 @@ def llava_onevision() -> tuple[Any, Any]:
     from transformers.models.llava_onevision.image_processing_llava_onevision import LlavaOnevisionImageProcessor
     from transformers.models.llava_onevision.video_processing_llava_onevision import LlavaOnevisionVideoProcessor
 
-    tokenizer = byte_tokenizer({"image_token": "<image>", "video_token": "<video>"})
+    tokenizer = byte_tokenizer(_IMAGE_AND_VIDEO)
+    tower = {"model_type": "siglip_vision_model", **_SQUARES, "vision_use_head": False}
+    grid = [[56, 56]]
     config = tf.LlavaOnevisionConfig(
-        vision_config={
-            "model_type": "siglip_vision_model", **_TOWER, "image_size": 56, "patch_size": 14, "vision_use_head": False,
-        },
+        vision_config=tower,
         text_config={"model_type": "qwen2", **_text(tokenizer)},
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        video_token_id=tokenizer.convert_tokens_to_ids("<video>"),
-        vision_feature_select_strategy="full", vision_feature_layer=-1, image_grid_pinpoints=[[56, 56]],
-    )  # fmt: skip
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+        image_grid_pinpoints=grid,
+        **_ids(tokenizer, _IMAGE_AND_VIDEO),
+    )
     size = {"height": 56, "width": 56}
     processor = tf.LlavaOnevisionProcessor(
-        image_processor=LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=[[56, 56]]), tokenizer=tokenizer,
-        video_processor=LlavaOnevisionVideoProcessor(size=size), num_image_tokens=16,
-        vision_feature_select_strategy="full", chat_template=_template("<video>"),
-    )  # fmt: skip
+        image_processor=LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=grid),
+        tokenizer=tokenizer,
+        video_processor=LlavaOnevisionVideoProcessor(size=size),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=_template("<video>"),
+    )
     return tf.LlavaOnevisionForConditionalGeneration(config), processor
 
 
@@ -128,20 +163,27 @@ def internvl() -> tuple[Any, Any]:
     from transformers.models.internvl.video_processing_internvl import InternVLVideoProcessor
 
     tokens = {
-        "start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
+        "start_image_token": "<img>",
+        "end_image_token": "</img>",
+        "context_image_token": "<IMG_CONTEXT>",
         "video_token": "<video>",
-    }  # fmt: skip
+    }
     tokenizer = byte_tokenizer(tokens)
     config = tf.InternVLConfig(
         vision_config={**_TOWER, "image_size": [56, 56], "patch_size": [14, 14]},
         text_config={"model_type": "qwen2", **_text(tokenizer)},
-        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"), image_seq_length=4, downsample_ratio=0.5,
-    )  # fmt: skip
+        image_seq_length=4,
+        downsample_ratio=0.5,
+        **_ids(tokenizer, {"image_token": "<IMG_CONTEXT>"}),
+    )
     size = {"height": 56, "width": 56}
     processor = tf.InternVLProcessor(
-        image_processor=GotOcr2ImageProcessor(size=size), tokenizer=tokenizer,
-        video_processor=InternVLVideoProcessor(size=size), image_seq_length=4, chat_template=_template("<video>"),
-    )  # fmt: skip
+        image_processor=GotOcr2ImageProcessor(size=size),
+        tokenizer=tokenizer,
+        video_processor=InternVLVideoProcessor(size=size),
+        image_seq_length=4,
+        chat_template=_template("<video>"),
+    )
     return tf.InternVLForConditionalGeneration(config), processor
 
 
@@ -150,22 +192,28 @@ def smolvlm() -> tuple[Any, Any]:
     from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
 
     tokens = {
-        "fake_image_token": "<fake_token_around_image>", "image_token": "<image>",
-        "end_of_utterance_token": "<end_of_utterance>", "global_image_token": "<global-img>", "video_token": "<video>",
-    }  # fmt: skip
+        "fake_image_token": "<fake_token_around_image>",
+        "image_token": "<image>",
+        "end_of_utterance_token": "<end_of_utterance>",
+        "global_image_token": "<global-img>",
+        "video_token": "<video>",
+    }
     tokenizer = byte_tokenizer(tokens, eos="<end_of_utterance>")
     text = _text(tokenizer, bos_token_id=tokenizer.convert_tokens_to_ids("<|im_start|>"))
+    ids = {**_ids(tokenizer, {"image_token": "<image>"}), "pad_token_id": tokenizer.pad_token_id}
     config = tf.SmolVLMConfig(
-        vision_config={**_TOWER, "image_size": 56, "patch_size": 14}, text_config={"model_type": "llama", **text},
-        scale_factor=2, image_token_id=tokenizer.convert_tokens_to_ids("<image>"), pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vision_config={**_SQUARES}, text_config={"model_type": "llama", **text}, scale_factor=2, **ids
+    )
     size = {"longest_edge": 56}
     video_processor = SmolVLMVideoProcessor(size=size, max_image_size=size)
     video_processor.num_frames, video_processor.fps = 64, 1
     processor = tf.SmolVLMProcessor(
-        image_processor=SmolVLMImageProcessor(size=size, max_image_size=size), tokenizer=tokenizer,
-        video_processor=video_processor, image_seq_len=4, chat_template=_template("<video>"),
-    )  # fmt: skip
+        image_processor=SmolVLMImageProcessor(size=size, max_image_size=size),
+        tokenizer=tokenizer,
+        video_processor=video_processor,
+        image_seq_len=4,
+        chat_template=_template("<video>"),
+    )
     return tf.SmolVLMForConditionalGeneration(config), processor
 
 
@@ -173,17 +221,19 @@ def videollama3() -> tuple[Any, Any]:
     from transformers.models.video_llama_3.image_processing_video_llama_3 import VideoLlama3ImageProcessor
     from transformers.models.video_llama_3.video_processing_video_llama_3 import VideoLlama3VideoProcessor
 
-    tokenizer = byte_tokenizer({"image_token": "<image>", "video_token": "<video>"})
+    tokenizer = byte_tokenizer(_IMAGE_AND_VIDEO)
     config = tf.VideoLlama3Config(
-        vision_config={**_TOWER, "patch_size": 14}, text_config={"model_type": "qwen2", **_text(tokenizer)},
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        video_token_id=tokenizer.convert_tokens_to_ids("<video>"),
-    )  # fmt: skip
+        vision_config={**_TOWER, "patch_size": 14},
+        text_config={"model_type": "qwen2", **_text(tokenizer)},
+        **_ids(tokenizer, _IMAGE_AND_VIDEO),
+    )
     size = {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 64}
     processor = tf.VideoLlama3Processor(
-        image_processor=VideoLlama3ImageProcessor(size=size), tokenizer=tokenizer,
-        video_processor=VideoLlama3VideoProcessor(size=size), chat_template=_template("<video>"),
-    )  # fmt: skip
+        image_processor=VideoLlama3ImageProcessor(size=size),
+        tokenizer=tokenizer,
+        video_processor=VideoLlama3VideoProcessor(size=size),
+        chat_template=_template("<video>"),
+    )
     return tf.VideoLlama3ForConditionalGeneration(config), processor
 
 
@@ -223,13 +273,20 @@ def write_blank_hf_clip(folder: Path, *, width: int = 32, projection: int = 32, 
     )
     tokenizer.padding_side, tokenizer.model_max_length = "right", 77
     layers = {
-        "hidden_size": width, "intermediate_size": width, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "hidden_size": width,
+        "intermediate_size": width,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
         "projection_dim": projection,
-    }  # fmt: skip
+    }
     text = {
-        **layers, "vocab_size": len(tokenizer), "max_position_embeddings": 77, "eos_token_id": eos,
-        "bos_token_id": None, "pad_token_id": tokenizer.pad_token_id,
-    }  # fmt: skip
+        **layers,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 77,
+        "eos_token_id": eos,
+        "bos_token_id": None,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     config = tf.CLIPConfig(
         text_config=text, vision_config={**layers, "image_size": 32, "patch_size": 16}, projection_dim=projection
     )
@@ -245,12 +302,19 @@ def write_blank_refocus(folder: Path, *, width: int = 32, seed: int = 0) -> None
     """Writes what ReFoCUS starts from below a folder: a vision tower, ``siglip``, and a sequence model, ``mamba2``."""
     torch.manual_seed(seed)
     tokenizer = byte_tokenizer({})
-    tower = {**_TOWER, "image_size": 56, "patch_size": 14}
-    tf.SiglipVisionModel(tf.SiglipVisionConfig(**tower)).save_pretrained(folder / "siglip")
+    tf.SiglipVisionModel(tf.SiglipVisionConfig(**_SQUARES)).save_pretrained(folder / "siglip")
     config = tf.Mamba2Config(
-        hidden_size=width, num_hidden_layers=2, state_size=8, head_dim=16, num_heads=2 * width // 16, n_groups=1,
-        chunk_size=32, vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        hidden_size=width,
+        num_hidden_layers=2,
+        state_size=8,
+        head_dim=16,
+        num_heads=2 * width // 16,
+        n_groups=1,
+        chunk_size=32,
+        vocab_size=len(tokenizer),
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+    )
     tf.Mamba2ForCausalLM(config).save_pretrained(folder / "mamba2")
     tokenizer.save_pretrained(folder / "mamba2")

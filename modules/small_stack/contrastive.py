@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from modules.encoders.open_clip import OpenCLIPEncoder
+from modules.files.paths import ModelPath
 from modules.small_stack.blank import save_open_clip, write_blank_clip
+from modules.small_stack.pretraining_data import data_of
 from modules.small_stack.schedule import one_cycle
 
 _CLOSE_ENOUGH = 0.5
@@ -40,8 +42,8 @@ class ContrastivePretraining(L.LightningModule):
 
     def configure_model(self) -> None:
         if self.encoder is None:
-            write_blank_clip(Path(self.output_dir), self.trainer.datamodule.examples.sentences())
-            self.encoder = OpenCLIPEncoder(model=f"local-dir:{self.output_dir}").requires_grad_(True)
+            write_blank_clip(Path(self.output_dir), data_of(self.trainer).examples.sentences())
+            self.encoder = OpenCLIPEncoder(model=ModelPath(f"local-dir:{self.output_dir}")).requires_grad_(True)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         clip: open_clip.CLIP = self.encoder.model

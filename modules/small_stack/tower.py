@@ -14,8 +14,10 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from modules.files.paths import ModelPath
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.small_stack.blank import write_blank_vlm
+from modules.small_stack.pretraining_data import data_of
 from modules.small_stack.schedule import one_cycle
 
 _NUM_OTHERS = {"kind": 6, "partner": 6}  # labels whose classes are no words
@@ -39,8 +41,8 @@ class TowerPretraining(L.LightningModule):
     def configure_model(self) -> None:
         if self.mllm is not None:
             return
-        write_blank_vlm(Path(self.output_dir), self.trainer.datamodule.examples.sentences())
-        self.mllm = LlavaOnevision(path=self.output_dir).requires_grad_(False)
+        write_blank_vlm(Path(self.output_dir), data_of(self.trainer).examples.sentences())
+        self.mllm = LlavaOnevision(path=ModelPath(self.output_dir)).requires_grad_(False)
         self.mllm.model.model.vision_tower.requires_grad_(True)
         self.mllm.model.model.multi_modal_projector.requires_grad_(True)
         self.words = self.mllm.model.get_input_embeddings().requires_grad_(True)
@@ -72,7 +74,8 @@ class TowerPretraining(L.LightningModule):
         if classes is None:
             return self.others[name](tokens)
         ids = [self.mllm.tokenizer(word)["input_ids"][0] for word in classes]
-        return self.scale * tokens @ self.words.weight[ids].T
+        embeddings: Any = self.words.weight
+        return self.scale * tokens @ embeddings[ids].T
 
     @property
     def _stage(self) -> str:

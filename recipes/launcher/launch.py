@@ -110,7 +110,8 @@ def run_trainer(
     cli = RecipeCLI(OmegaConf.to_container(recipe))  # type: ignore[arg-type]
     queued_again = Requeue(run_dir=str(recipe.run_dir))
     # checkpoints come last, and these go right before them
-    cli.trainer.callbacks[-1:-1] = [Shortfalls(), LastUpdateSaved(), *[queued_again] * requeue, interruption]
+    callbacks: list[L.Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]  # set by a part of the trainer
+    callbacks[-1:-1] = [Shortfalls(), LastUpdateSaved(), *[queued_again] * requeue, interruption]
     at_last.callback(close_tracking, cli.trainer, interruption)
     run_stages(cli, checkpoint, queued_again)
 

@@ -204,6 +204,6 @@ def header(file: str) -> list[str]:
 
 def _suggest_file(file: str) -> str:
     recipes = Path(__file__).resolve().parents[1]
-    known = [str(p.relative_to(recipes.launcher.parent)) for p in recipes.rglob("*.yaml")]
+    known = [str(p.relative_to(recipes.parent)) for p in recipes.rglob("*.yaml")]
     close = difflib.get_close_matches(file, known, 1)
     return f"; did you mean {close[0]}?" if close else "; `lightning ls` lists the recipes"

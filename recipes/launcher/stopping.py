@@ -20,7 +20,7 @@ def last_words(interruption: Interruption, run_dir: Path, command: Sequence[str]
     try:
         yield
     except Interrupted:
-        if rank_zero_only.rank == 0:
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # Lightning hangs it on the function
             said = account(interruption, run_dir, command)
             PlainConsole(stderr=True, soft_wrap=True).print(said)
         raise
