@@ -131,6 +131,24 @@ def test_the_rule_catches_a_wrong_import(tmp_path: Path) -> None:
     assert imports(bad) == {"modules.rl.evolution.EvolutionModule"}
 
 
+def test_methods_do_not_import_each_other() -> None:
+    """A method is one folder that can be taken out."""
+    for path in sorted((ROOT / "modules/methods").rglob("*.py")):
+        own = ".".join(module_name(path).split(".")[:3])
+        foreign = {i for i in imports(path) if i.startswith("modules.methods.") and not f"{i}.".startswith(f"{own}.")}
+        assert not foreign, f"{path.relative_to(ROOT)} of {own} imports {sorted(foreign)}"
+
+
+def test_no_two_files_have_one_name() -> None:
+    """So that a file's name says which one is meant; `base.py` is what its folder's classes derive from."""
+    rooms = [ROOT / room for room in ("modules", "datamodules", "callbacks", "recipes/jobs")]
+    paths: dict[str, list[str]] = {}
+    for path in (p for room in rooms for p in sorted(room.rglob("*.py"))):
+        paths.setdefault(path.name, []).append(str(path.relative_to(ROOT)))
+    twice = [where for name, where in paths.items() if len(where) > 1 and name not in ("__init__.py", "base.py")]
+    assert not twice, f"files of one name: {twice}"
+
+
 def test_files_are_small_and_say_what_they_are_for() -> None:
     for path in FILES:
         text = path.read_text()
