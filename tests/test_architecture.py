@@ -93,7 +93,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.files.whole_files",
         "recipes",
     ),
-    "recipes.launcher.lmms_eval": ("modules", "datamodules", "recipes.launcher.check", "recipes.launcher.merge"),
+    "recipes.launcher.lmms_eval": ("modules", "datamodules", "recipes.launcher"),
     "recipes.launcher.cost": ("modules.mllms", "modules.files.model_files", "recipes"),
 }
 

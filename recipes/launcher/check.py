@@ -8,15 +8,19 @@ person's own classes are read, not imported; a function is never called, whateve
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipes.launcher.class_paths import class_paths, origin_mistake
 from recipes.launcher.merge import MISSING
+from recipes.launcher.mistakes import unknown
+from recipes.launcher.named_callbacks import callbacks_of, is_named
 from recipes.launcher.runs import resolve_checkpoint
+
+if TYPE_CHECKING:
+    from recipes.launcher.values import Values
 
 TOP_LEVEL = (
     "name", "stage", "run_dir", "checkpoint", "vars", "shortcuts", "seed_everything", "trainer", "model", "data", "job",
@@ -46,7 +50,25 @@ def problems(recipe: dict[str, Any], folders: Sequence[Path] = ()) -> list[str]:
 
     for key, base in (("model", LightningModule), ("data", LightningDataModule)):
         found += values.of_class(key, recipe[key], (base,))
-    return found + values.of_arguments("trainer", Trainer, recipe.get("trainer") or {})
+    return found + _in_trainer(values, Trainer, recipe)
+
+
+def _in_trainer(values: Values, trainer: type, recipe: dict[str, Any]) -> list[str]:
+    """Mistakes in the arguments of the trainer; callbacks by name are looked at one by one."""
+    from lightning import Callback
+
+    arguments, callbacks = recipe.get("trainer") or {}, callbacks_of(recipe)
+    if not is_named(callbacks):
+        return values.of_arguments("trainer", trainer, arguments)
+    found = values.of_arguments("trainer", trainer, {k: v for k, v in arguments.items() if k != "callbacks"})
+    for name, entry in callbacks.items():
+        key = f"trainer.callbacks.{name}"
+        if isinstance(entry, dict) and "class_path" not in entry:
+            others = [other for other in callbacks if other != name]
+            found.append(f"{unknown(key, name, others)}; a callback of your own needs a class_path")
+        elif entry is not None:
+            found += values.of_class(key, entry, (Callback,))
+    return found
 
 
 def _missing_or_from_elsewhere(recipe: dict[str, Any], folders: Sequence[Path]) -> list[str]:
@@ -105,10 +127,3 @@ def missing_weights(recipe: dict[str, Any]) -> list[str]:
 def _checked_run_name(value: str) -> None:
     if value.startswith("last:") and not _RUN_NAME.fullmatch(value.removeprefix("last:")):
         raise ValueError(f"{value!r:.100}: last:NAME takes the name of a recipe")
-
-
-def unknown(key: str, name: str, known: Any) -> str:
-    """What to say of a key that is not there."""
-    close = difflib.get_close_matches(name, list(known), 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
-    return f"{key}: no such key; {hint}"

@@ -41,7 +41,7 @@ def class_paths(recipe: dict[str, Any]) -> list[tuple[str, str]]:
     places = {key: recipe.get(key) for key in ("model", "data", "job")}
     for key in _CLASSES_OF_TRAINER if isinstance(trainer, dict) else ():
         value = trainer.get(key)
-        several = enumerate(value) if isinstance(value, list) else ()
+        several = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         places |= {f"trainer.{key}": value, **{f"trainer.{key}.{n}": item for n, item in several}}
     found = [(key, path) for key, path in places.items() if isinstance(path, str) and "." in path]
     rest: list[tuple[str, Any]] = [("", recipe)]

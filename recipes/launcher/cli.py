@@ -238,7 +238,8 @@ def check(
         RecipeError: with every mistake in it.
     """
     from recipes.launcher.check import missing_weights, problems
-    from recipes.launcher.merge import RecipeError, expand_shortcuts, merge, resolve
+    from recipes.launcher.merge import expand_shortcuts, merge, resolve
+    from recipes.launcher.mistakes import RecipeError
 
     files = [recipe, *overlays]
     merged = merge(files, expand_shortcuts(files, overrides))
@@ -255,7 +256,8 @@ def check_weights(merged: DictConfig, recipe: str) -> None:
         RecipeError: they are not.
     """
     from recipes.launcher.check import missing_weights
-    from recipes.launcher.merge import RecipeError, resolve
+    from recipes.launcher.merge import resolve
+    from recipes.launcher.mistakes import RecipeError
 
     if mistakes := missing_weights(resolve(merged, recipe)):
         raise RecipeError(recipe, mistakes)
@@ -303,9 +305,9 @@ def _quieten() -> None:
 
 def listing() -> str:
     """Each recipe with the first line of its comment."""
-    from recipes.launcher.merge import header
+    from recipes.launcher.recipe_files import header, own_recipes
 
-    recipes = sorted(p for p in (ROOT / "recipes").rglob("*.yaml"))
+    recipes = own_recipes()
     names = [str(p.relative_to(ROOT)) for p in recipes]
     width = max(map(len, names))
     first = [next((line for line in header(str(p)) if line), "") for p in recipes]
@@ -313,13 +315,13 @@ def listing() -> str:
 
 
 def describe(recipe: str) -> str:
-    """A recipe's opening comment, its shortcuts, and every key with its value."""
-    from recipes.launcher.merge import header, read_recipe
+    """A recipe's opening comment, its shortcuts, and every key with its value, those of its bases among them."""
+    from recipes.launcher.merge import merge
     from recipes.launcher.reading import with_own_files
+    from recipes.launcher.recipe_files import header
 
-    path = Path(with_own_files(recipe))
-    content = read_recipe(path, recipe)
-    lines = [*header(str(path)), ""]
+    content: Any = OmegaConf.to_container(merge([recipe], []))
+    lines = [*header(with_own_files(recipe)), ""]
     shortcuts = content.pop("shortcuts", None)
     if isinstance(shortcuts, dict):
         lines += ["Short names:", *(f"  --{short:<18} {key}" for short, key in shortcuts.items()), ""]

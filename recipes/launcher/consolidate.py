@@ -17,7 +17,7 @@ from modules.checkpoints.weights import read_weights
 from modules.console import PlainConsole
 from modules.files.whole_files import appearing
 from recipes.launcher.class_paths import admit
-from recipes.launcher.merge import RecipeError
+from recipes.launcher.mistakes import RecipeError
 from recipes.launcher.reading import read_file
 from recipes.launcher.runs import resolve_checkpoint
 from recipes.launcher.values import Values

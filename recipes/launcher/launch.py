@@ -24,7 +24,8 @@ from callbacks.requeue import Requeue
 from callbacks.shortfalls import Shortfalls
 from callbacks.tracking.mlflow_logger import mlflow_logger
 from recipes.jobs.base import Job
-from recipes.launcher.merge import NEW_RUN_DIR
+from recipes.launcher.merge import NEW_RUN_DIR, resolve
+from recipes.launcher.named_callbacks import listed
 from recipes.launcher.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
 from recipes.launcher.stopping import last_words
 from recipes.launcher.whole_checkpoints import whole, whole_or_another
@@ -65,7 +66,7 @@ def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> Non
     """Builds and runs every stage of a checked recipe.
 
     Args:
-        recipe: merged; its ``${...}`` are the parser's to resolve.
+        recipe: merged.
         resume: None, ``last``, a run folder, or ``auto``: the recipe's ``run_dir`` where it has begun.
         requeue: act on a cluster's warning before the time is up.
     """
@@ -107,7 +108,7 @@ def run_trainer(
         at_last: is given what to do when the run has ended, however it did, and has said so.
         requeue: act on a cluster's warning.
     """
-    cli = RecipeCLI(OmegaConf.to_container(recipe))  # type: ignore[arg-type]
+    cli = RecipeCLI(listed(resolve(recipe, str(recipe.get("name", "run")))))
     queued_again = Requeue(run_dir=str(recipe.run_dir))
     # checkpoints come last, and these go right before them
     callbacks: list[L.Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]  # set by a part of the trainer

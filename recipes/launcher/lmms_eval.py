@@ -32,7 +32,8 @@ from modules.records import VideoQuestion
 from modules.systems.answering import Answering
 from modules.systems.base import Setting, VideoSystem
 from recipes.launcher.check import problems
-from recipes.launcher.merge import RecipeError, merge, resolve
+from recipes.launcher.merge import merge, resolve
+from recipes.launcher.mistakes import RecipeError
 
 _ID_COLUMNS = ("id", "question_id", "uid", "index", "qid")
 

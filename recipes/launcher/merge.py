@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recipes.launcher.reading import read_file, read_text, read_value, with_own_files
+from recipes.launcher.mistakes import RecipeError, first_line
+from recipes.launcher.named_callbacks import by_name, callbacks_of, is_named
+from recipes.launcher.reading import read_value, with_own_files
+from recipes.launcher.recipe_files import with_bases
 from recipes.launcher.references import malformed, unresolvable
 
 MISSING = "???"
 NEW_RUN_DIR = "outputs/NEW"  # stands for a folder that the launcher will name
-_MOST_BASES = 5
-_MOST_SHOWN, _LONGEST_SHOWN = 50, 800  # mistakes, and characters of each
 _DOES_NOT_FIT = (OmegaConfBaseException, ValueError, TypeError, RecursionError)
-
-
-class RecipeError(ValueError):
-    """One or more mistakes in a recipe, a line each."""
-
-    def __init__(self, source: str, mistakes: list[str]) -> None:
-        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        more = [f"and {len(mistakes) - _MOST_SHOWN} more"] if len(mistakes) > _MOST_SHOWN else []
-        lines = [_printable(f"{mistake:.{_LONGEST_SHOWN}}") for mistake in [*mistakes[:_MOST_SHOWN], *more]]
-        super().__init__(f"{source} has {count}:\n" + "\n".join(f"  {line}" for line in lines))
-        self.mistakes = mistakes
-
-
-def _printable(line: str) -> str:
-    """A stranger's text without commands to the terminal."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
 def merge(files: list[str], overrides: list[str]) -> DictConfig:
@@ -46,17 +29,19 @@ def merge(files: list[str], overrides: list[str]) -> DictConfig:
     for file in files:
         for content in with_bases(file):
             try:
+                _name_callbacks(merged, content)
+                _clear_callbacks_said_anew(merged, content)
                 _clear_other_classes(merged, content)
                 merged.merge_with(content)
             except _DOES_NOT_FIT as error:
                 raise RecipeError(
-                    file, [f"does not go together with the files before it: {_first_line(error)}"]
+                    file, [f"does not go together with the files before it: {first_line(error)}"]
                 ) from error
     for key, value in pairs(overrides):
         try:
             _override(merged, key, value)
         except _DOES_NOT_FIT as error:
-            raise RecipeError("the command line", [f"--{key} {value:.100}: {_first_line(error)}"]) from error
+            raise RecipeError("the command line", [f"--{key} {value:.100}: {first_line(error)}"]) from error
     return merged
 
 
@@ -64,11 +49,40 @@ def _override(merged: DictConfig, key: str, value: str) -> None:
     content = with_own_files(read_value(value))
     if mistakes := malformed({key: content}):
         raise ValueError(mistakes[0].partition(": ")[2])
+    given = _nested(key, content)
+    _name_callbacks(merged, given)
+    known = callbacks_of(OmegaConf.to_container(merged))
+    for name, entry in (callbacks_of(given) or {}).items() if is_named(callbacks_of(given)) else ():
+        if entry is None and name not in (known or {}):
+            raise ValueError(f"there is no callback {name!r} to leave out; there are {', '.join(known or {})}")
     OmegaConf.update(merged, _as_init_args(merged, key), content, force_add=True)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def _nested(key: str, content: Any) -> Any:
+    """What a file would say to set a dotted key."""
+    for part in reversed(key.split(".")):
+        content = {part: content}
+    return content
+
+
+def _name_callbacks(merged: DictConfig, content: dict[str, Any]) -> None:
+    """Makes room for the callbacks of a file: names find the entries of a list, and a list replaces names."""
+    known, given = callbacks_of(OmegaConf.to_container(merged)), callbacks_of(content)
+    if given is None or known is None or is_named(given) == is_named(known):
+        return
+    if isinstance(known, list) and isinstance(given, dict) and all(map(str.isdecimal, given)):
+        return  # entries of a list by number
+    if isinstance(given, dict) and any(map(str.isdecimal, given)):
+        raise ValueError(f"callbacks have names here and no numbers: {', '.join(known)}")
+    OmegaConf.update(merged, "trainer.callbacks", by_name(known) if is_named(given) else None, merge=False)
+
+
+def _clear_callbacks_said_anew(merged: DictConfig, content: dict[str, Any]) -> None:
+    """A callback with its class says all of it; one without changes some arguments of the one before it."""
+    given, known = callbacks_of(content), callbacks_of(OmegaConf.to_container(merged))
+    for name, entry in given.items() if is_named(given) and is_named(known) else ():
+        if isinstance(entry, dict) and "class_path" in entry and name in known:
+            merged.trainer.callbacks[name] = {}  # keeps its place
 
 
 def _clear_other_classes(merged: Any, content: dict[str, Any]) -> None:
@@ -94,63 +108,7 @@ def resolve(merged: DictConfig, source: str) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(merged, resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        raise RecipeError(source, [_first_line(error)]) from error
-
-
-def with_bases(file: str) -> list[dict[str, Any]]:
-    """A recipe file after those it is based on: ``base: other.yaml``, beside it.
-
-    Raises:
-        RecipeError: one of them is missing or no recipe, or is based on itself.
-    """
-    found: list[dict[str, Any]] = []
-    files = [Path(with_own_files(file))]
-    while True:
-        content = read_recipe(files[-1], file)
-        base = content.pop("base", None)
-        found.insert(0, with_own_files(content))
-        if not base:
-            return found
-        if not isinstance(base, str):
-            raise RecipeError(file, [f"base: {base!r:.100} is not the name of one other recipe"])
-        files.append(files[-1].parent / base)
-        if len(files) > _MOST_BASES or any(_same_file(files[-1], other) for other in files[:-1]):
-            names = " -> ".join(str(f) for f in files)
-            raise RecipeError(file, [f"base: a ring, or more than {_MOST_BASES} recipes: {names:.500}"])
-
-
-def read_recipe(path: Path, source: str) -> dict[str, Any]:
-    """One file of a recipe.
-
-    Args:
-        path: of it.
-        source: file that the person named.
-
-    Raises:
-        RecipeError: it is missing or no recipe.
-    """
-    if not _exists(path):
-        raise RecipeError(source, [f"no such file: {path}{_suggest_file(source)}"])
-    try:
-        content = read_file(path)
-    except ValueError as error:
-        raise RecipeError(source, [f"{path}: {error}"]) from error
-    if not isinstance(content, dict):
-        raise RecipeError(source, [f"{path}: a recipe is a mapping of keys to values"])
-    if mistakes := malformed(content):
-        raise RecipeError(source, mistakes)
-    return content
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    return _exists(one) and one.samefile(other)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
+        raise RecipeError(source, [first_line(error)]) from error
 
 
 def _as_init_args(merged: Any, key: str) -> str:
@@ -161,8 +119,15 @@ def _as_init_args(merged: Any, key: str) -> str:
             out.append("init_args")
             node = node.get("init_args")
         out.append(part)
-        node = node.get(part) if OmegaConf.is_dict(node) and n < len(parts) - 1 else None
+        node = _child(node, part) if n < len(parts) - 1 else None
     return ".".join(out)
+
+
+def _child(node: Any, part: str) -> Any:
+    if OmegaConf.is_dict(node):
+        return node.get(part)
+    inside = OmegaConf.is_list(node) and part.isdecimal() and int(part) < len(node)
+    return node[int(part)] if inside else None
 
 
 def pairs(overrides: list[str]) -> Iterator[tuple[str, str]]:
@@ -190,20 +155,3 @@ def expand_shortcuts(files: list[str], overrides: list[str]) -> list[str]:
                 raise RecipeError(file, ["shortcuts: a mapping of short names to dotted keys"])
             shortcuts |= own
     return [word for key, value in pairs(overrides) for word in (f"--{shortcuts.get(key, key)}", value)]
-
-
-def header(file: str) -> list[str]:
-    """The comment a recipe opens with, without the hashes."""
-    lines = []
-    for line in read_text(Path(file)).splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.removeprefix("#").removeprefix(" "))
-    return lines
-
-
-def _suggest_file(file: str) -> str:
-    recipes = Path(__file__).resolve().parents[1]
-    known = [str(p.relative_to(recipes.parent)) for p in recipes.rglob("*.yaml")]
-    close = difflib.get_close_matches(file, known, 1)
-    return f"; did you mean {close[0]}?" if close else "; `lightning ls` lists the recipes"

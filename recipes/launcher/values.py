@@ -19,9 +19,9 @@ from typing import Any, get_args, get_origin
 import jsonargparse
 from jsonargparse.typing import get_registered_type
 
-from recipes.launcher.check import unknown
 from recipes.launcher.class_paths import find_class, is_known, restrict_imports
 from recipes.launcher.merge import MISSING
+from recipes.launcher.mistakes import unknown
 from recipes.launcher.signatures import parameters_of
 from recipes.launcher.user_classes import UserClass
 

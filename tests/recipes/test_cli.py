@@ -12,10 +12,11 @@ from jsonargparse import ArgumentError
 
 from recipes.launcher.cli import _reason, check, main
 from recipes.launcher.guard import ROOT, shadowed
-from recipes.launcher.merge import RecipeError, header
+from recipes.launcher.mistakes import RecipeError
+from recipes.launcher.recipe_files import header, own_recipes
 from recipes.launcher.submit import seconds_of
 
-RECIPES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "recipes").rglob("*.yaml"))
+RECIPES = [str(path.relative_to(ROOT)) for path in own_recipes()]
 RUNNABLE = [r for r in RECIPES if "overlays" not in r]
 OVERLAYS = [r for r in RECIPES if "overlays" in r and "try_out" not in r]  # those are run in test_real_recipes
 BASES = {
@@ -142,6 +143,7 @@ def test_messages_and_exit_codes_of_the_real_command() -> None:
     listing = lightning("ls")
     assert listing.returncode == 0
     assert all(recipe in listing.stdout for recipe in RECIPES)
+    assert "recipes/base" not in listing.stdout
     assert "lightning run recipes/tspo.yaml" in lightning("--help").stdout
     described = lightning("run", "recipes/ask.yaml", "--help").stdout
     assert "--video" in described

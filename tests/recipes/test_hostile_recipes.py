@@ -95,7 +95,27 @@ QUICK: dict[str, tuple[str | bytes | Callable[[Path], None], str]] = {
         ],
         "a ring",
     ),
-    "base is a list": ("base: [a.yaml, b.yaml]\n", "not the name of one other recipe"),
+    "base is a list of nothing": ("base: [a.yaml, b.yaml]\n", "no such file"),
+    "base is no name": ("base: [{a: b}]\n", "is not the name of a file"),
+    "base is the recipe, in a list": (
+        lambda path: path.write_text(f"base: [{ROOT}/recipes/base/training.yaml, {path.name}]\n"),
+        "a ring",
+    ),
+    "base goes on and on": (
+        lambda path: [
+            path.with_name(name).write_text(f"base: {n + 1}.yaml\n")
+            for n, name in enumerate([path.name, *(f"{n}.yaml" for n in range(1, 40))])
+        ],
+        "more than 20 files",
+    ),
+    "callbacks by name and by number": (
+        TSPO + "trainer: {callbacks: {0: {init_args: {every_n_train_steps: 2}}}}\n",
+        "is no text",
+    ),
+    "a callback by name from elsewhere": (
+        TSPO + "trainer: {callbacks: {timeline: subprocess.Popen}}\n",
+        "in no known package",
+    ),
     "base is a device": ("base: /dev/zero\n", "folders, devices and pipes"),
     "base is a secret": ("base: /etc/passwd\n", "recipe"),
     "base has a NUL": ('base: "a\\0b"\n', "no such file"),
@@ -178,6 +198,10 @@ SLOW: dict[str, tuple[str, str]] = {
     "functions as callbacks": (
         TSPO + "trainer: {callbacks: [{class_path: lightning.pytorch.callbacks.LambdaCallback, init_args: "
         "{on_fit_start: os.getcwd}}]}\n", "on_fit_start: 'os.getcwd' is not Callable",
+    ),
+    "a callback by name that is none": (
+        TSPO + "trainer: {callbacks: {timeline: {class_path: modules.rewards.accuracy.Accuracy}}}\n",
+        "is not a Callback",
     ),
     "a callback by its module": (TSPO + "trainer: {callbacks: [lightning.pytorch.callbacks.timer]}\n", "is no class"),
     "callbacks from a file": (TSPO + "trainer: {callbacks: list.yaml}\n", "in no known package"),

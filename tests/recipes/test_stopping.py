@@ -13,11 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from callbacks.interruption import Interruption
 from recipes.launcher.guard import ROOT
-from recipes.launcher.reading import read_file
 from recipes.launcher.stopping import account
 
 SMOKE = [
@@ -172,15 +170,18 @@ job:
 @pytest.mark.long
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
 def test_two_ranks_go_on_to_the_files_of_an_undisturbed_run(tmp_path: Path, signum: signal.Signals) -> None:
-    overlay = tmp_path / "often.yaml"
-    callbacks = read_file(ROOT / "recipes/tspo.yaml")["trainer"]["callbacks"]
-    callbacks[0]["init_args"]["every_n_train_steps"] = 2
-    for callback in callbacks:
-        if callback["class_path"].endswith("RolloutTable"):
-            callback["init_args"]["every_n_steps"] = 1
-    overlay.write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
-    words = ["run", "recipes/tspo.yaml", *SMOKE, *DDP, "--overlay", str(overlay), "--trainer.max_steps", "40",
-             "--trainer.val_check_interval", "10"]  # fmt: skip
+    often = {"model_checkpoint.every_n_train_steps": "2", "rollout_table.every_n_steps": "1"}
+    words = [
+        "run",
+        "recipes/tspo.yaml",
+        *SMOKE,
+        *DDP,
+        "--trainer.max_steps",
+        "40",
+        "--trainer.val_check_interval",
+        "10",
+    ]
+    words += [word for key, value in often.items() for word in (f"--trainer.callbacks.{key}", value)]
     whole = start(tmp_path, *words, "--run_dir", "outputs/whole")
     end_of(whole)
     process = start(tmp_path, *words, "--run_dir", "outputs/stopped")

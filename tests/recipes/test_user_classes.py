@@ -12,7 +12,7 @@ import pytest
 from recipes.launcher.class_paths import folders_of
 from recipes.launcher.cli import check, main
 from recipes.launcher.guard import ROOT
-from recipes.launcher.merge import RecipeError
+from recipes.launcher.mistakes import RecipeError
 
 MINE = """
 from __future__ import annotations

@@ -1,0 +1,36 @@
+"""What is said of a recipe that is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_MOST_SHOWN, _LONGEST_SHOWN = 50, 800  # mistakes, and characters of each
+
+
+class RecipeError(ValueError):
+    """One or more mistakes in a recipe, a line each."""
+
+    def __init__(self, source: str, mistakes: list[str]) -> None:
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        more = [f"and {len(mistakes) - _MOST_SHOWN} more"] if len(mistakes) > _MOST_SHOWN else []
+        lines = [_printable(f"{mistake:.{_LONGEST_SHOWN}}") for mistake in [*mistakes[:_MOST_SHOWN], *more]]
+        super().__init__(f"{source} has {count}:\n" + "\n".join(f"  {line}" for line in lines))
+        self.mistakes = mistakes
+
+
+def unknown(key: str, name: str, known: Iterable[str]) -> str:
+    """What to say of a key that is not there."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
+    return f"{key}: no such key; {hint}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text: OmegaConf adds several about itself."""
+    return str(error).partition("\n")[0]
+
+
+def _printable(line: str) -> str:
+    """A stranger's text without commands to the terminal."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)
