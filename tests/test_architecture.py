@@ -113,8 +113,19 @@ def imports(path: Path) -> set[str]:
 
 
 def rule(name: str) -> tuple[str, ...]:
+    """What a module may import; a method that the table does not name has the shared code and its own folder."""
     prefixes = [p for p in MAY_IMPORT if name == p or name.startswith(p + ".")]
-    return MAY_IMPORT[max(prefixes, key=len)] if prefixes else ()
+    if prefixes:
+        return MAY_IMPORT[max(prefixes, key=len)]
+    own = ".".join(name.split(".")[:3])
+    return (*_TRAINING, own) if own.startswith("modules.methods.") else ()
+
+
+def test_a_new_method_may_import_shared_code_and_no_other_method() -> None:
+    allowed = rule("modules.methods.mine.sampler")
+    assert {"modules.selection", "modules.rl", "modules.methods.mine"} <= set(allowed)
+    assert not any(a.startswith("modules.methods.") for a in allowed if a != "modules.methods.mine")
+    assert rule("modules.unheard_of") == ()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
