@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 
 from recipes.launcher.cli import build_parser, check
 from recipes.launcher.guard import ROOT
+from recipes.launcher.merge import RecipeError
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").rglob("*.md")])
 HISTORY = "log.md"
@@ -131,3 +133,32 @@ def test_the_readmes_own_recipe_passes_check(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
     (tmp_path / "video.mp4").touch()
     check(str(tmp_path / "mine.yaml"), [], ["--video", str(tmp_path / "video.mp4"), "--question", "What?"])
+
+
+COMMAND = re.compile(r"^lightning ((?:run|check) recipes/.*?)(?:\s+#.*)?$", re.MULTILINE)
+MISUSED = re.compile(r"no such key|Not of type|known package|cannot import|has no |is no class|Expected|required")
+"""In complaints about the command itself, and not about files that only its reader has."""
+
+
+def documented_commands() -> list[str]:
+    """Commands on recipes of ours from all pages but the history, less those that show a mistake or a made-up file."""
+    found = {c for p in PAGES if p.name != HISTORY for c in COMMAND.findall(p.read_text())}
+    return sorted(c for c in found if not OWN.search(c) and not re.search(r"--overlay (FILE|my)|window -1", c))
+
+
+def misused(command: str) -> list[str]:
+    """What `check` finds wrong with a command itself."""
+    words = [re.sub(r"^S$|(?<=_s)S$", "0", word) for word in shlex.split(command)]
+    options, overrides = build_parser().parse_known_args(words)
+    try:
+        check(options.recipe, options.overlay, overrides, trained=False)
+    except RecipeError as error:
+        return [mistake for mistake in error.mistakes if MISUSED.search(mistake) and "not a folder" not in mistake]
+    return []
+
+
+def test_documented_commands_pass_check() -> None:
+    commands = documented_commands()
+    assert len(commands) > 25
+    assert {c: wrong for c in commands if (wrong := misused(c))} == {}
+    assert misused("run recipes/tspo.yaml --model.num_frame 4") != []
