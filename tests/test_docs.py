@@ -8,8 +8,11 @@ import io
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from recipes.launcher.cli import build_parser, check
@@ -95,6 +98,14 @@ def test_what_leads_nowhere_is_found() -> None:
     assert sorted(missing_names(text)) == ["modules.no.Class", "modules.rl.grpo.nothing", "recipes/no.yaml"]
 
 
+def test_every_method_has_a_page_and_every_page_is_on_the_path() -> None:
+    methods = {p.parent.name for p in (ROOT / "modules" / "methods").glob("*/__init__.py")}
+    assert methods <= {p.stem for p in (ROOT / "docs" / "methods").glob("*.md")}
+    path = (ROOT / "docs" / "README.md").read_text()
+    pages = {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")} - {"README.md"}
+    assert [p for p in pages if f"({p})" not in path] == []
+
+
 def commands() -> dict[str, str]:
     """Every command with its help text."""
     out = {}
@@ -125,6 +136,14 @@ def test_messages_that_are_explained_are_messages_of_the_code() -> None:
     foreign = {"Not of type PositiveInt", "CUDA out of memory"}  # jsonargparse's and torch's
     assert len(messages) > 40
     assert [m for m in messages if m not in code and m not in foreign] == []
+
+
+def test_the_reward_that_a_page_shows_works() -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "extend.md").read_text(), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/extend.md", "exec"), names)
+    rewards = names["Brevity"]()(SimpleNamespace(texts=[["a red ball", ""]]))
+    torch.testing.assert_close(rewards, torch.tensor([[0.25, 1.0]]))
 
 
 def test_the_readmes_own_recipe_passes_check(tmp_path: Path) -> None:
