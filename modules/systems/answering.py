@@ -114,7 +114,9 @@ class Answering:
         candidates = batch.candidates[b]
         frames = source.decode(candidates, chosen)
         if frames is not None:
-            check_that_frames_matter(self.mllm, batch.questions[b], frames, candidates.timestamps_s[chosen].float())
+            times_s = candidates.timestamps_s[chosen].float()
+            with self.mllm.counted():  # apart: it is no part of an answer's cost
+                check_that_frames_matter(self.mllm, batch.questions[b], frames, times_s)
             self._canary_due = False
 
     @torch.no_grad()
