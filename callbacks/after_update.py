@@ -22,9 +22,11 @@ class AfterUpdate(L.Callback):
             self.on_update_end(trainer, pl_module, outputs, batch)
 
     def on_update_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any) -> None:
-        """Args:
-        trainer: whose ``global_step`` counts this update already.
-        pl_module: that was updated.
-        outputs: of the training step that completed the update.
-        batch: of that step.
+        """Does what a subclass wants done after an update.
+
+        Args:
+            trainer: whose ``global_step`` counts this update already.
+            pl_module: that was updated.
+            outputs: of the training step that completed the update.
+            batch: of that step.
         """

@@ -23,9 +23,11 @@ _log = logging.getLogger(__name__)
 
 
 class Requeue(AfterUpdate):
-    """Args:
-    run_dir: the checkpoint is ``checkpoints/warned.ckpt`` below it, and ``last.ckpt`` a link to it.
-    signal_name: what the cluster sends (``#SBATCH --signal=B:USR1@600``).
+    """Saves the run when the cluster warns that time is up, and has another job go on with it.
+
+    Args:
+        run_dir: the checkpoint is ``checkpoints/warned.ckpt`` below it, and ``last.ckpt`` a link to it.
+        signal_name: what the cluster sends (``#SBATCH --signal=B:USR1@600``).
     """
 
     def __init__(self, *, run_dir: str, signal_name: str = "SIGUSR1") -> None:

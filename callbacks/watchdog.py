@@ -15,9 +15,11 @@ from jsonargparse.typing import PositiveFloat
 
 
 class Watchdog(L.Callback):
-    """Args:
-    run_dir: stacks go to ``stalled/rank_N.txt`` below it.
-    timeout_s: the longest that a batch, or the way to the first one, may take.
+    """Ends the run where no batch ends any more, with the stacks of every rank.
+
+    Args:
+        run_dir: stacks go to ``stalled/rank_N.txt`` below it.
+        timeout_s: the longest that a batch, or the way to the first one, may take.
     """
 
     def __init__(self, *, run_dir: str, timeout_s: PositiveFloat = 1800.0) -> None:

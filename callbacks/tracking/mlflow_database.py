@@ -92,8 +92,9 @@ def _put_aside(path: Path) -> None:
             part.replace(f"{aside}{suffix}")
     _log.warning(
         "%s was half-made, by a process that was killed there, and held no run: it is now %s, and a new one is made",
-        path, aside.name,
-    )  # fmt: skip
+        path,
+        aside.name,
+    )
 
 
 def _make(path: Path) -> None:

@@ -28,13 +28,15 @@ _LONGEST_PARAM = 250
 
 
 class BufferedMLFlowLogger(Logger):
-    """Args:
-    run_dir: what waits to be sent is ``mlflow_unsent.jsonl`` below it; ``mlflow_run_id`` says which run of MLflow it
-        is, and a resumed run goes on with that one.
-    experiment_name: made where MLflow has none of that name.
-    run_name: as MLflow shows it.
-    tracking_uri: ``sqlite:///FILE``, or the address of a server.
-    artifact_location: where an experiment that is made keeps its files; by default what the server says.
+    """Logs to MLflow from a thread, so that a slow or absent server never holds up training.
+
+    Args:
+        run_dir: what waits to be sent is ``mlflow_unsent.jsonl`` below it; ``mlflow_run_id`` says which run of MLflow
+            it is, and a resumed run goes on with that one.
+        experiment_name: made where MLflow has none of that name.
+        run_name: as MLflow shows it.
+        tracking_uri: ``sqlite:///FILE``, or the address of a server.
+        artifact_location: where an experiment that is made keeps its files; by default what the server says.
     """
 
     def __init__(

@@ -106,8 +106,11 @@ class MLflowWriter(threading.Thread):
             self._has_warned = True
             _log.warning(
                 "MLflow at %s takes nothing (%s). The training goes on; what MLflow lacks waits in %s and is sent when "
-                "it can be", self.info.tracking_uri, self.reason, self.unsent.path,
-            )  # fmt: skip
+                "it can be",
+                self.info.tracking_uri,
+                self.reason,
+                self.unsent.path,
+            )
 
     def _send(self, group: _Group) -> None:
         """Sends a group, or each of it where one of them is refused. A file that cannot be copied goes to the end of
@@ -190,8 +193,9 @@ class MLflowWriter(threading.Thread):
                 raise
             _log.warning(
                 "MLflow at %s does not know run %s, which this run folder was tracked as; a new one is begun",
-                self.info.tracking_uri, run_id,
-            )  # fmt: skip
+                self.info.tracking_uri,
+                run_id,
+            )
             return None
 
     def _new_run(self) -> str:
@@ -239,7 +243,10 @@ def import_quietly() -> None:
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     for name, level in (
-        ("mlflow", logging.WARNING), ("mlflow.store", logging.CRITICAL), ("alembic", logging.WARNING),
-        ("urllib3.connectionpool", logging.ERROR), ("lightning.pytorch.loggers.mlflow", logging.ERROR),
-    ):  # fmt: skip
+        ("mlflow", logging.WARNING),
+        ("mlflow.store", logging.CRITICAL),
+        ("alembic", logging.WARNING),
+        ("urllib3.connectionpool", logging.ERROR),
+        ("lightning.pytorch.loggers.mlflow", logging.ERROR),
+    ):
         logging.getLogger(name).setLevel(level)

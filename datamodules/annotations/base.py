@@ -178,9 +178,12 @@ class AnnotationSource(ABC):
             manifest.repairs["no answer is given, or none of the options; kept without an answer"] += 1
         with row.reading("", None):
             return VideoQuestion(
-                dataset=self.dataset, split=self.split, sample_id=row_id, options=choices.texts,
+                dataset=self.dataset,
+                split=self.split,
+                sample_id=row_id,
+                options=choices.texts,
                 **{"duration_s": 0.0, **fields},
-            )  # fmt: skip
+            )
 
 
 class TrainingSource(AnnotationSource):

@@ -34,7 +34,7 @@ class _Question(Fields):
 
 
 class LongVideoQA(TrainingSource):
-    """Args: see `AnnotationSource`."""
+    """Long-video questions in our own form; arguments as of `AnnotationSource`."""
 
     dataset = "long_video_qa"
 
@@ -50,10 +50,18 @@ class LongVideoQA(TrainingSource):
         with row.reading("evidence", fields.evidence):
             evidence_s = within(fields.evidence, duration_s, manifest.repairs)
         return self.question(
-            row, row_id, manifest, choices, video=self.locate(row, "video", fields.video), question=fields.question,
-            answer_index=answer, duration_s=duration_s, evidence_s=evidence_s,
-            groups={"type": fields.type} if fields.type else {}, pass_rate=fields.pass_rate,
-        )  # fmt: skip
+            row,
+            row_id,
+            manifest,
+            choices,
+            video=self.locate(row, "video", fields.video),
+            question=fields.question,
+            answer_index=answer,
+            duration_s=duration_s,
+            evidence_s=evidence_s,
+            groups={"type": fields.type} if fields.type else {},
+            pass_rate=fields.pass_rate,
+        )
 
 
 def write_long_video_qa(
@@ -63,16 +71,18 @@ def write_long_video_qa(
     rows: list[dict[str, Any]] = []
     for q in questions:
         assert q.answer_index is not None
-        rows.append({
-            "id": q.sample_id,
-            "video": name_below(root, q.video),
-            "duration": durations_s.get(q.video) or q.duration_s,
-            "question": q.question,
-            "options": list(q.options),
-            "answer": f"{LETTERS[q.answer_index]}. {q.answer}",
-            "type": q.groups.get("type", q.groups.get("kind", "")),
-            "pass_rate": q.pass_rate,
-            "evidence": [list(span) for span in q.evidence_s],
-        })  # fmt: skip
+        rows.append(
+            {
+                "id": q.sample_id,
+                "video": name_below(root, q.video),
+                "duration": durations_s.get(q.video) or q.duration_s,
+                "question": q.question,
+                "options": list(q.options),
+                "answer": f"{LETTERS[q.answer_index]}. {q.answer}",
+                "type": q.groups.get("type", q.groups.get("kind", "")),
+                "pass_rate": q.pass_rate,
+                "evidence": [list(span) for span in q.evidence_s],
+            }
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")

@@ -51,9 +51,11 @@ class _InColumns(Fields):
 
 
 class LongVideoBench(SubtitledTable):
-    """Args:
-    annotations, videos, split, limit: see `AnnotationSource`.
-    subtitles: folder of the subtitles; None leaves them out.
+    """LongVideoBench, in its own JSON or VLMEvalKit's table.
+
+    Args:
+        annotations, videos, split, limit: see `AnnotationSource`.
+        subtitles: folder of the subtitles; None leaves them out.
     """
 
     dataset = "longvideobench"
@@ -73,18 +75,30 @@ class LongVideoBench(SubtitledTable):
             answer_index = find_place(fields.correct_choice, choices)
         told = {"duration": fields.duration_group, "category": fields.question_category, "level": fields.level}
         return self.question(
-            row, fields.id, manifest, choices, video=self._video(row, fields.video_id, fields.video_path),
-            duration_s=fields.duration, question=fields.question, answer_index=answer_index,
+            row,
+            fields.id,
+            manifest,
+            choices,
+            video=self._video(row, fields.video_id, fields.video_path),
+            duration_s=fields.duration,
+            question=fields.question,
+            answer_index=answer_index,
             groups={group: label for group, label in told.items() if label is not None},
             subtitles=self._subtitles(row, fields),
-        )  # fmt: skip
+        )
 
     def _from_tsv(self, row: Row, manifest: Manifest) -> VideoQuestion | None:
         fields, question, choices, answer_index = question_of(row, manifest.repairs)
         return self.question(
-            row, fields.index, manifest, choices, video=self._video(row, fields.video_name, None), question=question,
-            answer_index=answer_index, groups={"category": fields.task_name},
-        )  # fmt: skip
+            row,
+            fields.index,
+            manifest,
+            choices,
+            video=self._video(row, fields.video_name, None),
+            question=question,
+            answer_index=answer_index,
+            groups={"category": fields.task_name},
+        )
 
     def _video(self, row: Row, video_id: str, file_name: str | None) -> str:
         stem = Path(video_id).stem if video_id.endswith(".mp4") else video_id

@@ -55,7 +55,7 @@ class _Question(Fields):
 
 
 class LVBench(AnnotationSource):
-    """Args: see `AnnotationSource`."""
+    """LVBench, in its own JSON, a table or VLMEvalKit's; arguments as of `AnnotationSource`."""
 
     dataset = "lvbench"
     published = {"test": (1549, 103)}
@@ -95,19 +95,31 @@ class LVBench(AnnotationSource):
         if video.type:
             groups["category"] = video.type
         return self.question(
-            row, fields.uid or f"{Path(name).stem}-{row.number}", manifest, choices,
-            video=self.locate(row, "key" if video.key else "video_path", name, Path(name).stem), question=text,
-            answer_index=answer_index, groups=groups, duration_s=duration_s,
+            row,
+            fields.uid or f"{Path(name).stem}-{row.number}",
+            manifest,
+            choices,
+            video=self.locate(row, "key" if video.key else "video_path", name, Path(name).stem),
+            question=text,
+            answer_index=answer_index,
+            groups=groups,
+            duration_s=duration_s,
             evidence_s=self._evidence(row, fields.time_reference, duration_s, manifest),
-        )  # fmt: skip
+        )
 
     def _from_tsv(self, row: Row, manifest: Manifest) -> VideoQuestion | None:
         fields, text, choices, answer_index = question_of(row, manifest.repairs)
         name = fields.video_name
         return self.question(
-            row, fields.index, manifest, choices, video=self.locate(row, "video_name", name, Path(name).stem),
-            question=text, answer_index=answer_index, groups={"type": (fields.task_name,)},
-        )  # fmt: skip
+            row,
+            fields.index,
+            manifest,
+            choices,
+            video=self.locate(row, "video_name", name, Path(name).stem),
+            question=text,
+            answer_index=answer_index,
+            groups={"type": (fields.task_name,)},
+        )
 
     def _evidence(self, row: Row, reference: str | None, duration_s: float, manifest: Manifest) -> Spans:
         if reference is None:

@@ -38,7 +38,10 @@ class _Question(Fields):
 
 
 class MLVU(AnnotationSource):
-    """Args: see `AnnotationSource`; ``annotations`` may be the folder of the original JSON files."""
+    """MLVU's multiple choice; arguments as of `AnnotationSource`.
+
+    ``annotations`` may be the folder of the original JSON files.
+    """
 
     dataset = "mlvu"
     published = {"dev": (2174, 1122)}
@@ -75,13 +78,26 @@ class MLVU(AnnotationSource):
             convention = "letter" if fields.video_name else "text"  # repacked, or original
             answer_index = find_answer(fields.answer, choices, convention, manifest.repairs)  # type: ignore[arg-type]
         return self.question(
-            row, row_id, manifest, choices, video=self.locate(row, field, name, f"{row.file.stem}/{name}"),
-            question=text, duration_s=fields.duration or 0.0, answer_index=answer_index, groups={"task": task},
-        )  # fmt: skip
+            row,
+            row_id,
+            manifest,
+            choices,
+            video=self.locate(row, field, name, f"{row.file.stem}/{name}"),
+            question=text,
+            duration_s=fields.duration or 0.0,
+            answer_index=answer_index,
+            groups={"task": task},
+        )
 
     def _from_tsv(self, row: Row, task: str, manifest: Manifest) -> VideoQuestion | None:
         fields, text, choices, answer_index = question_of(row, manifest.repairs)
         return self.question(
-            row, fields.index, manifest, choices, video=self.locate(row, "video_name", fields.video_name),
-            question=text, answer_index=answer_index, groups={"task": task},
-        )  # fmt: skip
+            row,
+            fields.index,
+            manifest,
+            choices,
+            video=self.locate(row, "video_name", fields.video_name),
+            question=text,
+            answer_index=answer_index,
+            groups={"task": task},
+        )

@@ -43,7 +43,10 @@ class _Grounding(Fields):
 
 
 class NExTGQA(AnnotationSource):
-    """Args: see `AnnotationSource`; ``annotations`` is the CSV file, or the folder of all files (then by ``split``)."""
+    """NExT-GQA; arguments as of `AnnotationSource`.
+
+    ``annotations`` is the CSV file, or the folder of all files (then by ``split``).
+    """
 
     dataset = "nextgqa"
     published = {"val": (3358, 567), "test": (5553, 990)}
@@ -63,10 +66,17 @@ class NExTGQA(AnnotationSource):
             answer_index = find_answer(fields.answer, choices, "text", manifest.repairs)
         duration_s, evidence_s = self._evidence(fields.video_id, fields.qid, manifest)
         return self.question(
-            row, f"{fields.video_id}_{fields.qid}", manifest, choices, video=self._video(row, fields.video_id),
-            question=fields.question, duration_s=duration_s, evidence_s=evidence_s, answer_index=answer_index,
+            row,
+            f"{fields.video_id}_{fields.qid}",
+            manifest,
+            choices,
+            video=self._video(row, fields.video_id),
+            question=fields.question,
+            duration_s=duration_s,
+            evidence_s=evidence_s,
+            answer_index=answer_index,
             groups={"type": _TYPES.get(fields.type, fields.type)},
-        )  # fmt: skip
+        )
 
     def _evidence(self, video_id: str, qid: str, manifest: Manifest) -> tuple[float, Spans]:
         """Length of a video, and where a question about it is answered."""

@@ -70,9 +70,15 @@ class TSPO10K(TrainingSource):
             manifest.drop("no answer", row_id)
             return None
         return self.question(
-            row, row_id, manifest, choices, video=self.locate(row, "video", fields.video), question=text,
-            answer_index=answer, groups={"type": fields.type},
-        )  # fmt: skip
+            row,
+            row_id,
+            manifest,
+            choices,
+            video=self.locate(row, "video", fields.video),
+            question=text,
+            answer_index=answer,
+            groups={"type": fields.type},
+        )
 
 
 class _Asked(Fields):
@@ -129,9 +135,15 @@ class LLaVAVideo(TrainingSource):
             manifest.drop("no answer", row_id)
             return None
         return self.question(
-            row, row_id, manifest, choices, video=self.locate(row, "video", fields.video), question=text,
-            answer_index=answer, groups={"source": fields.data_source} if fields.data_source else {},
-        )  # fmt: skip
+            row,
+            row_id,
+            manifest,
+            choices,
+            video=self.locate(row, "video", fields.video),
+            question=text,
+            answer_index=answer,
+            groups={"source": fields.data_source} if fields.data_source else {},
+        )
 
     def _id(self, row_id: str, manifest: Manifest) -> str:
         """The published parts repeat ids: from the second time on, a number is added."""

@@ -35,9 +35,11 @@ class _Question(Fields):
 
 
 class VideoMME(SubtitledTable):
-    """Args:
-    annotations, videos, split, limit: see `AnnotationSource`.
-    subtitles: folder of ``.srt`` files; None is the benchmark's "without subtitles".
+    """Video-MME, in its own table or VLMEvalKit's.
+
+    Args:
+        annotations, videos, split, limit: see `AnnotationSource`.
+        subtitles: folder of ``.srt`` files; None is the benchmark's "without subtitles".
     """
 
     dataset = "videomme"
@@ -53,19 +55,31 @@ class VideoMME(SubtitledTable):
         with row.reading("answer", fields.answer):
             answer_index = find_answer(fields.answer, choices, "letter", manifest.repairs)
         return self.question(
-            row, fields.question_id, manifest, choices, video=self.locate(row, "videoID", fields.video),
-            question=question, answer_index=answer_index, groups=fields.groups,
+            row,
+            fields.question_id,
+            manifest,
+            choices,
+            video=self.locate(row, "videoID", fields.video),
+            question=question,
+            answer_index=answer_index,
+            groups=fields.groups,
             subtitles=self._subtitles(row, "videoID", fields.video),
-        )  # fmt: skip
+        )
 
     def _from_tsv(self, row: Row, manifest: Manifest) -> VideoQuestion | None:
         fields, question, choices, answer_index = question_of(row, manifest.repairs)
         name = Path(fields.video_name).stem
         return self.question(
-            row, fields.index, manifest, choices, video=self.locate(row, "video_name", name), question=question,
-            answer_index=answer_index, groups={"task": fields.task_name},
+            row,
+            fields.index,
+            manifest,
+            choices,
+            video=self.locate(row, "video_name", name),
+            question=question,
+            answer_index=answer_index,
+            groups={"task": fields.task_name},
             subtitles=self._subtitles(row, "video_name", name),
-        )  # fmt: skip
+        )
 
     def _subtitles(self, row: Row, field: str, name: str) -> tuple[Subtitle, ...]:
         if self.subtitles is None:

@@ -39,12 +39,21 @@ class PoolExamples(ABC):
         """Every pattern and word of the world, often enough for a tokenizer to merge each word into one token."""
         words = [*SHAPES, *COLOURS, *GLYPHS, *DOTS, *DIRECTIONS, NOTHING, "letter", "dots", "box", "ball"]
         patterns = [
-            "What is shown?", "What colour is the first shape?", "What colour is the last shape?",
-            "What colour is the shape right before the star?", "What colour is the shape right after the star?",
-            "Which comes first: star, ring, heart or moon?", "How many times is a star shown?", "Which letter is red?",
-            "How many red dots are on the card?", "Which colour is the box beside the red box?",
-            "Which way does the red ball move?", "What colour is the star?", "user", "assistant",
-        ]  # fmt: skip
+            "What is shown?",
+            "What colour is the first shape?",
+            "What colour is the last shape?",
+            "What colour is the shape right before the star?",
+            "What colour is the shape right after the star?",
+            "Which comes first: star, ring, heart or moon?",
+            "How many times is a star shown?",
+            "Which letter is red?",
+            "How many red dots are on the card?",
+            "Which colour is the box beside the red box?",
+            "Which way does the red ball move?",
+            "What colour is the star?",
+            "user",
+            "assistant",
+        ]
         return [*patterns, *words] * 50
 
     @abstractmethod

@@ -75,9 +75,14 @@ class FramePool:
             return
         sweep(self.path.parent)
         videos = map_in_processes(
-            _render_video, [self.world] * self.num_videos, range(self.num_videos), total=self.num_videos,
-            num_workers=self.num_workers, title="Rendering frames", chunksize=8,
-        )  # fmt: skip
+            _render_video,
+            [self.world] * self.num_videos,
+            range(self.num_videos),
+            total=self.num_videos,
+            num_workers=self.num_workers,
+            title="Rendering frames",
+            chunksize=8,
+        )
         lengths = [len(v[1]) for v in videos]
         tensors = {
             "frames": torch.from_numpy(np.concatenate([v[0] for v in videos])).permute(0, 3, 1, 2).contiguous(),

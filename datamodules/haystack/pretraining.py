@@ -73,6 +73,7 @@ class PoolDataModule(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        stream = _Stream(self.val_pool, self.examples, self.batch_size, self.num_val_batches, self.seed + 1,
-                         _AFTER_ALL_LESSONS)  # fmt: skip
+        stream = _Stream(
+            self.val_pool, self.examples, self.batch_size, self.num_val_batches, self.seed + 1, _AFTER_ALL_LESSONS
+        )
         return DataLoader(stream, batch_size=None)

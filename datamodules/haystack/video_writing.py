@@ -84,9 +84,14 @@ def write_videos(root: str, world: World, num_videos: dict[str, int], num_worker
     sweep(folder)
     paths = [video_path(root, world, split, n) for split, n in missing]
     map_in_processes(
-        write_video, paths, [world] * len(paths), *zip(*missing, strict=True), total=len(paths),
-        num_workers=num_workers, title=f"Writing {len(paths)} videos to {folder}",
-    )  # fmt: skip
+        write_video,
+        paths,
+        [world] * len(paths),
+        *zip(*missing, strict=True),
+        total=len(paths),
+        num_workers=num_workers,
+        title=f"Writing {len(paths)} videos to {folder}",
+    )
 
 
 def video_path(root: str, world: World, split: str, number: int) -> Path:

@@ -65,10 +65,12 @@ def export(
         for sample_id, (row, frame_ids) in chosen.items():
             at = [row.frame_ids.index(i) for i in frame_ids]
             by_question[sample_id] = {
-                "video": row.video, "frame_ids": list(frame_ids), "video_fps": row.video_fps,
+                "video": row.video,
+                "frame_ids": list(frame_ids),
+                "video_fps": row.video_fps,
                 "timestamps_s": [row.timestamps_s[i] for i in at] if row.timestamps_s else None,
                 "scores": [row.scores[i] for i in at] if row.scores else None,
-            }  # fmt: skip
+            }
         out.write_text(json.dumps(by_question, indent=1) + "\n")
     elif form == "vlmevalkit":
         _frames(list(chosen.values()), out)

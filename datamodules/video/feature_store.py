@@ -79,7 +79,11 @@ class FeatureStore:
             return None
         tensors, told = sealed
         candidates = Candidates(
-            video, tensors["frame_ids"], tensors["timestamps_s"], float(told["duration_s"]),
-            int(told["num_video_frames"]), told["decoder"],
-        )  # fmt: skip
+            video,
+            tensors["frame_ids"],
+            tensors["timestamps_s"],
+            float(told["duration_s"]),
+            int(told["num_video_frames"]),
+            told["decoder"],
+        )
         return Entry(candidates, tensors["features"])

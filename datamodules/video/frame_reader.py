@@ -54,12 +54,14 @@ class _Reading:
 
 
 class FrameReader:
-    """Args:
-    probes: what files hold.
-    short_side_px: frames are shrunk to this while they are decoded; None keeps the size of the file.
-    num_workers: processes that decode.
-    timeout_s: a file that gives no frame for so long is bad.
-    pixel_cache_mib: of decoded frames, half of it for what is prefetched; 0 keeps and prefetches none.
+    """Decodes frames in worker processes, and keeps those that are asked for again.
+
+    Args:
+        probes: what files hold.
+        short_side_px: frames are shrunk to this while they are decoded; None keeps the size of the file.
+        num_workers: processes that decode.
+        timeout_s: a file that gives no frame for so long is bad.
+        pixel_cache_mib: of decoded frames, half of it for what is prefetched; 0 keeps and prefetches none.
     """
 
     def __init__(

@@ -134,6 +134,12 @@ def _av1(packet: memoryview) -> Picture:
 
 
 _READERS: dict[str, Callable[[memoryview], Picture]] = {
-    "mpeg1video": _mpeg12, "mpeg2video": _mpeg12, "mpeg4": _mpeg4, "vp8": _vp8, "vp9": _vp9, "av1": _av1,
-    "libdav1d": _av1, "libvpx-vp9": _vp9,
-}  # fmt: skip
+    "mpeg1video": _mpeg12,
+    "mpeg2video": _mpeg12,
+    "mpeg4": _mpeg4,
+    "vp8": _vp8,
+    "vp9": _vp9,
+    "av1": _av1,
+    "libdav1d": _av1,
+    "libvpx-vp9": _vp9,
+}

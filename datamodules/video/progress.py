@@ -19,8 +19,13 @@ class SharedProgress:
     """
 
     def __init__(self, title: str, work: SharedWork) -> None:
-        columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TextColumn("{task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
+        columns = (
+            TextColumn("[progress.description]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
         self._work = work
         self._bar = Progress(*columns, disable=work.rank > 0)
         self._task = self._bar.add_task(title, total=work.num_items, rate="")

@@ -26,8 +26,16 @@ _PIECE = 2**22
 _ENTRY_BYTES, _CRC_AT, _LENGTHS_AT = 46, 16, 28
 """Of an entry of a zip archive's central directory: its fixed part, where its CRC-32 and its three lengths are."""
 
-_UNREADABLE = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, struct.error, OverflowError, OSError,
-               UnicodeDecodeError)  # fmt: skip
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    OverflowError,
+    OSError,
+    UnicodeDecodeError,
+)
 """What zipfile raises where an archive is damaged."""
 
 

@@ -15,8 +15,10 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class ShardedStates:
-    """Args:
-    engine: DeepSpeed's, at stage 2 or 3. What is done to one tensor is done on all ranks together.
+    """Adam's moments of parameters that DeepSpeed keeps in shares on all ranks.
+
+    Args:
+        engine: DeepSpeed's, at stage 2 or 3. What is done to one tensor is done on all ranks together.
     """
 
     def __init__(self, engine: Any) -> None:

@@ -26,9 +26,14 @@ transformers.dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # refuse, where it w
 
 _MOST_BYTES = 16 * 2**20
 _SETTINGS = (
-    "config.json", "generation_config.json", "tokenizer_config.json", "processor_config.json",
-    "preprocessor_config.json", "video_preprocessor_config.json", "open_clip_config.json",
-)  # fmt: skip
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "open_clip_config.json",
+)
 _NAMES_A_KERNEL = ("attn_implementation", "_attn_implementation", "experts_implementation")
 _OPEN_CLIP = "open_clip_config.json"
 _TOKENIZER_KEYS = {"clean", "strip_sep_token", "language", "additional_special_tokens", "reduction_mask"}
@@ -102,8 +107,11 @@ def _check_open_clip(source: str, settings: Any) -> None:
             f"{', '.join(sorted(_TOKENIZER_KEYS))} are taken"
         )
     for place, key in (
-        (text, "hf_model_name"), (text, "hf_tokenizer_name"), (vision, "timm_model_name"), (config, "hf_model_name"),
-    ):  # fmt: skip
+        (text, "hf_model_name"),
+        (text, "hf_tokenizer_name"),
+        (vision, "timm_model_name"),
+        (config, "hf_model_name"),
+    ):
         name = place.get(key)
         if name and not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
             raise ValueError(f"{source}: {key} {name!r:.100} is not the name of a published model")

@@ -24,9 +24,11 @@ from modules.mllms.transformers_mllm import Clip, TransformersMLLM
 
 
 class LlavaOnevision(TransformersMLLM):
-    """Args:
-    path, prompt, loading, frames_per_forward: see `TransformersMLLM`.
-    newline: ``one`` at the end of the video (LLaVA-OneVision), or after each row of the ``grid`` (LLaVA-Video).
+    """LLaVA-OneVision, and LLaVA-Video in the same layout.
+
+    Args:
+        path, prompt, loading, frames_per_forward: see `TransformersMLLM`.
+        newline: ``one`` at the end of the video (LLaVA-OneVision), or after each row of the ``grid`` (LLaVA-Video).
     """
 
     model_class: ClassVar[type[Any]] = transformers.LlavaOnevisionForConditionalGeneration

@@ -34,13 +34,15 @@ class Lora:
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """Args:
-    dtype: of the weights.
-    device_map: transformers' (``auto`` spreads one model over the GPUs of one process); None leaves placing to the
-        trainer.
-    attn_implementation: or None for the family's default; never a kernel's repository, whose code would run.
-    lora: adapters to train in place of the weights.
-    revision: of a hub id.
+    """How a model's weights are loaded, and what of them is trained.
+
+    Args:
+        dtype: of the weights.
+        device_map: transformers' (``auto`` spreads one model over the GPUs of one process); None leaves placing to the
+            trainer.
+        attn_implementation: or None for the family's default; never a kernel's repository, whose code would run.
+        lora: adapters to train in place of the weights.
+        revision: of a hub id.
     """
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

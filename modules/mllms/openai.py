@@ -90,9 +90,11 @@ class OpenAIChat(MLLM):
         self.log_probs_from, self.concurrency, self.max_retries = log_probs_from, concurrency, max_retries
         self.image_side_px, self.jpeg_quality, self.image_detail = image_side_px, jpeg_quality, image_detail
         self.client = openai.AsyncOpenAI(
-            base_url=base_url, api_key=os.environ.get(KeyVariable(api_key_variable), "none"), timeout=timeout_s,
+            base_url=base_url,
+            api_key=os.environ.get(KeyVariable(api_key_variable), "none"),
+            timeout=timeout_s,
             http_client=BoundedClient(timeout_s, _MAX_BYTES),
-        )  # fmt: skip
+        )
         self.num_unread = self._num_retries = 0
 
     @property
@@ -110,9 +112,13 @@ class OpenAIChat(MLLM):
 
     def describe(self) -> dict[str, Any]:
         return {
-            **super().describe(), "model": self.name, "base_url": self.base_url, "prompt": self.prompt.digest(),
-            "image_side_px": self.image_side_px, "openai": openai.__version__,
-        }  # fmt: skip
+            **super().describe(),
+            "model": self.name,
+            "base_url": self.base_url,
+            "prompt": self.prompt.digest(),
+            "image_side_px": self.image_side_px,
+            "openai": openai.__version__,
+        }
 
     def decoding(self, temperature: float) -> str:
         return f"temperature {temperature:g}; penalties and cut-offs as the server sets them"
@@ -245,8 +251,10 @@ class OpenAIChat(MLLM):
             _log.warning(
                 "question %s: the answer %r (finish_reason %r) names no option, which counts as a wrong answer; the "
                 "run's end says how many there were",
-                row.question.sample_id, text_of(choice)[:80], choice.finish_reason,
-            )  # fmt: skip
+                row.question.sample_id,
+                text_of(choice)[:80],
+                choice.finish_reason,
+            )
 
     def shortfalls(self) -> dict[str, int]:
         return {

@@ -41,11 +41,13 @@ _VIDEO_TYPE = 2
 
 
 class Qwen25VL(TransformersMLLM):
-    """Args:
-    path, prompt, loading, frames_per_forward: see `TransformersMLLM`.
-    frames_per_grid: 2, as the family was trained, or 1.
-    frame_pixels: at least and at most so many pixels a frame; None keeps the processor's.
-    positions: of the text after the video, as transformers ``v5`` or ``v4`` has them; ``v4`` for published numbers.
+    """Qwen2.5-VL.
+
+    Args:
+        path, prompt, loading, frames_per_forward: see `TransformersMLLM`.
+        frames_per_grid: 2, as the family was trained, or 1.
+        frame_pixels: at least and at most so many pixels a frame; None keeps the processor's.
+        positions: of the text after the video, as transformers ``v5`` or ``v4`` has them; ``v4`` for published numbers.
     """
 
     model_class: ClassVar[type[Any]] = transformers.Qwen2_5_VLForConditionalGeneration
@@ -122,9 +124,10 @@ class Qwen25VL(TransformersMLLM):
         )
         return {
             "position_ids": get_vision_position_ids(grids, self.merge).to(self.device),
-            "cu_seqlens": get_vision_cu_seqlens(grids), "cu_window_seqlens": windows,
+            "cu_seqlens": get_vision_cu_seqlens(grids),
+            "cu_window_seqlens": windows,
             "window_index": window_index.to(self.device),
-        }  # fmt: skip
+        }
 
     def encode_previews(self, frames: Tensor, num_tokens: int) -> Tensor:
         """Frames with so few pixels that they become at most ``num_tokens`` tokens."""
@@ -191,9 +194,13 @@ class Qwen3VL(Qwen25VL):
         frame_pixels: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(
-            path=path, prompt=prompt, loading=loading, frames_per_forward=frames_per_forward,
-            frames_per_grid=frames_per_grid, frame_pixels=frame_pixels,
-        )  # fmt: skip
+            path=path,
+            prompt=prompt,
+            loading=loading,
+            frames_per_forward=frames_per_forward,
+            frames_per_grid=frames_per_grid,
+            frame_pixels=frame_pixels,
+        )
 
     def _size(self, num_frames: int) -> dict[str, int]:
         if self.frame_pixels is None:
@@ -204,14 +211,18 @@ class Qwen3VL(Qwen25VL):
     def _places(self, grids: Tensor) -> dict[str, Tensor]:
         visual = self.model.model.visual
         index, weights = get_vision_interpolation_indices_and_weights(
-            grids, num_grid_per_side=visual.num_grid_per_side, mode=visual.interpolation_mode,
-            align_corners=visual.interpolation_align_corners, spatial_merge_size=self.merge,
-        )  # fmt: skip
+            grids,
+            num_grid_per_side=visual.num_grid_per_side,
+            mode=visual.interpolation_mode,
+            align_corners=visual.interpolation_align_corners,
+            spatial_merge_size=self.merge,
+        )
         return {
             "position_ids": get_vision_position_ids(grids, self.merge).to(self.device),
-            "cu_seqlens": get_vision_cu_seqlens(grids), "interp_indices": index.to(self.device),
+            "cu_seqlens": get_vision_cu_seqlens(grids),
+            "interp_indices": index.to(self.device),
             "interp_weights": weights.to(self.device),
-        }  # fmt: skip
+        }
 
     def _levels(self, output: Any, n: int) -> Tensor:
         return torch.cat([output.pooler_output[n], *(level[n] for level in output.deepstack_features)], -1)

@@ -10,13 +10,25 @@ import transformers as tf
 from modules.files.model_files import AS_DATA, as_data
 
 _QWEN2_7B = {
-    "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
-    "num_key_value_heads": 4, "vocab_size": 152064, "max_position_embeddings": 32768, "tie_word_embeddings": False,
-}  # fmt: skip
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+    "max_position_embeddings": 32768,
+    "tie_word_embeddings": False,
+}
 _SIGLIP_SO400M = {
-    "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26,
-    "num_attention_heads": 16, "image_size": 384, "patch_size": 14, "vision_use_head": False,
-}  # fmt: skip
+    "model_type": "siglip_vision_model",
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 16,
+    "image_size": 384,
+    "patch_size": 14,
+    "vision_use_head": False,
+}
 
 
 def _mrope(sections: list[int], theta: float) -> dict[str, Any]:
@@ -25,9 +37,15 @@ def _mrope(sections: list[int], theta: float) -> dict[str, Any]:
 
 def _qwen25(text: dict[str, Any], tie: bool = False) -> tf.Qwen2_5_VLConfig:
     vision = {
-        "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "patch_size": 14,
-        "out_hidden_size": text["hidden_size"], "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31],
-    }  # fmt: skip
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "patch_size": 14,
+        "out_hidden_size": text["hidden_size"],
+        "window_size": 112,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+    }
     text = {**text, "rope_parameters": _mrope([16, 24, 24], 1e6), "tie_word_embeddings": tie}
     return tf.Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=tie)
 
@@ -38,35 +56,61 @@ def _qwen25_7b() -> tf.Qwen2_5_VLConfig:
 
 def _qwen25_3b() -> tf.Qwen2_5_VLConfig:
     text = {
-        "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16,
-        "num_key_value_heads": 2, "vocab_size": 151936, "max_position_embeddings": 128000,
-    }  # fmt: skip
+        "hidden_size": 2048,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "max_position_embeddings": 128000,
+    }
     return _qwen25(text, tie=True)
 
 
 def _qwen3_8b() -> tf.Qwen3VLConfig:
     text = {
-        "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32,
-        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "rope_parameters": _mrope([24, 20, 20], 5e6),
-    }  # fmt: skip
+        "hidden_size": 4096,
+        "intermediate_size": 12288,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 151936,
+        "rope_parameters": _mrope([24, 20, 20], 5e6),
+    }
     vision = {
-        "depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16, "out_hidden_size": 4096,
-        "patch_size": 16, "deepstack_visual_indexes": [8, 16, 24], "num_position_embeddings": 2304,
-    }  # fmt: skip
+        "depth": 27,
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_heads": 16,
+        "out_hidden_size": 4096,
+        "patch_size": 16,
+        "deepstack_visual_indexes": [8, 16, 24],
+        "num_position_embeddings": 2304,
+    }
     return tf.Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False)
 
 
 def _llava_7b() -> tf.LlavaOnevisionConfig:
     return tf.LlavaOnevisionConfig(
-        vision_config=_SIGLIP_SO400M, text_config={"model_type": "qwen2", **_QWEN2_7B}, vision_feature_layer=-1,
-        vision_feature_select_strategy="full", tie_word_embeddings=False,
-    )  # fmt: skip
+        vision_config=_SIGLIP_SO400M,
+        text_config={"model_type": "qwen2", **_QWEN2_7B},
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=False,
+    )
 
 
 _QWEN2_1_5B = {
-    "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
-    "num_key_value_heads": 2, "vocab_size": 151674, "max_position_embeddings": 32768, "tie_word_embeddings": False,
-}  # fmt: skip
+    "hidden_size": 1536,
+    "intermediate_size": 8960,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "vocab_size": 151674,
+    "max_position_embeddings": 32768,
+    "tie_word_embeddings": False,
+}
 
 
 def _internvl3_8b() -> tf.InternVLConfig:
@@ -79,9 +123,13 @@ def _internvl3_2b() -> tf.InternVLConfig:
 
 def _internvl3(text: dict[str, Any]) -> tf.InternVLConfig:
     vision = {
-        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
-        "image_size": [448, 448], "patch_size": [14, 14],
-    }  # fmt: skip
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": [448, 448],
+        "patch_size": [14, 14],
+    }
     return tf.InternVLConfig(
         vision_config=vision, text_config={"model_type": "qwen2", **text}, tie_word_embeddings=False
     )
@@ -89,9 +137,13 @@ def _internvl3(text: dict[str, Any]) -> tf.InternVLConfig:
 
 def _clip_large() -> tf.CLIPConfig:
     vision = {
-        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
-        "image_size": 224, "patch_size": 14,
-    }  # fmt: skip
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": 224,
+        "patch_size": 14,
+    }
     text = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
     return tf.CLIPConfig(vision_config=vision, text_config=text, projection_dim=768)
 

@@ -192,10 +192,12 @@ class Autoregressive(FramePolicy):
     def sample(self, num_frames: int, num_rollouts: int, generator: Generators = None) -> Selection:
         # one uniform number a draw picks from the cumulative distribution: padding, which is last, cannot shift it
         shape, device = (num_rollouts, num_frames), self.keys.device
-        uniform = torch.stack([
-            torch.rand(shape, generator=own, device=device, dtype=torch.float64)
-            for own in _per_question(generator, len(self.keys))
-        ])  # fmt: skip
+        uniform = torch.stack(
+            [
+                torch.rand(shape, generator=own, device=device, dtype=torch.float64)
+                for own in _per_question(generator, len(self.keys))
+            ]
+        )
 
         def draw(k: int, log_p: Tensor) -> Tensor:
             cumulative = log_p.double().exp().cumsum(-1)

@@ -46,18 +46,32 @@ def fit(parts: Parts, run_dir: Path, extra: list[L.Callback], accumulate: int = 
     """A run as a recipe has it: saved and validated every second update, on from its checkpoint where it has one."""
     begun = last_checkpoint(run_dir)
     saving = L.pytorch.callbacks.ModelCheckpoint(
-        dirpath=run_dir / "checkpoints", every_n_train_steps=kwargs.pop("save_every", 2), save_top_k=1,
-        save_last="link", enable_version_counter=False,
-    )  # fmt: skip
+        dirpath=run_dir / "checkpoints",
+        every_n_train_steps=kwargs.pop("save_every", 2),
+        save_top_k=1,
+        save_last="link",
+        enable_version_counter=False,
+    )
     observers = [
         RolloutTable(run_dir=str(run_dir), every_n_steps=1, num_questions=1),
-        LearningCurve(run_dir=str(run_dir)), *extra, Interruption(run_dir=str(run_dir)), saving,
-    ]  # fmt: skip
+        LearningCurve(run_dir=str(run_dir)),
+        *extra,
+        Interruption(run_dir=str(run_dir)),
+        saving,
+    ]
     settings = {"max_steps": MAX_STEPS, "limit_val_batches": 1, "val_check_interval": 2 * accumulate, **kwargs}
     trainer = L.Trainer(
-        accelerator="cpu", devices=1, max_epochs=-1, num_sanity_val_steps=0, check_val_every_n_epoch=None,
-        enable_progress_bar=False, enable_model_summary=False, logger=False, callbacks=observers, **settings,
-    )  # fmt: skip
+        accelerator="cpu",
+        devices=1,
+        max_epochs=-1,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        callbacks=observers,
+        **settings,
+    )
     module = parts.module(accumulate=accumulate, lr_scheduler_type="constant")
     resumed = {"ckpt_path": begun, "weights_only": True} if begun.is_file() else {}
     trainer.fit(module, datamodule=parts.data(batch_size=2), **resumed)

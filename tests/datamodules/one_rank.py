@@ -49,8 +49,14 @@ class Questions(VideoQuestionData):
 def outcome(rank: int, case: dict[str, Any]) -> dict[str, Any]:
     """What setting up a data module comes to on this rank."""
     encoder = Brightness(case["seconds_a_piece"][rank]) if case["encode"] else None
-    data = Questions(case["videos"], encoder=encoder, feature_dir=case["store"], num_workers=1, batch_size=1,
-                     on_bad_video=case["on_bad_video"])  # fmt: skip
+    data = Questions(
+        case["videos"],
+        encoder=encoder,
+        feature_dir=case["store"],
+        num_workers=1,
+        batch_size=1,
+        on_bad_video=case["on_bad_video"],
+    )
     told: dict[str, Any] = {}
     try:
         data.setup("fit")
@@ -68,9 +74,7 @@ def outcome(rank: int, case: dict[str, Any]) -> dict[str, Any]:
 def main(folder: Path, rank: int, port: int, timeout_s: float, cases: dict[str, dict[str, Any]]) -> None:
     torch.set_num_threads(1)
     store = distributed.TCPStore("127.0.0.1", port, 2, is_master=rank == 0)  # both have started when it is there
-    distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=timeout_s)
-    )  # fmt: skip
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=timeout_s))
     told = {name: outcome(rank, case) for name, case in cases.items()}
     (folder / f"{rank}.json").write_text(json.dumps(told))
 

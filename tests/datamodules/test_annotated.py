@@ -21,10 +21,17 @@ def mlvu(short_world, tmp_path_factory) -> Path:
     for n in range(3):
         write_video(folder / f"{n}.mp4", short_world, "val", n)
     rows = [
-        {"video_name": f"{n % 3}.mp4", "duration": 0, "question": "Q?\n(A) x\n(B) y", "candidates": ["x", "y"],
-         "answer": "B", "task_type": "order", "question_id": f"Q{n}"}
+        {
+            "video_name": f"{n % 3}.mp4",
+            "duration": 0,
+            "question": "Q?\n(A) x\n(B) y",
+            "candidates": ["x", "y"],
+            "answer": "B",
+            "task_type": "order",
+            "question_id": f"Q{n}",
+        }
         for n in range(6)
-    ]  # fmt: skip
+    ]
     (folder / "mlvu.json").write_text(json.dumps([*rows, {**rows[0], "video_name": "gone.mp4", "question_id": "Q6"}]))
     return folder
 

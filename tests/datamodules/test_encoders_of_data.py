@@ -46,25 +46,46 @@ def data(root: Path, world: Any, clip: Path, **kwargs: Any) -> HaystackData:
     encoder = SeenByCLIP(model=f"local-dir:{clip}")
     encoder.sizes = []
     return HaystackData(
-        world=world, root=str(root / "videos"), feature_dir=str(root / "features"), num_workers=1, encoder=encoder,
-        batch_size=2, num_train_videos=1, num_val_videos=1, num_test_videos=1, **kwargs,
-    )  # fmt: skip
+        world=world,
+        root=str(root / "videos"),
+        feature_dir=str(root / "features"),
+        num_workers=1,
+        encoder=encoder,
+        batch_size=2,
+        num_train_videos=1,
+        num_val_videos=1,
+        num_test_videos=1,
+        **kwargs,
+    )
 
 
 def module(vlm: Path) -> EvolutionModule:
     mllm = SeenByMLLM(path=str(vlm), prompt=Prompt(answer_with="words"))
     mllm.sizes = []
     return EvolutionModule(
-        sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm, rewards=[Probability()], num_frames=4, canary=False,
-        grpo=GRPO(num_generations=4, loss_type="grpo"), store_frame_tokens=True,
-    )  # fmt: skip
+        sampler=TSPOSampler(dim=32, num_heads=4),
+        mllm=mllm,
+        rewards=[Probability()],
+        num_frames=4,
+        canary=False,
+        grpo=GRPO(num_generations=4, loss_type="grpo"),
+        store_frame_tokens=True,
+    )
 
 
 def fit(trained: EvolutionModule, videos: HaystackData) -> None:
     L.Trainer(
-        accelerator="cpu", devices=1, max_steps=1, max_epochs=-1, logger=False, num_sanity_val_steps=0,
-        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, enable_checkpointing=False,
-    ).fit(trained, datamodule=videos)  # fmt: skip
+        accelerator="cpu",
+        devices=1,
+        max_steps=1,
+        max_epochs=-1,
+        logger=False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+    ).fit(trained, datamodule=videos)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -120,9 +141,15 @@ class Elsewhere(ImageTextEncoder):
 def test_the_encoder_computes_on_the_trainers_device_and_gives_it_back(short_world, tmp_path: Path) -> None:
     encoder, device = Elsewhere(), torch.device("cuda", 1)
     videos = HaystackData(
-        world=short_world, root=str(tmp_path / "videos"), feature_dir=str(tmp_path / "features"), num_workers=1,
-        encoder=encoder, num_train_videos=0, num_val_videos=0, num_test_videos=1,
-    )  # fmt: skip
+        world=short_world,
+        root=str(tmp_path / "videos"),
+        feature_dir=str(tmp_path / "features"),
+        num_workers=1,
+        encoder=encoder,
+        num_train_videos=0,
+        num_val_videos=0,
+        num_test_videos=1,
+    )
     videos.prepare_data()
     strategy = SimpleNamespace(root_device=device)
     videos.trainer = SimpleNamespace(strategy=strategy, lightning_module=None, global_rank=0, world_size=1)

@@ -119,8 +119,10 @@ def test_a_needles_frames_have_the_size_of_the_targets_video(
     source.stop()
     assert frames.shape == (len(chosen), 3, 64, 32)
     greys = {"wide": 20, "tall": 120, "small": 180}
-    expected = [greys[order[s]] + int(candidates.frame_ids[i]) for i, s in
-                zip(chosen, candidates.source_index[chosen], strict=True)]  # fmt: skip
+    expected = [
+        greys[order[s]] + int(candidates.frame_ids[i])
+        for i, s in zip(chosen, candidates.source_index[chosen], strict=True)
+    ]
     torch.testing.assert_close(frames.float().mean((1, 2, 3)), torch.tensor(expected).float(), atol=1.5, rtol=0)
 
 

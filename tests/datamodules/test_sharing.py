@@ -36,8 +36,13 @@ def ranks(short_world, tmp_path_factory) -> list[dict[str, dict[str, Any]]]:
     broken = folder / "broken.mp4"
     broken.write_bytes(few[0].read_bytes()[:3000])
     many = [Path(shutil.copy(few[0], folder / f"many{n}.mp4")) for n in range(NUM_MANY)]
-    usual = {"videos": [few[0], broken, few[1], few[2]], "seconds_a_piece": [0.0, 0.0], "on_bad_video": "skip",
-             "encode": True, "linger_s": 0.0}  # fmt: skip
+    usual = {
+        "videos": [few[0], broken, few[1], few[2]],
+        "seconds_a_piece": [0.0, 0.0],
+        "on_bad_video": "skip",
+        "encode": True,
+        "linger_s": 0.0,
+    }
     cases = {
         "once": usual,
         "no encoder": {**usual, "encode": False},
@@ -48,12 +53,14 @@ def ranks(short_world, tmp_path_factory) -> list[dict[str, dict[str, Any]]]:
     port, script = str(free_port()), str(ROOT / "tests/datamodules/one_rank.py")
     processes = [
         subprocess.Popen(
-            [sys.executable, script, str(folder), str(rank), port, str(TIMEOUT_S), told], text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
+            [sys.executable, script, str(folder), str(rank), port, str(TIMEOUT_S), told],
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
         for rank in range(2)
-    ]  # fmt: skip
+    ]
     errors = [process.communicate(timeout=300)[1] for process in processes]
     for rank in range(2):
         assert (folder / f"{rank}.json").is_file(), errors[rank][-3000:]

@@ -119,8 +119,9 @@ def test_frames_of_a_needle_have_the_size_of_the_targets_video(tmp_path: Path, s
         write_video(videos[name], dataclasses.replace(short_world, size_px=size), "val", 0)
     sources = (str(videos[first]), *(str(v) for name, v in videos.items() if name != first))
     index = torch.tensor([0, 0, 1, 1])
-    hay = Candidates(str(videos["target"]), torch.tensor([4, 8, 4, 8]), torch.arange(4.0), 4.0, sources=sources,
-                     source_index=index)  # fmt: skip
+    hay = Candidates(
+        str(videos["target"]), torch.tensor([4, 8, 4, 8]), torch.arange(4.0), 4.0, sources=sources, source_index=index
+    )
     data = Numbers(num_workers=1, feature_dir=str(tmp_path / "features"))
     assert data.decode(hay, torch.arange(4)).shape == (4, 3, 32, 32)
     assert data.decode(hay, torch.nonzero(index == sources.index(str(videos["clutter"]))).flatten()).shape[-1] == 32
@@ -156,10 +157,17 @@ def test_what_comes_next_is_prefetched_where_most_of_it_will_be_asked_for(short_
             return nullcontext([])
 
     data = HaystackData(
-        world=short_world, root=str(tmp_path / "videos"), feature_dir=str(tmp_path / "features"), num_workers=1,
-        encoder=OpenCLIPEncoder(model=f"local-dir:{blank_clip}"), num_train_videos=0, num_val_videos=0,
-        num_test_videos=2, eval_batch_size=1, questions_per_video={"needle": 1},
-    )  # fmt: skip
+        world=short_world,
+        root=str(tmp_path / "videos"),
+        feature_dir=str(tmp_path / "features"),
+        num_workers=1,
+        encoder=OpenCLIPEncoder(model=f"local-dir:{blank_clip}"),
+        num_train_videos=0,
+        num_val_videos=0,
+        num_test_videos=2,
+        eval_batch_size=1,
+        questions_per_video={"needle": 1},
+    )
     data.prepare_data()
     data.setup("test")
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
