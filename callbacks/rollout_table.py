@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from jsonargparse.typing import PositiveInt
+from torch import Tensor
 
 from callbacks.after_update import AfterUpdate
 from callbacks.tracking.mlflow_logger import mlflow_logger
@@ -16,11 +18,20 @@ from modules.files.whole_files import write_whole
 from modules.records import Rollouts
 
 
-def rollout_rows(rollouts: Rollouts, step: int, num_questions: int) -> list[dict[str, Any]]:
-    """One row a rollout of the first questions of a batch."""
+def rollout_rows(
+    rollouts: Rollouts, terms: Mapping[str, Tensor], step: int, num_questions: int
+) -> list[dict[str, Any]]:
+    """One row a rollout of the first questions of a batch.
+
+    Args:
+        rollouts: of B questions.
+        terms: of their reward by name, each (B, G).
+        step: number of the update.
+        num_questions: how many of the B.
+    """
     rows = []
     times = rollouts.selection.in_time_order()[:num_questions].cpu()  # one copy of each, not one a rollout
-    rewards = {name: term[:num_questions].tolist() for name, term in rollouts.rewards.items()}
+    rewards = {name: term[:num_questions].tolist() for name, term in terms.items()}
     options = None if rollouts.option_log_probs is None else rollouts.chosen_option[:num_questions].tolist()
     for b, question in enumerate(rollouts.batch.questions[:num_questions]):
         for g in range(times.shape[1]):
@@ -75,7 +86,9 @@ class RolloutTable(AfterUpdate):
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
-            for row in rollout_rows(outputs["rollouts"], trainer.global_step, self.num_questions):
+            for row in rollout_rows(
+                outputs["rollouts"], outputs["rewards"].terms, trainer.global_step, self.num_questions
+            ):
                 file.write(json.dumps(row) + "\n")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,14 @@ class TimelineImages(AfterUpdate):
         if trainer.global_step % self.every_n_steps == 1 and trainer.global_step != 1:
             return
         path = self.folder / f"step_{trainer.global_step:06d}.png"
-        self._draw(path, trainer, pl_module, outputs["rollouts"])
+        self._draw(path, trainer, pl_module, outputs["rollouts"], outputs["rewards"].terms)
         if path.is_file() and (mlflow := mlflow_logger(trainer)) is not None:
             mlflow.log_file(path, "timeline")
 
     @torch.no_grad()
-    def _draw(self, path: Path, trainer: L.Trainer, pl_module: Any, rollouts: Rollouts) -> None:
+    def _draw(
+        self, path: Path, trainer: L.Trainer, pl_module: Any, rollouts: Rollouts, terms: Mapping[str, torch.Tensor]
+    ) -> None:
         batch = rollouts.batch
         question, candidates = batch.questions[0], batch.candidates[0]
         queries, written = batch.queries[:1], ""
@@ -118,7 +121,7 @@ class TimelineImages(AfterUpdate):
         pixels = data_of(trainer).decode(candidates, best)
         if pixels is None:  # the data module has said why
             return
-        right = rollouts.rewards.get("accuracy", rollouts.rewards.get("probability"))
+        right = terms.get("accuracy", terms.get("probability"))
         mean = "" if right is None else f"   rollouts right: {float(right[0].nanmean()):.0%}"
         options = " / ".join(f"[{o}]" if i == question.answer_index else o for i, o in enumerate(question.options))
         draw_timeline(

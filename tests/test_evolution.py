@@ -12,6 +12,7 @@ import lightning as L
 import pandas as pd
 import pytest
 import torch
+from reward_terms import terms
 from torch import Tensor
 
 from callbacks.evaluation_report import EvaluationReport
@@ -50,7 +51,7 @@ class Parts:
     def module(self, **kwargs: Any) -> EvolutionModule:
         torch.manual_seed(3)
         settings: dict[str, Any] = {
-            "rewards": [Probability(), TemporalLocating()],
+            "rewards": terms(Probability(), TemporalLocating()),
             "grpo": GRPO(num_generations=4, loss_type="grpo"), "num_frames": 4,
             "learning_rate": 1e-2, "store_frame_tokens": True,
             "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,
@@ -276,27 +277,23 @@ def test_the_report_covers_every_system(parts: Parts) -> None:
 
 
 class Raising(Reward):
-    name = "raising"
-
     def __call__(self, rollouts: Rollouts) -> Tensor:
         raise ZeroDivisionError("oh")
 
 
 class Infinite(Reward):
-    name = "infinite"
-
     def __call__(self, rollouts: Rollouts) -> Tensor:
         return torch.full(rollouts.selection.candidate_index.shape[:2], torch.inf)
 
 
 def test_a_reward_that_raises_is_named_with_its_question(parts: Parts) -> None:
     with pytest.raises(RuntimeError, match=r"reward 'raising' raised ZeroDivisionError.*sample_id"):
-        train(parts, rewards=[Raising()])
+        train(parts, rewards=terms(Raising()))
 
 
 def test_an_infinite_reward_is_named(parts: Parts) -> None:
     with pytest.raises(ValueError, match="reward 'infinite' is infinite"):
-        train(parts, rewards=[Infinite()])
+        train(parts, rewards=terms(Infinite()))
 
 
 def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,12 +308,10 @@ def test_steps_that_are_not_finite_are_skipped_then_stop_the_run(parts: Parts, m
 
 def test_all_rollouts_alike_change_nothing_and_are_counted(parts: Parts) -> None:
     class Same(Reward):
-        name = "same"
-
         def __call__(self, rollouts: Rollouts) -> Tensor:
             return torch.ones(rollouts.selection.candidate_index.shape[:2])
 
-    module = train(parts, rewards=[Same()])
+    module = train(parts, rewards=terms(Same()))
     assert torch.equal(weights(module), weights(parts.module()))
     assert module.trainer.callback_metrics["reward/zero_std_frac"] == 1.0
 
@@ -347,8 +342,8 @@ def test_bad_videos(parts: Parts, tmp_path: Path, policy: str, caplog: pytest.Lo
 @pytest.mark.parametrize(
     ("kwargs", "word"),
     [
-        ({"rewards": []}, "at least one"),
-        ({"reward_weights": [1.0]}, "2 rewards but 1"),
+        ({"rewards": {}}, "at least one"),
+        ({"rewards": {"probability": None}}, "at least one"),
     ],
 )
 def test_settings_that_cannot_be(parts: Parts, kwargs: dict, word: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from reward_terms import terms
 from torch import Tensor
 from trl_oracle import trl_loss
 
@@ -57,7 +58,7 @@ class Parts:
     def module(self, mllm: LlavaOnevision | None = None, **kwargs: Any) -> EvolutionModule:
         torch.manual_seed(3)
         settings: dict[str, Any] = {
-            "rewards": [EvenLength()], "grpo": GRPO(num_generations=4, loss_type="grpo"), "num_frames": 4,
+            "rewards": terms(EvenLength()), "grpo": GRPO(num_generations=4, loss_type="grpo"), "num_frames": 4,
             "learning_rate": 1e-2, "evolve": "joint", "joint": JointTraining(learning_rate=1e-3), "max_new_tokens": 3,
             "store_frame_tokens": True, "baselines": {"uniform": Uniform()}, **kwargs,
         }  # fmt: skip
@@ -120,13 +121,13 @@ def test_options_that_no_reward_reads_are_not_scored(parts: Parts, monkeypatch) 
     monkeypatch.setattr(LlavaOnevision, "score_options", lambda self, *a, **k: scored.append(1) or real(self, *a, **k))
     parts.train(max_steps=1)
     assert not scored
-    parts.train(max_steps=1, rewards=[EvenLength(), Probability()])
+    parts.train(max_steps=1, rewards=terms(EvenLength(), Probability()))
     assert scored
 
 
 def test_one_key_is_the_difference(parts: Parts) -> None:
     before = snapshot(parts.module())
-    changed = moved(before, parts.train(evolve="sampler", rewards=[Probability(), EvenLength()]))
+    changed = moved(before, parts.train(evolve="sampler", rewards=terms(Probability(), EvenLength())))
     assert changed
     assert all(n.startswith("sampler.") for n in changed)
 
@@ -289,7 +290,7 @@ def test_kl_is_zero_before_the_first_step_and_not_after(parts: Parts) -> None:
 class EvenLength(Reward):
     """1 where the answer has an even number of letters: something that even a blank model varies in."""
 
-    name, needs_text, needs_options = "even_length", True, False
+    needs_text, needs_options = True, False
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         assert rollouts.texts is not None
@@ -299,7 +300,7 @@ class EvenLength(Reward):
 class SaysRed(Reward):
     """1 where the answer begins with "red": a thing that only the MLLM can learn."""
 
-    name, needs_text = "says_red", True
+    needs_text = True
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         assert rollouts.texts is not None
@@ -313,7 +314,7 @@ def test_the_mllm_learns_what_is_rewarded(parts: Parts) -> None:
         rows(mllm), [torch.tensor(mllm.tokenizer("red", add_special_tokens=False)["input_ids"])] * 4
     )
     module = parts.module(
-        mllm, rewards=[SaysRed()], max_new_tokens=1, grpo=GRPO(num_generations=32, loss_type="grpo"),
+        mllm, rewards=terms(SaysRed()), max_new_tokens=1, grpo=GRPO(num_generations=32, loss_type="grpo"),
         joint=JointTraining(learning_rate=3e-3), lr_scheduler_type="constant",
     )  # fmt: skip
     parts.trainer(60).fit(module, datamodule=parts.data(batch_size=8))
@@ -427,14 +428,18 @@ class _Collect(L.Callback):
 
 
 def test_what_cannot_be_trained_is_refused(parts: Parts) -> None:
-    with pytest.raises(ValueError, match="a reward with a weight has to read them"):
-        parts.module(rewards=[Probability()])
-    with pytest.raises(ValueError, match="a reward with a weight has to read them"):
-        parts.module(rewards=[Probability(), Accuracy(by="text")], reward_weights=[1.0, 0.0])
+    with pytest.raises(ValueError, match="a reward with an mllm_weight has to read them"):
+        parts.module(rewards=terms(Probability()))
+    with pytest.raises(ValueError, match="a reward with an mllm_weight has to read them"):
+        parts.module(rewards=terms(Probability()) | terms(Accuracy(by="text"), mllm_weight=0.0))
     served = OpenAIChat(model="m", base_url="http://127.0.0.1:9/v1")
     with pytest.raises(ValueError, match="cannot be trained"):
         EvolutionModule(
-            sampler=Uniform(), mllm=served, rewards=[Accuracy(by="text")], evolve="joint", grpo=GRPO(num_generations=2)
+            sampler=Uniform(),
+            mllm=served,
+            rewards=terms(Accuracy(by="text")),
+            evolve="joint",
+            grpo=GRPO(num_generations=2),
         )
     with pytest.raises(ValueError, match="above 0"):
         JointTraining(learning_rate=0.0)

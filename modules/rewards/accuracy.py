@@ -20,8 +20,6 @@ class Accuracy(Reward):
             parses to nothing is wrong; ``auto`` is text in joint training, which draws answers, and options elsewhere.
     """
 
-    name = "accuracy"
-
     def __init__(self, *, by: Literal["auto", "options", "text"] = "auto") -> None:
         self.by = by
         self.needs_text = by == "text"

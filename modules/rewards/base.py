@@ -1,4 +1,4 @@
-"""What a reward is: a named judge of rollouts."""
+"""What a reward is: a score for every rollout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ class Reward(ABC):
     ``needs_text`` terms make the MLLM generate its answers; options are scored only where a term ``needs_options``.
     """
 
-    name: str
     needs_text: bool = False
     needs_options: bool = True
 

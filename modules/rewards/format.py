@@ -18,7 +18,6 @@ class Format(Reward):
         pattern: regular expression; by default thinking and answer in tags, as in R1-style prompts.
     """
 
-    name = "format"
     needs_text = True
     needs_options = False
 

@@ -47,8 +47,6 @@ class Margin(Reward):
         of: ``logits`` (paper, version 2) or ``probabilities`` (its figure 3).
     """
 
-    name = "margin"
-
     def __init__(self, *, of: MarginOf = "logits") -> None:
         self.of = of
 

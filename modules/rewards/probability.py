@@ -15,8 +15,6 @@ from modules.rewards.base import Reward
 class Probability(Reward):
     """p(right option), normalised over the options; in 0..1."""
 
-    name = "probability"
-
     def __call__(self, rollouts: Rollouts) -> Tensor:
         assert rollouts.option_log_probs is not None
         answer = rollouts.answer_index.to(rollouts.option_log_probs.device)

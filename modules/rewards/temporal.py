@@ -12,7 +12,6 @@ from modules.rewards.base import Reward
 class TemporalLocating(Reward):
     """Fraction of picks inside an evidence span; NaN for questions without spans (official code: a constant 1)."""
 
-    name = "temporal"
     needs_options = False
 
     def __call__(self, rollouts: Rollouts) -> Tensor:

@@ -15,10 +15,11 @@ sampler's.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import lightning as L
 import numpy as np
@@ -34,12 +35,12 @@ from modules.encoders.base import FrameEncoder
 from modules.encoders.frame_demand import FrameDemand
 from modules.mllms.base import MLLM
 from modules.records import QuestionBatch, Rollouts
-from modules.rewards.base import Reward
 from modules.rl import grpo
 from modules.rl.advantages import Advantage
 from modules.rl.compared_systems import TRAINED, compared_systems, untrained_copy
 from modules.rl.optimizer_step import Updates, share_of_rate, updates_for
 from modules.rl.policy_update import CreditedBatch, PolicyUpdate
+from modules.rl.reward_sum import Rewards, RewardSum, RewardTerm
 from modules.rl.rollout_metrics import rollout_metrics
 from modules.rl.rollout_phase import RolloutPhase, Trajectories
 from modules.rl.token_training import JointTraining, TokenTraining
@@ -54,6 +55,8 @@ from modules.systems.queries import QueryWriter
 from modules.systems.sampler_system import SamplerSystem
 from modules.systems.stage_data import data_of
 
+_log = logging.getLogger(__name__)
+
 SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 
@@ -63,10 +66,8 @@ class EvolutionModule(L.LightningModule, FrameDemand):
     Args:
         sampler: what learns.
         mllm: what answers; frozen, unless both evolve.
-        rewards: terms of the reward.
-        reward_weights: one weight a term; all 1 by default.
-        sampler_reward_weights: others for the sampler, e.g. without terms that do not depend on the frames; the same by
-            default.
+        rewards: terms of the reward with their weights, by the name that each is logged under; None leaves one out, as
+            an overlay may want to.
         advantage: what a rollout is compared with; the others of its group by default (``grpo.scale_rewards``).
         evolve: ``sampler``, or ``joint``: the MLLM is trained too.
         joint: how, under ``evolve: joint``.
@@ -90,14 +91,19 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         seed: of the rollouts.
     """
 
+    former_keys: ClassVar[dict[str, str]] = {
+        "reward_weights": "a weight now stands beside its reward: rewards.NAME.weight, and rewards.NAME.mllm_weight, "
+        "from which the MLLM learns under evolve: joint",
+        "sampler_reward_weights": "a weight now stands beside its reward: rewards.NAME.weight",
+    }
+    """Keys that recipes had once, and what to write in their place."""
+
     def __init__(
         self,
         *,
         sampler: FrameSampler,
         mllm: MLLM,
-        rewards: list[Reward],
-        reward_weights: list[float] | None = None,
-        sampler_reward_weights: list[float] | None = None,
+        rewards: dict[str, RewardTerm | None],
         advantage: Advantage | None = None,
         evolve: Literal["sampler", "joint"] = "sampler",
         joint: JointTraining | None = None,
@@ -121,20 +127,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not rewards:
-            raise ValueError("rewards: name at least one term")
-        self.reward_weights = _weights(rewards, reward_weights, "reward_weights")
-        self.sampler_reward_weights = _weights(
-            rewards, sampler_reward_weights or reward_weights, "sampler_reward_weights"
-        )
-        if evolve == "joint":
-            for term in rewards:
-                term.answers_are_drawn()
-        if evolve == "joint" and not any(r.needs_text and self.reward_weights[r.name] for r in rewards):
-            raise ValueError(
-                "evolve: joint trains the MLLM on its own words, so a reward with a weight has to read them, e.g. "
-                "modules.rewards.accuracy.Accuracy; sampler_reward_weights may give the sampler another"
-            )
+        self.reward_sum = RewardSum(rewards, joint=evolve == "joint")
         if evolve == "joint" and query_writer is not None:
             drawn, trained = query_writer.temperature, (joint or JointTraining()).temperature
             if drawn != trained:
@@ -145,7 +138,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         self.automatic_optimization = False
         self.strict_loading = False  # a checkpoint holds what is trained; the frozen parts come from their own files
         self.sampler, self.mllm = sampler, mllm.requires_grad_(False)
-        self.rewards, self.advantage = {r.name: r for r in rewards}, advantage
+        self.advantage = advantage
         self.evolve, self.grpo, self.num_frames, self.grade_by = evolve, grpo, num_frames, grade_by
         if init_from is not None:
             load_weights(self, init_from)
@@ -187,11 +180,10 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         started = time.perf_counter()
         with self.updates.gathered(self):
             trajectories = self.roll_out(batch)
-        reward, sampler_reward = self.judge(trajectories.rollouts)
-        if self.tokens is None:
-            reward = sampler_reward
+        rewards = self.score_rewards(trajectories.rollouts)
+        reward = rewards.sampler if self.tokens is None else rewards.mllm
         credit = self.advantages(trajectories.rollouts, reward)
-        sampler_credit = self.advantages(trajectories.rollouts, sampler_reward)
+        sampler_credit = self.advantages(trajectories.rollouts, rewards.sampler)
         self._window.append(CreditedBatch(trajectories, credit, sampler_credit))
         complete = len(self._window) == self.accumulate
         if complete:
@@ -201,10 +193,10 @@ class EvolutionModule(L.LightningModule, FrameDemand):
                 self._source.count_batch()
             self._window = []
         self.answering.seconds["total"] = time.perf_counter() - started
-        self.metrics.add(rollout_metrics(trajectories, reward, self.answering.seconds))
+        self.metrics.add(rollout_metrics(trajectories, rewards.terms, reward, self.answering.seconds))
         if complete:
             self._log_means(self.metrics.reduced(), every_n_steps=self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        return {"rollouts": trajectories.rollouts, "reward": reward, "policy": trajectories.policy}
+        return {"rollouts": trajectories.rollouts, "rewards": rewards, "reward": reward, "policy": trajectories.policy}
 
     def _log_means(self, metrics: dict[str, float], every_n_steps: int = 1) -> None:
         """Logs under the number of the update; Lightning's own number counts batches, and repeats what it has."""
@@ -220,40 +212,14 @@ class EvolutionModule(L.LightningModule, FrameDemand):
             self._source,
             batch,
             self.global_step,
-            options=any(r.needs_options for r in self.rewards.values()),
-            text=any(r.needs_text for r in self.rewards.values()),
+            options=self.reward_sum.needs_options,
+            text=self.reward_sum.needs_text,
             temperature=None if self.tokens is None else self.tokens.settings.temperature,
         )
 
-    def judge(self, rollouts: Rollouts) -> tuple[Tensor, Tensor]:
-        """Runs every reward term; total reward (B, G), and the sampler's.
-
-        Raises:
-            RuntimeError: a term raised; names the term, the question and the answers.
-        """
-        for name, reward in self.rewards.items():
-            try:
-                term = reward(rollouts)
-            except Exception as error:
-                questions = [rollouts.metadata(b) for b in range(len(rollouts.batch))]
-                raise RuntimeError(
-                    f"reward {name!r} raised {error!r} on questions {questions}, answers {rollouts.texts}"
-                ) from error
-            expected = tuple(rollouts.selection.candidate_index.shape[:2])
-            if tuple(term.shape) != expected:
-                raise ValueError(f"reward {name!r} returned {tuple(term.shape)}, expected (B, G) = {expected}")
-            term = term.to(self.device, torch.float32)
-            for b in rollouts.undecoded:  # nobody saw these frames, so nothing is learnt from the answer
-                term[b] = torch.nan
-            rollouts.rewards[name] = term
-        infinite = torch.stack([term.isinf().any() for term in rollouts.rewards.values()]).tolist()
-        if any(infinite):
-            name = list(rollouts.rewards)[infinite.index(True)]
-            raise ValueError(f"reward {name!r} is infinite; NaN is how a term says that it does not apply")
-        return (
-            grpo.total_reward(rollouts.rewards, self.reward_weights),
-            grpo.total_reward(rollouts.rewards, self.sampler_reward_weights),
-        )
+    def score_rewards(self, rollouts: Rollouts) -> Rewards:
+        """Every term of the reward, and their sums."""
+        return self.reward_sum.score(rollouts, self.device)
 
     def advantages(self, rollouts: Rollouts, reward: Tensor) -> Tensor:
         """(B, G) rewards -> (B, G)."""
@@ -392,13 +358,9 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         if checkpoint.get("temperature") is not None:
             self.sampler.temperature = checkpoint["temperature"]
 
+    def on_fit_start(self) -> None:
+        if self.trainer.is_global_zero:
+            _log.info("weights of the rewards: %s", self.reward_sum)
+
     def on_train_batch_start(self, batch: QuestionBatch, batch_idx: int) -> None:
         self.mllm.eval()
-
-
-def _weights(rewards: list[Reward], weights: list[float] | None, key: str) -> dict[str, float]:
-    """Weight of each term by name."""
-    given = [1.0] * len(rewards) if weights is None else weights
-    if len(given) != len(rewards):
-        raise ValueError(f"{len(rewards)} rewards but {len(given)} {key}")
-    return {r.name: w for r, w in zip(rewards, given, strict=True)}

@@ -23,12 +23,6 @@ ADVANTAGE_EPS = 1e-4
 # ---- rewards to advantages ----
 
 
-def total_reward(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """Weighted sum of the reward terms (B, G); NaN terms are left out, a rollout of nothing but NaN stays NaN."""
-    stacked = torch.stack([weights[name] * term for name, term in terms.items()])
-    return stacked.nansum(0).masked_fill(stacked.isnan().all(0), torch.nan)
-
-
 def nanstd(values: Tensor, dim: int | None = None) -> Tensor:
     """Standard deviation (ddof 1) of the values that are not NaN, of all or along a dimension; NaN for fewer than two.
 

@@ -12,12 +12,15 @@ from modules.rl.grpo import zero_std
 from modules.rl.rollout_phase import Trajectories
 
 
-def rollout_metrics(trajectories: Trajectories, reward: Tensor, seconds: Mapping[str, float]) -> dict[str, Any]:
+def rollout_metrics(
+    trajectories: Trajectories, terms: Mapping[str, Tensor], reward: Tensor, seconds: Mapping[str, float]
+) -> dict[str, Any]:
     """Means over the rollouts.
 
     Args:
-        trajectories: judged, so that their reward terms are there.
-        reward: (B, G), in total.
+        trajectories: of a batch.
+        terms: of their reward by name, each (B, G).
+        reward: (B, G), their sum.
         seconds: by part of the step.
     """
     rollouts, entropy = trajectories.rollouts, trajectories.policy.entropy().detach()
@@ -28,7 +31,7 @@ def rollout_metrics(trajectories: Trajectories, reward: Tensor, seconds: Mapping
         "reward/undecoded_frac": len(rollouts.undecoded) / len(rollouts.batch),
         "policy/entropy_nats": entropy.mean(),
         "policy/effective_frames": entropy.exp().mean(),
-        **{f"reward/{name}": term.nanmean() for name, term in rollouts.rewards.items()},
+        **{f"reward/{name}": term.nanmean() for name, term in terms.items()},
         **{f"time/{part}_s": value for part, value in seconds.items()},
     }
     if rollouts.selection.mask.logical_not().any():

@@ -282,6 +282,7 @@ def _quieten() -> None:
     import warnings
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("modules.rl").setLevel(logging.INFO)  # what a run learns from
     for name in ("lightning.pytorch.utilities.rank_zero", "mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

@@ -79,7 +79,12 @@ class Values:
         if not isinstance(arguments, dict):
             return [f"{key}: expected a mapping of arguments, got {arguments!r:.100}"]
         parameters, hints = (cls.parameters, cls.hints) if isinstance(cls, UserClass) else parameters_of(cls)
-        found = [unknown(f"{key}.{given}", given, parameters) for given in arguments if given not in parameters]
+        former = getattr(cls, "former_keys", {})
+        found = [
+            f"{key}.{given}: {former[given]}" if given in former else unknown(f"{key}.{given}", given, parameters)
+            for given in arguments
+            if given not in parameters
+        ]
         for parameter in parameters.values():
             if parameter.name in arguments:
                 value, hint = arguments[parameter.name], hints.get(parameter.name, Any)
@@ -197,8 +202,14 @@ def _of_leaf(key: str, value: Any, annotation: Any) -> list[str]:
 
 
 def _wanted(members: Iterable[Any], classes: tuple[type, ...]) -> str:
-    names = [getattr(member, "__name__", str(member)) for member in members if member not in classes]
+    names = [_name(member) for member in members if member not in classes]
     return " or ".join([*(f"a class_path of a {c.__name__}" for c in classes), *names])
+
+
+def _name(annotation: Any) -> str:
+    if get_origin(annotation) in _MAPPINGS and len(get_args(annotation)) == 2:
+        return f"a mapping of names to {_name(_members(get_args(annotation)[1])[0])}"
+    return getattr(annotation, "__name__", str(annotation))
 
 
 def _own_ranges(key: str, cls: type | UserClass, arguments: dict[str, Any]) -> list[str]:

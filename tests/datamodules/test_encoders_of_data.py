@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from reward_terms import terms
 from torch import Tensor
 
 from datamodules.haystack.datamodule import HaystackData
@@ -65,7 +66,7 @@ def module(vlm: Path) -> EvolutionModule:
     return EvolutionModule(
         sampler=TSPOSampler(dim=32, num_heads=4),
         mllm=mllm,
-        rewards=[Probability()],
+        rewards=terms(Probability()),
         num_frames=4,
         canary=False,
         grpo=GRPO(num_generations=4, loss_type="grpo"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from reward_terms import terms
 
 from callbacks.watchdog import Watchdog
 from datamodules.haystack.datamodule import HaystackData
@@ -148,7 +149,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     module = EvolutionModule(
         sampler=UNetSampler(channels=(8, 16), similarity_init=1.0),
         mllm=LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=prompt, loading=loading),
-        rewards=[Probability(), Accuracy(by="text"), Format()], evolve=settings["evolve"],
+        rewards=terms(Probability(), Accuracy(by="text"), Format()), evolve=settings["evolve"],
         joint=JointTraining(learning_rate=1e-4, loss_type=settings["loss_type"]),
         query_writer=PreviewQueries(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12),
         grpo=GRPO(num_generations=4, loss_type="grpo"), num_frames=4, learning_rate=1e-3, store_frame_tokens=True,

@@ -34,7 +34,7 @@ PHASES = {
     "writing a cache entry": Moment("datamodules.video.sealed:save_file", 2, after=True, halve=True),
     "writing what the run is": Moment("callbacks.provenance:Provenance.save_config"),
     "sanity check": Moment("modules.rl.evolution:EvolutionModule.validation_step", 1),
-    "rolling out": Moment("modules.rl.evolution:EvolutionModule.judge", 2),
+    "rolling out": Moment("modules.rl.evolution:EvolutionModule.score_rewards", 2),
     "between backward and step": Moment("modules.rl.optimizer_step:Updates.step", 3),
     "after a step": Moment("modules.rl.optimizer_step:Updates.finish", 4, after=True),
     "after a step, and once more": Moment("modules.rl.optimizer_step:Updates.finish", 4, after=True, times=2),

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from random_model import random_qwen, write_shape
 from random_videos import RandomVideos
+from reward_terms import terms
 
 from modules.distributed.sharding import ShardedStrategy
 from modules.methods.msjoe.unet import UNetSampler
@@ -27,7 +28,6 @@ from recipes.launcher.cost.workload import Workload, workload_of
 class EvenBytes(Reward):
     """The share of even bytes in an answer: random texts differ in it, so that there is something to learn from."""
 
-    name = "even_bytes"
     needs_text, needs_options = True, False
 
     def __call__(self, rollouts: Rollouts) -> torch.Tensor:
@@ -71,10 +71,10 @@ class Case:
         write_shape(folder, self.shape)
         lora = Lora(r=self.lora_rank, alpha=2.0 * self.lora_rank) if self.lora_rank else None
         mllm = random_qwen(folder, device, self.dtype, self.pixels, lora)
-        more: dict[str, Any] = {"sampler": TSPOSampler(dim=768), "rewards": [Probability()]}
+        more: dict[str, Any] = {"sampler": TSPOSampler(dim=768), "rewards": terms(Probability())}
         if self.joint:
             settings = JointTraining(loss_type="grpo", learning_rate=1e-5, gradient_checkpointing=True)
-            more = {"sampler": UNetSampler(channels=(64, 128, 256)), "rewards": [EvenBytes()], "joint": settings}
+            more = {"sampler": UNetSampler(channels=(64, 128, 256)), "rewards": terms(EvenBytes()), "joint": settings}
         return EvolutionModule(
             mllm=mllm, evolve="joint" if self.joint else "sampler", grpo=GRPO(num_generations=self.num_rollouts),
             num_frames=self.num_frames, rows_per_forward=self.rows_per_forward, max_new_tokens=self.answer_tokens,
@@ -108,7 +108,9 @@ class Case:
         arguments = {
             "evolve": "joint" if self.joint else "sampler", "sampler": sampler,
             "mllm": {"class_path": "modules.mllms.qwen_vl.Qwen25VL", "init_args": mllm},
-            "rewards": [{"class_path": "modules.rewards.accuracy.Accuracy", "init_args": accuracy}],
+            "rewards": {
+                "accuracy": {"reward": {"class_path": "modules.rewards.accuracy.Accuracy", "init_args": accuracy}},
+            },
             "joint": {"gradient_checkpointing": True}, "grpo": {"num_generations": self.num_rollouts},
             "num_frames": self.num_frames, "rows_per_forward": self.rows_per_forward,
             "max_new_tokens": self.answer_tokens,

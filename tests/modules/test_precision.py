@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from reward_terms import terms
 from torch import Tensor, nn
 
 from datamodules.haystack.datamodule import HaystackData
@@ -43,7 +44,7 @@ SAMPLERS: dict[str, Callable[[], FrameSampler]] = {
 class EvenLength(Reward):
     """Something to learn whatever the model says."""
 
-    name, needs_text, needs_options = "even_length", True, False
+    needs_text, needs_options = True, False
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         assert rollouts.texts is not None
@@ -62,12 +63,12 @@ class Stack:
         return EvolutionModule(
             sampler=SAMPLERS[sampler](), mllm=mllm, grpo=GRPO(num_generations=4, loss_type="grpo"), num_frames=4,
             learning_rate=1e-2, lr_scheduler_type="constant", max_new_tokens=3, store_frame_tokens=True,
-            **{"rewards": [Probability()], **settings},
+            **{"rewards": terms(Probability()), **settings},
         )  # fmt: skip
 
     def joint(self, loading: Loading, **settings: Any) -> EvolutionModule:
         training = JointTraining(learning_rate=1e-5, **settings)
-        return self.module("tspo", loading, rewards=[EvenLength()], evolve="joint", joint=training)
+        return self.module("tspo", loading, rewards=terms(EvenLength()), evolve="joint", joint=training)
 
     def fit(self, module: EvolutionModule, max_steps: int = 1, precision: Any = "32-true") -> EvolutionModule:
         data = HaystackData(

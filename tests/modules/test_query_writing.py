@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from reward_terms import terms
 from trl_oracle import trl_loss
 
 from datamodules.haystack.captions import queries_for
@@ -100,7 +101,7 @@ class Small:
     def module(self, **kwargs: Any) -> EvolutionModule:
         torch.manual_seed(3)
         settings: dict[str, Any] = {
-            "rewards": [Accuracy(), Format()], "grpo": GRPO(num_generations=3, loss_type="grpo"), "num_frames": 4,
+            "rewards": terms(Accuracy(), Format()), "grpo": GRPO(num_generations=3, loss_type="grpo"), "num_frames": 4,
             "evolve": "joint", "joint": JointTraining(learning_rate=1e-3, keep_initial=True), "max_new_tokens": 8,
             "query_writer": PreviewQueries(**WRITING), "store_frame_tokens": True, "grade_by": "text",
             "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,
@@ -251,7 +252,7 @@ def test_joint_training_moves_both_and_tells_where_the_gain_is(small: Small) -> 
 
 
 def test_one_key_freezes_the_model(small: Small) -> None:
-    module = small.module(evolve="sampler", rewards=[Accuracy(by="text"), Format()])
+    module = small.module(evolve="sampler", rewards=terms(Accuracy(by="text"), Format()))
     before = {n: p.detach().clone() for n, p in module.named_parameters()}
     small.trainer().fit(module, datamodule=small.data())
     moved = {n for n, p in module.named_parameters() if not torch.equal(before[n], p)}
@@ -260,7 +261,7 @@ def test_one_key_freezes_the_model(small: Small) -> None:
 
 
 def test_stage_two_starts_from_stage_one(small: Small, tmp_path: Path) -> None:
-    first = small.module(evolve="sampler", rewards=[Accuracy(by="text")])
+    first = small.module(evolve="sampler", rewards=terms(Accuracy(by="text")))
     trainer = small.trainer()
     trainer.fit(first, datamodule=small.data())
     trainer.save_checkpoint(tmp_path / "stage1.ckpt")

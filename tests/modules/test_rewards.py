@@ -97,7 +97,7 @@ def test_query_information_survives_cosines_around_zero_and_padding() -> None:
     assert QueryInformation(measure="ratio").peakedness(features, mask, queries).item() == pytest.approx(100.0)
     contrast = QueryInformation(measure="contrast").peakedness(features, mask, queries)
     assert contrast.item() == pytest.approx(1.0)  # (1 - 0) / 1
-    with pytest.raises(ValueError, match=r"model\.query_writing"):
+    with pytest.raises(ValueError, match=r"model\.query_writer"):
         QueryInformation()(SimpleNamespace(queries=None, query_features=None))
 
 

@@ -25,6 +25,8 @@ def watch(module: Any, found: dict[str, int]) -> None:
     """Notes the peaks of the rollouts, of the loss and of the step; later ones replace earlier ones."""
     import torch
 
+    from modules.rl.reward_sum import Rewards
+
     roll_out, update, step = module.roll_out, module.policy_update.run, module.updates.step
 
     def rolled(batch: Any) -> Any:
@@ -49,12 +51,12 @@ def watch(module: Any, found: dict[str, int]) -> None:
         found["step"] = resident("VmHWM")
         return norms
 
-    def judged(rollouts: Any) -> Any:  # no two answers of a question alike: none is left out of the loss
+    def scored(rollouts: Any) -> Any:  # no two answers of a question alike: none is left out of the loss
         rewards = torch.arange(rollouts.selection.candidate_index.shape[1]).float().expand(len(rollouts.batch), -1)
-        return rewards, rewards
+        return Rewards({"different": rewards}, rewards, rewards)
 
     module.roll_out, module.policy_update.run, module.updates.step = rolled, updated, stepped
-    module.judge = judged
+    module.score_rewards = scored
 
 
 def main(recipe_file: Path) -> None:

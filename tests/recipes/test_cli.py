@@ -88,7 +88,13 @@ def test_every_mistake_at_once() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["--model.rewards", "[modules.rewards.accuracy.Acuracy]"], "did you mean 'Accuracy'"),
+        (["--model.rewards.accuracy.reward", "modules.rewards.accuracy.Acuracy"], "did you mean 'Accuracy'"),
+        (["--model.rewards.accuracy.wieght", "1"], "wieght: no such key; did you mean 'weight'?"),
+        (
+            ["--model.reward_weights", "[1.0, 0.0]"],
+            "reward_weights: a weight now stands beside its reward",
+        ),
+        (["--model.sampler_reward_weights", "[1.0]"], "a weight now stands beside its reward: rewards.NAME.weight"),
         (["--model.num_frames", "0"], "num_frames: 0"),
         (["--model.learning_rate", "-1"], "learning_rate: -1"),
         (["--model.evolve", "both"], "evolve: 'both'"),

@@ -187,7 +187,9 @@ SLOW: dict[str, tuple[str, str]] = {
     "a base class": (
         TSPO + "model: {init_args: {sampler: {class_path: modules.selection.base.FrameSampler}}}\n", "base class"
     ),
-    "a reward that is a function": (TSPO + "model: {init_args: {rewards: [os.system]}}\n", "in no known package"),
+    "a reward that is a function": (
+        TSPO + "model: {init_args: {rewards: {own: {reward: os.system}}}}\n", "in no known package"
+    ),
     "a sampler by its path": (TSPO + "model: {init_args: {sampler: subprocess.Popen}}\n", "in no known package"),
     "a policy that is a function": (
         TSPO + "model: {init_args: {sampler: {init_args: {policy: os.system}}}}\n", "in no known package"

@@ -25,7 +25,6 @@ from modules.rewards.base import Reward
 from .shared import Shared
 
 class Brevity(Reward):
-    name = "brevity"
     def __init__(self, *, most: int, table: dict[str, float] | None = None, inner: Reward | None = None, odd=None):
         if odd == "boom":
             raise ValueError("the person's own complaint")
@@ -77,7 +76,7 @@ def folder(tmp_path: Path) -> Path:
 def mistakes(folder: Path, reward: str) -> list[str]:
     recipe = str(ROOT / "recipes/tspo.yaml")
     try:
-        check(recipe, [], ["--model.rewards", f"[{reward}]"], folders=folders_of([str(folder)], recipe))
+        check(recipe, [], ["--model.rewards.own.reward", reward], folders=folders_of([str(folder)], recipe))
         return []
     except RecipeError as error:
         return error.mistakes
@@ -136,8 +135,9 @@ def test_a_reward_in_the_place_of_a_callback(folder: Path) -> None:
 
 
 def test_an_estimate_runs_none_of_it(folder: Path) -> None:
-    reward = "[{class_path: own.mine.Brevity, init_args: {most: 3}}]"
-    words = ["check", str(ROOT / "recipes/tspo.yaml"), "--memory", "--user-dir", str(folder), "--model.rewards", reward]
+    reward = "{class_path: own.mine.Brevity, init_args: {most: 3}}"
+    words = ["check", str(ROOT / "recipes/tspo.yaml"), "--memory", "--user-dir", str(folder)]
+    words += ["--model.rewards.own.reward", reward]
     with pytest.raises(SystemExit, match="is of your own folder"):
         main(words)
     assert not list(folder.rglob("canary"))
@@ -155,8 +155,8 @@ def test_run_says_whose_code_it_runs_and_keeps_its_traceback(folder: Path) -> No
     recipe = folder / "recipe.yaml"
     recipe.write_text(
         f"base: {ROOT}/recipes/tspo.yaml\nrun_dir: {folder}/run\n"
-        "model: {init_args: {rewards: [{class_path: own.mine.Brevity, init_args: {most: 1, odd: boom}}], "
-        "reward_weights: [1.0], sampler_reward_weights: null}}\ntrainer: {logger: false}\n"
+        "model: {init_args: {rewards: {own: {reward: {class_path: own.mine.Brevity, "
+        "init_args: {most: 1, odd: boom}}}}}}\ntrainer: {logger: false}\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "recipes", "run", str(recipe)], capture_output=True, text=True, cwd=folder, timeout=120,

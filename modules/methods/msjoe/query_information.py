@@ -20,7 +20,6 @@ class QueryInformation(Reward):
         threshold: a query above it counts. Choose it so that about half of the first queries do.
     """
 
-    name = "query_information"
     needs_options = False
 
     def __init__(self, *, measure: Literal["ratio", "contrast"] = "ratio", threshold: float = 10.0) -> None:

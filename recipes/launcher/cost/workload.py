@@ -150,7 +150,8 @@ def _answers(arguments: dict[str, Any], trains: bool) -> dict[str, Any]:
     if not trains:
         generates, scores = bool(arguments.get("generate")), bool(arguments.get("score_options", True))
         return {"scores_options": scores, "answer_tokens": tokens if generates else 0}
-    terms = [class_of(r["class_path"])(**(r.get("init_args") or {})) for r in map(_as_node, arguments["rewards"])]
+    rewards = [_as_node(term["reward"]) for term in arguments["rewards"].values() if term is not None]
+    terms = [class_of(r["class_path"])(**(r.get("init_args") or {})) for r in rewards]
     if arguments.get("evolve") == "joint":
         for term in terms:
             term.answers_are_drawn()

@@ -15,6 +15,7 @@ import phantom
 import pytest
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from reward_terms import terms
 from test_parts_on_device import batch, rollouts
 
 from callbacks.rollout_table import rollout_rows
@@ -41,9 +42,11 @@ from recipes.launcher.guard import ROOT
 
 WAITS_A_TOKEN = 2  # of transformers' own loop
 JOINT = {
-    "evolve": "joint", "joint": JointTraining(learning_rate=1e-3, loss_type="grpo"), "rewards": [Accuracy(), Format()],
+    "evolve": "joint",
+    "joint": JointTraining(learning_rate=1e-3, loss_type="grpo"),
+    "rewards": terms(Accuracy(), Format()),
     "rows_per_forward": 1000,
-}  # fmt: skip
+}
 WRITING = {"num_previews": 2, "preview_tokens": 1, "template": str(ROOT / "recipes/haystack/prompts/queries.txt")}
 
 
@@ -86,7 +89,7 @@ def take_steps(tmp_path_factory, short_world, blank_clip: Path, blank_vlm: Path,
         module = EvolutionModule(
             sampler=SAMPLERS[sampler](), mllm=mllm, num_frames=frames, learning_rate=1e-2, max_new_tokens=tokens,
             grpo=GRPO(num_generations=rollouts, loss_type="grpo"), store_frame_tokens=True, canary=False,
-            **{"rewards": [Probability(), Accuracy(), Margin(), TemporalLocating()], **settings},
+            **{"rewards": terms(Probability(), Accuracy(), Margin(), TemporalLocating()), **settings},
         )  # fmt: skip
         watch = Watch()
         L.Trainer(
@@ -123,10 +126,10 @@ def test_a_step_of_the_sampler(sampler: type[FrameSampler], take_steps) -> None:
 
 def test_a_table_of_rollouts(device: torch.device) -> None:
     asked = rollouts(batch().to(device))
-    asked.rewards = {r.name: r(asked) for r in (Probability(), Margin())}
+    scores = {"probability": Probability()(asked), "margin": Margin()(asked)}
     with phantom.counted() as seen:
-        rollout_rows(asked, 1, 2)
-    assert seen[0].waits == 2 + len(asked.rewards)  # what was chosen, what was answered, each term
+        rollout_rows(asked, scores, 1, 2)
+    assert seen[0].waits == 2 + len(scores)  # what was chosen, what was answered, each term
 
 
 def test_a_joint_step(take_steps) -> None:
@@ -137,7 +140,7 @@ def test_a_joint_step(take_steps) -> None:
 
 
 def test_a_joint_step_of_two_turns(take_steps) -> None:
-    more = {**JOINT, "rewards": [Accuracy(), QueryInformation()]}
+    more = {**JOINT, "rewards": terms(Accuracy(), QueryInformation())}
     small = take_steps(UNetSampler, query_tokens=3, **more)
     large = take_steps(UNetSampler, query_tokens=3, **more, **LARGER)
     assert small.waits[1] >= large.waits[1], grown(small, large)
