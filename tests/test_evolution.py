@@ -12,7 +12,7 @@ import lightning as L
 import pandas as pd
 import pytest
 import torch
-from reward_terms import terms
+from evolution_settings import evolution, terms
 from torch import Tensor
 
 from callbacks.evaluation_report import EvaluationReport
@@ -57,7 +57,7 @@ class Parts:
             "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,
         }  # fmt: skip
         mllm = LlavaOnevision(path=str(self.vlm), prompt=Prompt(answer_with="words"))
-        return EvolutionModule(sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm, **settings)
+        return evolution(sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm, **settings)
 
     def trainer(self, max_steps: int = 2, **kwargs: Any) -> L.Trainer:
         return L.Trainer(

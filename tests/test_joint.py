@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from reward_terms import terms
+from evolution_settings import evolution, terms
 from torch import Tensor
 from trl_oracle import trl_loss
 
@@ -62,7 +62,7 @@ class Parts:
             "learning_rate": 1e-2, "evolve": "joint", "joint": JointTraining(learning_rate=1e-3), "max_new_tokens": 3,
             "store_frame_tokens": True, "baselines": {"uniform": Uniform()}, **kwargs,
         }  # fmt: skip
-        return EvolutionModule(sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm or self.mllm(), **settings)
+        return evolution(sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm or self.mllm(), **settings)
 
     def trainer(self, max_steps: int = 2, **kwargs: Any) -> L.Trainer:
         return L.Trainer(
@@ -434,7 +434,7 @@ def test_what_cannot_be_trained_is_refused(parts: Parts) -> None:
         parts.module(rewards=terms(Probability()) | terms(Accuracy(by="text"), mllm_weight=0.0))
     served = OpenAIChat(model="m", base_url="http://127.0.0.1:9/v1")
     with pytest.raises(ValueError, match="cannot be trained"):
-        EvolutionModule(
+        evolution(
             sampler=Uniform(),
             mllm=served,
             rewards=terms(Accuracy(by="text")),

@@ -122,7 +122,7 @@ class ShardedStrategy(DeepSpeedStrategy):
         self.config["bf16"] = {"enabled": half}
         if half:  # parts of a batch add up in float32
             self.config["data_types"] = {"grad_accum_dtype": "fp32"}
-        self.config["gradient_clipping"] = float(module.max_grad_norm)
+        self.config["gradient_clipping"] = float(module.optimization.max_grad_norm)
         self.config["zero_force_ds_cpu_optimizer"] = False  # offloaded states too are AdamW's
 
     def _replicate(self, module: Any) -> None:

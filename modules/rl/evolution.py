@@ -15,6 +15,7 @@ sampler's.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from typing import Any, ClassVar, Literal
 import lightning as L
 import numpy as np
 import torch
-from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from modules.checkpoints.checkpoint_files import plain_files, refuse_nonfinite
@@ -38,7 +39,8 @@ from modules.records import QuestionBatch, Rollouts
 from modules.rl import grpo
 from modules.rl.advantages import Advantage
 from modules.rl.compared_systems import TRAINED, compared_systems, untrained_copy
-from modules.rl.optimizer_step import Updates, share_of_rate, updates_for
+from modules.rl.optimization import Optimization
+from modules.rl.optimizer_step import Updates, updates_for
 from modules.rl.policy_update import CreditedBatch, PolicyUpdate
 from modules.rl.reward_sum import Rewards, RewardSum, RewardTerm
 from modules.rl.rollout_metrics import rollout_metrics
@@ -48,6 +50,7 @@ from modules.rl.update_metrics import UpdateMetrics
 from modules.selection.base import FrameSampler
 from modules.selection.evidence import coverage
 from modules.systems.answering import Answering
+from modules.systems.answering_settings import AnsweringSettings
 from modules.systems.base import Reply, Setting, answer_all, described, prepared
 from modules.systems.frame_source import FrameSource
 from modules.systems.grading import most_probable_option, named_option
@@ -56,8 +59,6 @@ from modules.systems.sampler_system import SamplerSystem
 from modules.systems.stage_data import data_of
 
 _log = logging.getLogger(__name__)
-
-SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 
 class EvolutionModule(L.LightningModule, FrameDemand):
@@ -75,16 +76,8 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         init_from: checkpoint of an earlier run to start from; parts that it does not have stay as they are.
         grpo: the update.
         num_frames: K.
-        learning_rate, lr_scheduler_type, warmup_steps, weight_decay, max_grad_norm: of AdamW; the schedule spans
-            ``trainer.max_steps`` updates.
-        accumulate: batches an update. All of them are rolled out first, since ``dapo`` and ``cispo`` are means over the
-            positions of all of them, on all ranks.
-        store_frame_tokens: keep the MLLM's tokens of *all* candidates in the feature store, so that no frame is decoded
-            or encoded during training; else the union of the chosen frames is decoded and encoded at every step.
-        rows_per_forward: rollouts in one forward of the MLLM, and in one backward where it is trained.
-        max_new_tokens: of generated answers, where a reward reads text.
-        max_nonfinite_steps: stop after so many steps in a row with a loss or gradient that is not finite.
-        canary: before the first step, check that the answers depend on the frames.
+        optimizer: AdamW, its schedule, and how many batches an update has.
+        answering: how frames are shown to the MLLM and its answers taken.
         grade_by: what validation and test take for the answer, the most probable of the ``options`` or the generated
             ``text``; the latter where answers begin with a thought.
         baselines: samplers that are tested beside this one.
@@ -95,6 +88,11 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         "reward_weights": "a weight now stands beside its reward: rewards.NAME.weight, and rewards.NAME.mllm_weight, "
         "from which the MLLM learns under evolve: joint",
         "sampler_reward_weights": "a weight now stands beside its reward: rewards.NAME.weight",
+        **{
+            field.name: f"it is now {group}.{field.name}"
+            for group, settings in (("optimizer", Optimization), ("answering", AnsweringSettings))
+            for field in dataclasses.fields(settings)
+        },
     }
     """Keys that recipes had once, and what to write in their place."""
 
@@ -111,22 +109,14 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         init_from: str | None = None,
         grpo: grpo.GRPO,
         num_frames: PositiveInt = 8,
-        learning_rate: PositiveFloat = 5e-4,
-        lr_scheduler_type: SchedulerType = "linear",
-        warmup_steps: NonNegativeInt = 0,
-        weight_decay: NonNegativeFloat = 0.0,
-        max_grad_norm: PositiveFloat = 1.0,
-        accumulate: PositiveInt = 1,
-        store_frame_tokens: bool = False,
-        rows_per_forward: PositiveInt = 256,
-        max_new_tokens: PositiveInt = 16,
-        max_nonfinite_steps: PositiveInt = 10,
-        canary: bool = True,
+        optimizer: Optimization | None = None,
+        answering: AnsweringSettings | None = None,
         grade_by: Literal["options", "text"] = "options",
         baselines: dict[str, FrameSampler] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        optimizer, answering = optimizer or Optimization(), answering or AnsweringSettings()
         self.reward_sum = RewardSum(rewards, joint=evolve == "joint")
         if evolve == "joint" and query_writer is not None:
             drawn, trained = query_writer.temperature, (joint or JointTraining()).temperature
@@ -143,16 +133,8 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         if init_from is not None:
             load_weights(self, init_from)
         self.tokens = TokenTraining(mllm, joint or JointTraining(), grpo) if evolve == "joint" else None
-        # plain numbers: the optimizer saves them, and a checkpoint may hold nothing but data
-        self.learning_rate, self.weight_decay = float(learning_rate), float(weight_decay)
-        self.lr_scheduler_type, self.warmup_steps = lr_scheduler_type, int(warmup_steps)
-        self.max_grad_norm, self.accumulate = float(max_grad_norm), accumulate
-        self.max_nonfinite_steps, self.seed = max_nonfinite_steps, seed
-        shown = {
-            "store_frame_tokens": store_frame_tokens, "rows_per_forward": rows_per_forward,
-            "max_new_tokens": max_new_tokens,
-        }  # fmt: skip
-        self.answering = Answering(mllm, canary=canary, **shown)
+        self.optimization, self.seed = optimizer, seed
+        self.answering = Answering(mllm, **dataclasses.asdict(answering))
         self.rollout_phase = RolloutPhase(sampler, self.answering, query_writer, num_frames, grpo.num_generations, seed)
         initial = None if self.tokens is None else self.tokens.initial
         untrained = untrained_copy(sampler)
@@ -162,13 +144,19 @@ class EvolutionModule(L.LightningModule, FrameDemand):
             baselines or {},
             query_writer,
             self.answering,
-            None if initial is None else Answering(initial, canary=False, **shown),
+            None if initial is None else Answering(initial, **{**dataclasses.asdict(answering), "canary": False}),
         )
         self.chosen_option = named_option if grade_by == "text" else most_probable_option
-        self.updates = Updates(self.max_grad_norm, max_nonfinite_steps)
+        self.updates = Updates(optimizer.max_grad_norm, optimizer.max_nonfinite_steps)
         self.metrics = UpdateMetrics()
         self.policy_update = PolicyUpdate(
-            sampler, untrained, self.tokens, grpo, accumulate, rows_per_forward, self.metrics
+            sampler,
+            untrained,
+            self.tokens,
+            grpo,
+            optimizer.accumulate,
+            answering.rows_per_forward,
+            self.metrics,
         )
         self._window: list[CreditedBatch] = []
         self._gathered_for_evaluation = ExitStack()
@@ -185,7 +173,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         credit = self.advantages(trajectories.rollouts, reward)
         sampler_credit = self.advantages(trajectories.rollouts, rewards.sampler)
         self._window.append(CreditedBatch(trajectories, credit, sampler_credit))
-        complete = len(self._window) == self.accumulate
+        complete = len(self._window) == self.optimization.accumulate
         if complete:
             with self.answering.timed("update"):
                 self.policy_update.run(self, self.updates, self._window)
@@ -228,32 +216,29 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         return grpo.group_advantages(reward, self.grpo.scale_rewards)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Named groups of the one optimizer."""
+        """Named groups of the one optimizer: the sampler's, and the MLLM's where it is trained."""
+        rate, decay = float(self.optimization.learning_rate), float(self.optimization.weight_decay)
         groups = [
-            {"name": f"sampler_{part}" if part else "sampler", "params": group.parameters,
-             "lr": self.learning_rate * group.lr_share, "weight_decay": self.weight_decay}
+            {
+                "name": f"sampler_{part}" if part else "sampler",
+                "params": group.parameters,
+                "lr": rate * group.lr_share,
+                "weight_decay": decay,
+            }
             for part, group in self.sampler.parameter_groups().items()
-        ]  # fmt: skip
-        if self.tokens is not None:
-            settings = self.tokens.settings
-            mllm = {"name": "mllm", "params": list(self.tokens.parameters()), "lr": float(settings.learning_rate),
-                    "weight_decay": float(settings.weight_decay)}  # fmt: skip
-            groups.append(mllm)
-        return groups
+        ]
+        return groups if self.tokens is None else [*groups, self.tokens.parameter_group()]
 
     def configure_optimizers(self) -> dict[str, Any]:
         groups = self.parameter_groups()
-        optimizer = torch.optim.AdamW(groups)
         max_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
-        if max_steps is None and self.lr_scheduler_type not in ("constant", "constant_with_warmup"):
-            raise ValueError(
-                f"lr_scheduler_type {self.lr_scheduler_type!r} needs trainer.max_steps, to know where it ends"
-            )
-        sampler = share_of_rate(self.lr_scheduler_type, self.warmup_steps, 0, max_steps)
-        schedules = [sampler] * (len(groups) - (self.tokens is not None))
+        schedules = [self.optimization.schedule(max_steps)] * len(groups)
         if self.tokens is not None:
-            warmup_steps, freeze_steps = self.tokens.settings.warmup_steps, self.tokens.settings.freeze_steps
-            schedules.append(share_of_rate(self.lr_scheduler_type, warmup_steps, freeze_steps, max_steps))
+            settings = self.tokens.settings
+            schedules[-1] = self.optimization.schedule(
+                max_steps, warmup_steps=settings.warmup_steps, freeze_steps=settings.freeze_steps
+            )
+        optimizer = torch.optim.AdamW(groups)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedules)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
@@ -326,7 +311,9 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         return self.num_frames * (self.grpo.num_generations if self.trainer.training else 1)
 
     def setup(self, stage: str) -> None:
-        self.updates = updates_for(self.trainer.strategy, self.max_grad_norm, self.max_nonfinite_steps)
+        self.updates = updates_for(
+            self.trainer.strategy, self.optimization.max_grad_norm, self.optimization.max_nonfinite_steps
+        )
         settle_precision(self.trainer.strategy, self.mllm, None if self.tokens is None else self.tokens.initial)
         self.trainer.strategy.checkpoint_io = plain_files(self.trainer.strategy.checkpoint_io)
         device = self.trainer.strategy.root_device

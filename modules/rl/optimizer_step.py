@@ -6,7 +6,7 @@ that are not finite, and that parameters which lie scattered over ranks have to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -14,7 +14,6 @@ import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor
-from transformers import get_scheduler
 
 from modules.distributed.sharding import ShardedStrategy
 
@@ -147,13 +146,3 @@ def updates_for(strategy: Any, max_grad_norm: float, max_nonfinite_steps: int) -
         )
     kind = DeepSpeedUpdates if isinstance(strategy, ShardedStrategy) else Updates
     return kind(max_grad_norm, max_nonfinite_steps)
-
-
-def share_of_rate(
-    scheduler_type: str, warmup_steps: int, freeze_steps: int, max_steps: int | None
-) -> Callable[[int], float]:
-    """A group's learning rate as a share of its largest, by update; 0 while it is frozen."""
-    stand_in = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    rest = None if max_steps is None else max_steps - freeze_steps
-    share = get_scheduler(scheduler_type, stand_in, warmup_steps, rest).lr_lambdas[0]
-    return lambda step: 0.0 if step < freeze_steps else float(share(step - freeze_steps))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,6 +85,15 @@ class TokenTraining:
     def initial(self) -> MLLM | None:
         """The MLLM as it was, where it is kept."""
         return self._initial[0]
+
+    def parameter_group(self) -> dict[str, Any]:
+        """What is trained, as a group of an optimizer."""
+        return {
+            "name": "mllm",
+            "params": list(self.parameters()),
+            "lr": float(self.settings.learning_rate),
+            "weight_decay": float(self.settings.weight_decay),
+        }
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """What is trained."""

@@ -22,6 +22,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from modules.distributed.sharding import ShardedStrategy
+from modules.rl.optimization import Optimization
 from modules.rl.optimizer_step import Updates, updates_for
 
 _WIDTH, _LAYERS = 2048, 8
@@ -56,7 +57,7 @@ class Peak:
 class Model(L.LightningModule):
     """A large part that is trained in shares and a small one that is not."""
 
-    max_grad_norm = 1.0
+    optimization = Optimization(max_grad_norm=1.0)
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from reward_terms import terms
+from evolution_settings import evolution, terms
 from torch import Tensor
 
 from datamodules.haystack.datamodule import HaystackData
@@ -63,7 +63,7 @@ def data(root: Path, world: Any, clip: Path, **kwargs: Any) -> HaystackData:
 def module(vlm: Path) -> EvolutionModule:
     mllm = SeenByMLLM(path=str(vlm), prompt=Prompt(answer_with="words"))
     mllm.sizes = []
-    return EvolutionModule(
+    return evolution(
         sampler=TSPOSampler(dim=32, num_heads=4),
         mllm=mllm,
         rewards=terms(Probability()),

@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from reward_terms import terms
+from evolution_settings import evolution, terms
 
 from callbacks.watchdog import Watchdog
 from datamodules.haystack.datamodule import HaystackData
@@ -27,7 +27,6 @@ from modules.mllms.prompt import Prompt
 from modules.rewards.accuracy import Accuracy
 from modules.rewards.format import Format
 from modules.rewards.probability import Probability
-from modules.rl.evolution import EvolutionModule
 from modules.rl.grpo import GRPO
 from modules.rl.token_training import JointTraining
 
@@ -146,7 +145,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         num_test_videos=1, batch_size=settings["batch_size"],
         encoder=OpenCLIPEncoder(model=f"local-dir:{WEIGHTS}/clip"),
     )  # fmt: skip
-    module = EvolutionModule(
+    module = evolution(
         sampler=UNetSampler(channels=(8, 16), similarity_init=1.0),
         mllm=LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=prompt, loading=loading),
         rewards=terms(Probability(), Accuracy(by="text"), Format()), evolve=settings["evolve"],

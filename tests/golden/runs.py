@@ -45,8 +45,9 @@ RUNS: dict[str, list[str]] = {
     ],
     "tspo_joint": ["recipes/tspo.yaml", *SHORT, "--model.evolve", "joint", "--model.grpo.beta", "0.04"],
     "tspo_accumulated": [
-        "recipes/tspo.yaml", *SHORT, "--model.accumulate", "2", "--data.batch_size", "2", "--model.store_frame_tokens",
-        "false", "--model.grpo.num_iterations", "2", "--model.grpo.loss_type", "dapo",
+        "recipes/tspo.yaml", *SHORT, "--model.optimizer.accumulate", "2", "--data.batch_size", "2",
+        "--model.answering.store_frame_tokens", "false", "--model.grpo.num_iterations", "2",
+        "--model.grpo.loss_type", "dapo",
     ],
     "unet": ["recipes/tspo.yaml", "--overlay", "recipes/overlays/unet.yaml", *SHORT],
     "refocus": ["recipes/refocus.yaml", *SHORT],

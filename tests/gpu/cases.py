@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from evolution_settings import evolution, terms
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from random_model import random_qwen, write_shape
 from random_videos import RandomVideos
-from reward_terms import terms
 
 from modules.distributed.sharding import ShardedStrategy
 from modules.methods.msjoe.unet import UNetSampler
@@ -75,7 +75,7 @@ class Case:
         if self.joint:
             settings = JointTraining(loss_type="grpo", learning_rate=1e-5, gradient_checkpointing=True)
             more = {"sampler": UNetSampler(channels=(64, 128, 256)), "rewards": terms(EvenBytes()), "joint": settings}
-        return EvolutionModule(
+        return evolution(
             mllm=mllm, evolve="joint" if self.joint else "sampler", grpo=GRPO(num_generations=self.num_rollouts),
             num_frames=self.num_frames, rows_per_forward=self.rows_per_forward, max_new_tokens=self.answer_tokens,
             lr_scheduler_type="constant", **more,
@@ -112,8 +112,8 @@ class Case:
                 "accuracy": {"reward": {"class_path": "modules.rewards.accuracy.Accuracy", "init_args": accuracy}},
             },
             "joint": {"gradient_checkpointing": True}, "grpo": {"num_generations": self.num_rollouts},
-            "num_frames": self.num_frames, "rows_per_forward": self.rows_per_forward,
-            "max_new_tokens": self.answer_tokens,
+            "num_frames": self.num_frames,
+            "answering": {"rows_per_forward": self.rows_per_forward, "max_new_tokens": self.answer_tokens},
         }  # fmt: skip
         sharded = {"class_path": "modules.distributed.sharding.ShardedStrategy", "init_args": {"stage": 3}}
         recipe = {

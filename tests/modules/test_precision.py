@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from reward_terms import terms
+from evolution_settings import evolution, terms
 from torch import Tensor, nn
 
 from datamodules.haystack.datamodule import HaystackData
@@ -60,7 +60,7 @@ class Stack:
     def module(self, sampler: str = "tspo", loading: Loading | None = None, **settings: Any) -> EvolutionModule:
         torch.manual_seed(3)
         mllm = LlavaOnevision(path=str(self.vlm), prompt=Prompt(answer_with="words"), loading=loading)
-        return EvolutionModule(
+        return evolution(
             sampler=SAMPLERS[sampler](), mllm=mllm, grpo=GRPO(num_generations=4, loss_type="grpo"), num_frames=4,
             learning_rate=1e-2, lr_scheduler_type="constant", max_new_tokens=3, store_frame_tokens=True,
             **{"rewards": terms(Probability()), **settings},

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from reward_terms import terms
+from evolution_settings import evolution, terms
 from trl_oracle import trl_loss
 
 from datamodules.haystack.captions import queries_for
@@ -106,7 +106,7 @@ class Small:
             "query_writer": PreviewQueries(**WRITING), "store_frame_tokens": True, "grade_by": "text",
             "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,
         }  # fmt: skip
-        return EvolutionModule(sampler=UNetSampler(channels=(8, 16), similarity_init=1.0), mllm=self.mllm(), **settings)
+        return evolution(sampler=UNetSampler(channels=(8, 16), similarity_init=1.0), mllm=self.mllm(), **settings)
 
     def trainer(self, max_steps: int = 1) -> L.Trainer:
         return L.Trainer(

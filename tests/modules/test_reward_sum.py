@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from reward_terms import terms
+from evolution_settings import terms
 from torch import Tensor
 
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection, VideoQuestion

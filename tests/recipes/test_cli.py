@@ -96,7 +96,7 @@ def test_every_mistake_at_once() -> None:
         ),
         (["--model.sampler_reward_weights", "[1.0]"], "a weight now stands beside its reward: rewards.NAME.weight"),
         (["--model.num_frames", "0"], "num_frames: 0"),
-        (["--model.learning_rate", "-1"], "learning_rate: -1"),
+        (["--model.optimizer.learning_rate", "-1"], "optimizer: learning_rate=-1: above 0"),
         (["--model.evolve", "both"], "evolve: 'both'"),
         (["--data.encoder.class_path", "modules.methods.tspo.agent.TSPOSampler"], "is not a FrameEncoder"),
         (["--modle", "x"], "modle: no such key; did you mean 'model'?"),
@@ -106,7 +106,9 @@ def test_every_mistake_at_once() -> None:
         (["--model.init_from", "last:nothing"], "init_from: no run of 'nothing' has a checkpoint"),
         (["--model.init_from", "nowhere/sampler.safetensors"], "init_from: no such file"),
         (["--model.sampler.weights", "./nowhere"], "weights: './nowhere'"),
-        (["--model.learning_rate", "'1e-5'"], "learning_rate: '1e-5' is text where a number is wanted"),
+        (["--model.optimizer.learning_rate", "'1e-5'"], "learning_rate: '1e-5' is text where a number is wanted"),
+        (["--model.learning_rate", "1e-5"], "learning_rate: it is now optimizer.learning_rate"),
+        (["--model.rows_per_forward", "8"], "rows_per_forward: it is now answering.rows_per_forward"),
     ],
 )
 def test_one_mistake(overrides: list[str], message: str) -> None:

@@ -70,12 +70,13 @@ def recipe_of(root: Path, name: str, **more: Any) -> dict[str, Any]:
         "model": {
             "class_path": "modules.rl.evolution.EvolutionModule",
             "init_args": {
-                "evolve": "joint", "num_frames": 8, "max_new_tokens": 16, "canary": False, "rows_per_forward": 8,
+                "evolve": "joint", "num_frames": 8,
+                "answering": {"max_new_tokens": 16, "canary": False, "rows_per_forward": 8},
                 "sampler": {"class_path": "modules.methods.msjoe.unet.UNetSampler", "init_args": {"channels": [8, 16]}},
                 "mllm": {"class_path": "modules.mllms.qwen_vl.Qwen25VL", "init_args": frames},
                 "rewards": {"accuracy": {"reward": accuracy}}, "grpo": {"num_generations": 4},
                 "joint": {"loss_type": "grpo", **more},
-                "lr_scheduler_type": "constant",
+                "optimizer": {"lr_scheduler_type": "constant"},
             },
         },
         "trainer": {

@@ -126,7 +126,8 @@ def workload_of(recipe: dict[str, Any]) -> Workload:
     trains_model = trains and arguments.get("evolve") == "joint"
     node = arguments["mllm"]
     settings = node.get("init_args") or {}
-    answers = _answers(arguments, trains)
+    answering = {**arguments, **(arguments.get("answering") or {})}  # an evaluation has the same keys without a group
+    answers = _answers(arguments, answering, trains)
     return Workload(
         model=model_of(node), sampler=_sampler(arguments), encoder=encoder_of(data.get("encoder")),
         strategy=strategy_of(recipe.get("trainer") or {}), trains_sampler=trains, trains_model=trains_model,
@@ -135,18 +136,19 @@ def workload_of(recipe: dict[str, Any]) -> Workload:
         num_questions=int(data.get("batch_size", 16) if trains else data.get("eval_batch_size", 32)),
         num_rollouts=int(grpo.get("num_generations", 8)) if trains else 1,
         num_frames=int(arguments.get("num_frames") or 8), num_candidates=_candidates(data),
-        rows_per_forward=int(arguments.get("rows_per_forward") or (256 if trains else 8)),
+        rows_per_forward=int(answering.get("rows_per_forward") or (256 if trains else 8)),
         frames_per_forward=int(settings.get("frames_per_forward", 256)),
         options_are_texts=(settings.get("prompt") or {}).get("answer_with", "letter") != "letter",
-        stores_tokens=bool(arguments.get("store_frame_tokens")), accumulate=int(arguments.get("accumulate") or 1),
+        stores_tokens=bool(answering.get("store_frame_tokens")),
+        accumulate=int((arguments.get("optimizer") or {}).get("accumulate", 1)),
         on_cpu=(recipe.get("trainer") or {}).get("accelerator") == "cpu",
         **answers, **_queries(arguments, int(arguments.get("num_frames") or 8)),
     )  # fmt: skip
 
 
-def _answers(arguments: dict[str, Any], trains: bool) -> dict[str, Any]:
+def _answers(arguments: dict[str, Any], answering: dict[str, Any], trains: bool) -> dict[str, Any]:
     """Whether options are scored, and how many tokens are generated."""
-    tokens = int(arguments.get("max_new_tokens") or 16)
+    tokens = int(answering.get("max_new_tokens") or 16)
     if not trains:
         generates, scores = bool(arguments.get("generate")), bool(arguments.get("score_options", True))
         return {"scores_options": scores, "answer_tokens": tokens if generates else 0}

@@ -14,8 +14,8 @@ import lightning as L
 import phantom
 import pytest
 import torch
+from evolution_settings import evolution, terms
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from reward_terms import terms
 from test_parts_on_device import batch, rollouts
 
 from callbacks.rollout_table import rollout_rows
@@ -34,7 +34,6 @@ from modules.rewards.format import Format
 from modules.rewards.margin import Margin
 from modules.rewards.probability import Probability
 from modules.rewards.temporal import TemporalLocating
-from modules.rl.evolution import EvolutionModule
 from modules.rl.grpo import GRPO
 from modules.rl.token_training import JointTraining
 from modules.selection.base import FrameSampler
@@ -86,7 +85,7 @@ def take_steps(tmp_path_factory, short_world, blank_clip: Path, blank_vlm: Path,
         mllm.model.generation_config.eos_token_id = None  # all answers are of one length
         if query_tokens is not None:
             settings["query_writer"] = PreviewQueries(max_new_tokens=query_tokens, **WRITING)
-        module = EvolutionModule(
+        module = evolution(
             sampler=SAMPLERS[sampler](), mllm=mllm, num_frames=frames, learning_rate=1e-2, max_new_tokens=tokens,
             grpo=GRPO(num_generations=rollouts, loss_type="grpo"), store_frame_tokens=True, canary=False,
             **{"rewards": terms(Probability(), Accuracy(), Margin(), TemporalLocating()), **settings},
