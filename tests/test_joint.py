@@ -28,7 +28,7 @@ from modules.rewards.base import Reward
 from modules.rewards.probability import Probability
 from modules.rl.evolution import EvolutionModule
 from modules.rl.grpo import GRPO
-from modules.rl.optimizer_step import Updates
+from modules.rl.optimizer_step import OptimizerStep
 from modules.rl.token_training import Completions, JointTraining, TokenTraining
 from modules.systems.base import Reply
 from modules.systems.sampler_system import SamplerSystem
@@ -207,9 +207,9 @@ def test_token_loss_and_gradient_equal_trls_on_a_vlm(parts: Parts, loss_type: st
 def test_an_update_of_two_batches_is_that_of_both_together(parts: Parts, monkeypatch, loss_type: str) -> None:
     """Answers are cut to 1 to 6 tokens, so the batches are of unlike lengths; bnpo is a mean of each, as in TRL."""
     gradients: list[dict[str, Tensor]] = []
-    real = Updates.step
+    real = OptimizerStep.step
 
-    def step(self: Updates, module: EvolutionModule, loss: Tensor) -> Any:
+    def step(self: OptimizerStep, module: EvolutionModule, loss: Tensor) -> Any:
         gradients.append({n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None})
         return real(self, module, loss)
 
@@ -223,7 +223,7 @@ def test_an_update_of_two_batches_is_that_of_both_together(parts: Parts, monkeyp
             *([x[:n] for x, n in zip(part, cut, strict=True)] for part in (answers.token_ids, answers.log_probs)),
         )
 
-    monkeypatch.setattr(Updates, "step", step)
+    monkeypatch.setattr(OptimizerStep, "step", step)
     monkeypatch.setattr(LlavaOnevision, "generate", generate)
     settings: dict[str, Any] = {
         "grpo": GRPO(num_generations=4, loss_type=loss_type), "max_new_tokens": 6,

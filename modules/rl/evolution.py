@@ -9,8 +9,8 @@ One training step, for B questions:
 4. the GRPO loss on the log-probabilities of the draws updates the sampler, ``num_iterations`` times.
 
 ``evolve: sampler`` trains the sampler with the MLLM frozen. ``evolve: joint`` trains both from the same rollouts: an
-answer is drawn for every selection, and the GRPO loss of all that the MLLM said (`modules.rl.token_training`) joins the
-sampler's.
+answer is drawn for every selection, and the GRPO loss of all that the MLLM has written (`modules.rl.token_training`)
+joins the sampler's.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, ClassVar, Literal
 
 import lightning as L
 import numpy as np
 import torch
 from jsonargparse.typing import PositiveInt
-from torch import Tensor
 
 from modules.checkpoints.checkpoint_files import plain_files, refuse_nonfinite
 from modules.checkpoints.weights import load_weights, refuse_unknown
@@ -36,12 +35,12 @@ from modules.encoders.base import FrameEncoder
 from modules.encoders.frame_demand import FrameDemand
 from modules.mllms.base import MLLM
 from modules.records import QuestionBatch, Rollouts
-from modules.rl import grpo
-from modules.rl.advantages import Advantage
+from modules.rl.advantages import Advantage, GroupRelative
 from modules.rl.compared_systems import TRAINED, compared_systems, untrained_copy
+from modules.rl.grpo import GRPO
 from modules.rl.optimization import Optimization
-from modules.rl.optimizer_step import Updates, updates_for
-from modules.rl.policy_update import CreditedBatch, PolicyUpdate
+from modules.rl.optimizer_step import OptimizerStep, optimizer_step_for
+from modules.rl.policy_update import PolicyUpdate, TrainingBatch
 from modules.rl.reward_sum import Rewards, RewardSum, RewardTerm
 from modules.rl.rollout_metrics import rollout_metrics
 from modules.rl.rollout_phase import RolloutPhase, Trajectories
@@ -107,7 +106,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         joint: JointTraining | None = None,
         query_writer: QueryWriter | None = None,
         init_from: str | None = None,
-        grpo: grpo.GRPO,
+        grpo: GRPO,
         num_frames: PositiveInt = 8,
         optimizer: Optimization | None = None,
         answering: AnsweringSettings | None = None,
@@ -128,15 +127,15 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         self.automatic_optimization = False
         self.strict_loading = False  # a checkpoint holds what is trained; the frozen parts come from their own files
         self.sampler, self.mllm = sampler, mllm.requires_grad_(False)
-        self.advantage = advantage
+        self.advantage = advantage or GroupRelative(scale_rewards=grpo.scale_rewards)
         self.evolve, self.grpo, self.num_frames, self.grade_by = evolve, grpo, num_frames, grade_by
         if init_from is not None:
             load_weights(self, init_from)
-        self.tokens = TokenTraining(mllm, joint or JointTraining(), grpo) if evolve == "joint" else None
+        self.token_training = TokenTraining(mllm, joint or JointTraining(), grpo) if evolve == "joint" else None
         self.optimization, self.seed = optimizer, seed
         self.answering = Answering(mllm, **dataclasses.asdict(answering))
         self.rollout_phase = RolloutPhase(sampler, self.answering, query_writer, num_frames, grpo.num_generations, seed)
-        initial = None if self.tokens is None else self.tokens.initial
+        initial = None if self.token_training is None else self.token_training.initial
         untrained = untrained_copy(sampler)
         self.systems = compared_systems(
             sampler,
@@ -147,18 +146,18 @@ class EvolutionModule(L.LightningModule, FrameDemand):
             None if initial is None else Answering(initial, **{**dataclasses.asdict(answering), "canary": False}),
         )
         self.chosen_option = named_option if grade_by == "text" else most_probable_option
-        self.updates = Updates(optimizer.max_grad_norm, optimizer.max_nonfinite_steps)
         self.metrics = UpdateMetrics()
         self.policy_update = PolicyUpdate(
             sampler,
             untrained,
-            self.tokens,
+            self.token_training,
             grpo,
             optimizer.accumulate,
             answering.rows_per_forward,
             self.metrics,
+            OptimizerStep(optimizer.max_grad_norm, optimizer.max_nonfinite_steps),
         )
-        self._window: list[CreditedBatch] = []
+        self._window: list[TrainingBatch] = []
         self._gathered_for_evaluation = ExitStack()
 
     # ---- training ----
@@ -166,17 +165,17 @@ class EvolutionModule(L.LightningModule, FrameDemand):
     def training_step(self, batch: QuestionBatch, batch_idx: int) -> dict[str, Any]:
         self.answering.seconds.clear()
         started = time.perf_counter()
-        with self.updates.gathered(self):
+        with self.gathered():
             trajectories = self.roll_out(batch)
         rewards = self.score_rewards(trajectories.rollouts)
-        reward = rewards.sampler if self.tokens is None else rewards.mllm
-        credit = self.advantages(trajectories.rollouts, reward)
-        sampler_credit = self.advantages(trajectories.rollouts, rewards.sampler)
-        self._window.append(CreditedBatch(trajectories, credit, sampler_credit))
+        reward = rewards.sampler if self.token_training is None else rewards.mllm
+        token_advantages = self.advantage(trajectories.rollouts, reward)
+        selection_advantages = self.advantage(trajectories.rollouts, rewards.sampler)
+        self._window.append(TrainingBatch(trajectories, token_advantages, selection_advantages))
         complete = len(self._window) == self.optimization.accumulate
         if complete:
             with self.answering.timed("update"):
-                self.policy_update.run(self, self.updates, self._window)
+                self.policy_update.run(self, self._window)
             for _ in self._window:  # a checkpoint in the middle of a window begins it again
                 self._source.count_batch()
             self._window = []
@@ -202,18 +201,12 @@ class EvolutionModule(L.LightningModule, FrameDemand):
             self.global_step,
             options=self.reward_sum.needs_options,
             text=self.reward_sum.needs_text,
-            temperature=None if self.tokens is None else self.tokens.settings.temperature,
+            temperature=None if self.token_training is None else self.token_training.settings.temperature,
         )
 
     def score_rewards(self, rollouts: Rollouts) -> Rewards:
         """Every term of the reward, and their sums."""
         return self.reward_sum.score(rollouts, self.device)
-
-    def advantages(self, rollouts: Rollouts, reward: Tensor) -> Tensor:
-        """(B, G) rewards -> (B, G)."""
-        if self.advantage is not None:
-            return self.advantage(rollouts, reward)
-        return grpo.group_advantages(reward, self.grpo.scale_rewards)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Named groups of the one optimizer: the sampler's, and the MLLM's where it is trained."""
@@ -227,14 +220,14 @@ class EvolutionModule(L.LightningModule, FrameDemand):
             }
             for part, group in self.sampler.parameter_groups().items()
         ]
-        return groups if self.tokens is None else [*groups, self.tokens.parameter_group()]
+        return groups if self.token_training is None else [*groups, self.token_training.parameter_group()]
 
     def configure_optimizers(self) -> dict[str, Any]:
         groups = self.parameter_groups()
         max_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
         schedules = [self.optimization.schedule(max_steps)] * len(groups)
-        if self.tokens is not None:
-            settings = self.tokens.settings
+        if self.token_training is not None:
+            settings = self.token_training.settings
             schedules[-1] = self.optimization.schedule(
                 max_steps, warmup_steps=settings.warmup_steps, freeze_steps=settings.freeze_steps
             )
@@ -251,7 +244,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
             answering=self.answering, num_frames=self.num_frames, score_options=not by_text, write_text=by_text
         )
         prepared(self.systems, setting)
-        self._gathered_for_evaluation.enter_context(self.updates.gathered(self))
+        self._gathered_for_evaluation.enter_context(self.gathered())
 
     def _end_evaluation(self) -> None:
         self._gathered_for_evaluation.close()
@@ -296,12 +289,16 @@ class EvolutionModule(L.LightningModule, FrameDemand):
     def _source(self) -> FrameSource:
         return data_of(self.trainer)
 
+    def gathered(self) -> AbstractContextManager[None]:
+        """Inside, every rank has every parameter, however the strategy holds them."""
+        return self.policy_update.optimizer_step.gathered(self)
+
     @contextmanager
     def stored_encoders(self) -> Iterator[list[FrameEncoder]]:
         if not self.answering.store_frame_tokens:
             yield []
             return
-        with self.updates.gathered(self):  # an MLLM that was trained sharded lies scattered over all ranks
+        with self.gathered():  # an MLLM that was trained sharded lies scattered over all ranks
             yield [self.mllm]
 
     @property
@@ -311,10 +308,12 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         return self.num_frames * (self.grpo.num_generations if self.trainer.training else 1)
 
     def setup(self, stage: str) -> None:
-        self.updates = updates_for(
+        self.policy_update.optimizer_step = optimizer_step_for(
             self.trainer.strategy, self.optimization.max_grad_norm, self.optimization.max_nonfinite_steps
         )
-        settle_precision(self.trainer.strategy, self.mllm, None if self.tokens is None else self.tokens.initial)
+        settle_precision(
+            self.trainer.strategy, self.mllm, None if self.token_training is None else self.token_training.initial
+        )
         self.trainer.strategy.checkpoint_io = plain_files(self.trainer.strategy.checkpoint_io)
         device = self.trainer.strategy.root_device
         for system in self.systems.values():  # copies are no part of what Lightning moves, saves and synchronises
@@ -335,9 +334,10 @@ class EvolutionModule(L.LightningModule, FrameDemand):
             saved = checkpoint["state_dict"]
             refuse_unknown(saved, self)
             other = {
-                n for n, p in self.named_parameters()
+                n
+                for n, p in self.named_parameters()
                 if p.requires_grad and (n not in saved or saved[n].shape != getattr(p, "ds_shape", p.shape))  # ZeRO-3's
-            }  # fmt: skip
+            }
             if other:
                 raise ValueError(
                     f"this checkpoint is of another sampler: {sorted(other)} are missing or of another shape"

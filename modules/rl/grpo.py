@@ -10,57 +10,19 @@ and the loss value is about zero (advantages of a group sum to zero), yet its gr
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-ADVANTAGE_EPS = 1e-4
+from modules.rl.advantages import ScaleRewards
+from modules.rl.reductions import BY_LENGTH, BY_POSITION, BY_SEQUENCE, BY_UPDATE, Reduction, mean_of_positions
+from modules.rl.surrogates import Surrogate, cispo, ppo, sapo
 
-
-# ---- rewards to advantages ----
-
-
-def nanstd(values: Tensor, dim: int | None = None) -> Tensor:
-    """Standard deviation (ddof 1) of the values that are not NaN, of all or along a dimension; NaN for fewer than two.
-
-    As TRL's helper of that name, whose module takes 3.5 s and 90 MiB to import (datasets, pandas, peft).
-    """
-    count = (~values.isnan()).sum(dim)
-    squares = (values - values.nanmean(dim, keepdim=True)).square().nansum(dim)
-    return (squares / (count - 1)).sqrt().masked_fill(count < 2, torch.nan)
-
-
-def group_advantages(rewards: Tensor, scale_rewards: Literal["group", "batch", "none"] = "group") -> Tensor:
-    """Advantages A = (r - mean) / (std + 1e-4) over the G rollouts of a question.
-
-    Args:
-        rewards: (B, G); NaN where a rollout could not be judged.
-        scale_rewards: std (ddof 1) of the group, of the whole batch, or no scaling.
-
-    Returns:
-        (B, G), 0 where the reward is NaN or the whole group is alike.
-    """
-    if rewards.ndim != 2:
-        raise ValueError(f"rewards must be (B, G), not {tuple(rewards.shape)}")
-    advantages = rewards - rewards.nanmean(dim=1, keepdim=True)
-    if scale_rewards == "group":
-        advantages = advantages / (nanstd(rewards, dim=1).unsqueeze(1) + ADVANTAGE_EPS)
-    elif scale_rewards == "batch":
-        advantages = advantages / (nanstd(rewards) + ADVANTAGE_EPS)
-    return advantages.nan_to_num(0.0)
-
-
-def zero_std(rewards: Tensor) -> Tensor:
-    """bool (B,): groups whose rollouts all got the same reward, which teach nothing."""
-    high = rewards.nan_to_num(-torch.inf).amax(1)
-    low = rewards.nan_to_num(torch.inf).amin(1)
-    return (high - low).abs() < 1e-8
-
-
-# ---- importance ratio ----
+LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"]
+LogRatio = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def token_log_ratio(log_probs: Tensor, old_log_probs: Tensor, mask: Tensor) -> Tensor:
@@ -77,111 +39,6 @@ def k3_kl(log_probs: Tensor, ref_log_probs: Tensor) -> Tensor:
     """Schulman's k3 estimate of KL(pi || ref): exp(d) - d - 1 with d = log ref - log pi; (N, L), >= 0."""
     difference = ref_log_probs - log_probs
     return difference.exp() - difference - 1
-
-
-# ---- per-position objectives ----
-
-
-class Objective(ABC):
-    """Per-position loss from ratio and advantage."""
-
-    @abstractmethod
-    def __call__(self, ratio: Tensor, advantages: Tensor, log_probs: Tensor) -> Tensor:
-        """ratio (N, L) or (N, 1), advantages (N, 1), log_probs (N, L) -> loss (N, L) or (N, 1)."""
-
-    @abstractmethod
-    def clipped(self, ratio: Tensor, advantages: Tensor) -> Tensor:
-        """bool, where clipping takes the gradient away (or caps it)."""
-
-
-@dataclass(frozen=True)
-class Clipped(Objective):
-    """PPO's -min(r A, clip(r, 1 - epsilon, 1 + epsilon_high) A); with ``delta`` r is also capped (two-sided)."""
-
-    epsilon: float = 0.2
-    epsilon_high: float | None = None
-    delta: float | None = None
-
-    @property
-    def _high(self) -> float:
-        return self.epsilon if self.epsilon_high is None else self.epsilon_high
-
-    def __call__(self, ratio: Tensor, advantages: Tensor, log_probs: Tensor) -> Tensor:
-        clipped = ratio.clamp(1 - self.epsilon, 1 + self._high)
-        capped = ratio if self.delta is None else ratio.clamp(max=self.delta)
-        return -torch.min(capped * advantages, clipped * advantages)
-
-    def clipped(self, ratio: Tensor, advantages: Tensor) -> Tensor:
-        low = (ratio < 1 - self.epsilon) & (advantages < 0)
-        return low | ((ratio > 1 + self._high) & (advantages > 0))
-
-
-@dataclass(frozen=True)
-class CISPO(Objective):
-    """-sg(min(r, epsilon_high)) A log pi (MiniMax-M1): the weight is capped, the gradient always flows."""
-
-    epsilon_high: float = 5.0
-
-    def __call__(self, ratio: Tensor, advantages: Tensor, log_probs: Tensor) -> Tensor:
-        return -ratio.clamp(max=self.epsilon_high).detach() * advantages * log_probs
-
-    def clipped(self, ratio: Tensor, advantages: Tensor) -> Tensor:
-        return (ratio > self.epsilon_high) & (advantages > 0)
-
-
-@dataclass(frozen=True)
-class SAPO(Objective):
-    """-(4 / t) sigmoid(t (r - 1)) A, t by the sign of A: a soft gate in place of the hard clip."""
-
-    temperature_pos: float = 1.0
-    temperature_neg: float = 1.05
-
-    def __call__(self, ratio: Tensor, advantages: Tensor, log_probs: Tensor) -> Tensor:
-        temperature = torch.where(advantages > 0, self.temperature_pos, self.temperature_neg)
-        return -(temperature * (ratio - 1)).sigmoid() * 4 / temperature * advantages
-
-    def clipped(self, ratio: Tensor, advantages: Tensor) -> Tensor:
-        return torch.zeros_like(ratio, dtype=torch.bool)
-
-
-# ---- reductions ----
-
-
-def mean_of_sequences(loss: Tensor, mask: Tensor, max_length: int, num_items: Tensor) -> Tensor:
-    """grpo, sapo: mean over each sequence, then over sequences."""
-    return ((loss * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)).mean()
-
-
-def mean_of_positions(loss: Tensor, mask: Tensor, max_length: int, num_items: Tensor) -> Tensor:
-    """bnpo: mean over the positions of this batch."""
-    return (loss * mask).sum() / mask.sum().clamp(min=1.0)
-
-
-def constant_length(loss: Tensor, mask: Tensor, max_length: int, num_items: Tensor) -> Tensor:
-    """dr_grpo: sum over N x the greatest length, so that long answers are not discounted."""
-    return (loss * mask).sum() / (loss.shape[0] * max_length)
-
-
-def mean_of_window(loss: Tensor, mask: Tensor, max_length: int, num_items: Tensor) -> Tensor:
-    """dapo, cispo: sum over the active positions of the whole update, on all ranks and micro-batches.
-
-    ``num_items`` is that count divided by the number of ranks (DDP averages gradients over ranks).
-    """
-    return (loss * mask).sum() / num_items.clamp(min=1.0)
-
-
-# ---- one loss ----
-
-LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"]
-_REDUCTIONS = {
-    "grpo": mean_of_sequences,
-    "sapo": mean_of_sequences,
-    "bnpo": mean_of_positions,
-    "dr_grpo": constant_length,
-    "dapo": mean_of_window,
-    "cispo": mean_of_window,
-}
-_LOG_RATIOS = {"token": token_log_ratio, "sequence": sequence_log_ratio}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,12 +66,15 @@ class GRPO:
     epsilon: float = 0.2
     epsilon_high: float | None = None
     delta: float | None = None
-    scale_rewards: Literal["group", "batch", "none"] = "group"
+    scale_rewards: ScaleRewards = "group"
     beta: float = 0.0
     use_bias_correction_kl: bool = True
     entropy_coef: float = 0.0
     sapo_temperature_pos: float = 1.0
     sapo_temperature_neg: float = 1.05
+    surrogate: Surrogate = field(init=False, repr=False, compare=False)
+    reduction: Reduction = field(init=False, repr=False, compare=False)
+    log_ratio: LogRatio = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.num_generations < 2:
@@ -227,25 +87,49 @@ class GRPO:
             raise ValueError(f"epsilon_high={self.epsilon_high}: above 0")
         if self.beta < 0:
             raise ValueError(f"beta={self.beta}: 0 or more")
+        if self.loss_type not in _LOSSES:
+            raise ValueError(f"loss_type={self.loss_type!r}: one of {', '.join(_LOSSES)}")
+        surrogate, reduction = _LOSSES[self.loss_type]
+        object.__setattr__(self, "surrogate", surrogate(self))  # frozen: chosen here, once
+        object.__setattr__(self, "reduction", reduction)
+        object.__setattr__(self, "log_ratio", _LOG_RATIOS[self.importance_sampling_level])
 
-    def share_of_update(self, share: float) -> float:
-        """What a batch's loss counts in the whole update's.
+    def share_of_update(self, sequences_frac: float, positions_frac: float | None = None) -> float:
+        """What the loss of some of an update's sequences counts in that of all.
 
         Args:
-            share: of the batch in the update, if its loss is a mean over itself.
+            sequences_frac: how many of the sequences they are.
+            positions_frac: how many of the positions; as many by default, which is TRL's way with micro-batches.
 
         Returns:
-            ``share``; or 1 where the loss is a sum over the positions of the whole update already.
+            One of the two; or 1 where the loss is a sum over the positions of the whole update already.
         """
-        return 1.0 if _REDUCTIONS[self.loss_type] is mean_of_window else share
+        return self.reduction.share(sequences_frac, sequences_frac if positions_frac is None else positions_frac)
 
-    @property
-    def objective(self) -> Objective:
-        if self.loss_type == "cispo":
-            return CISPO(5.0 if self.epsilon_high is None else self.epsilon_high)
-        if self.loss_type == "sapo":
-            return SAPO(self.sapo_temperature_pos, self.sapo_temperature_neg)
-        return Clipped(self.epsilon, self.epsilon_high, self.delta)
+
+def _ppo_of(config: GRPO) -> Surrogate:
+    high = config.epsilon if config.epsilon_high is None else config.epsilon_high
+    return partial(ppo, epsilon_low=config.epsilon, epsilon_high=high, delta=config.delta)
+
+
+def _cispo_of(config: GRPO) -> Surrogate:
+    return partial(cispo, epsilon_high=5.0 if config.epsilon_high is None else config.epsilon_high)
+
+
+def _sapo_of(config: GRPO) -> Surrogate:
+    return partial(sapo, temperature_pos=config.sapo_temperature_pos, temperature_neg=config.sapo_temperature_neg)
+
+
+_LOG_RATIOS: dict[str, LogRatio] = {"token": token_log_ratio, "sequence": sequence_log_ratio}
+_LOSSES: dict[str, tuple[Callable[[GRPO], Surrogate], Reduction]] = {
+    "grpo": (_ppo_of, BY_SEQUENCE),
+    "bnpo": (_ppo_of, BY_POSITION),
+    "dr_grpo": (_ppo_of, BY_LENGTH),
+    "dapo": (_ppo_of, BY_UPDATE),
+    "cispo": (_cispo_of, BY_UPDATE),
+    "sapo": (_sapo_of, BY_SEQUENCE),
+}
+"""TRL's name of a loss: what a position costs, and how positions become one number."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +155,7 @@ def grpo_loss(
 ) -> GRPOLoss:
     """The loss of N sequences.
 
-    ``L = reduce( objective(ratio, A) + beta * k3 [* ratio] )``; the entropy bonus is added by the caller, who knows
+    ``L = reduce( surrogate(ratio, A) + beta * k3 [* ratio] )``; the entropy bonus is added by the caller, who knows
     the entropy of its policy.
 
     Args:
@@ -282,7 +166,8 @@ def grpo_loss(
         mask: (N, L), 1 where a position counts.
         ref_log_probs: (N, L) under the reference policy; needed when ``beta`` is above 0.
         max_length: for dr_grpo; L by default.
-        num_items: for dapo and cispo, see `mean_of_window`; the active positions of this batch by default.
+        num_items: for dapo and cispo, see `modules.rl.reductions.mean_of_window`; by default the active positions of
+            this batch.
 
     Returns:
         The loss and its diagnostics.
@@ -293,8 +178,8 @@ def grpo_loss(
             f"{tuple(mask.shape)} must be (N, L), advantages {tuple(advantages.shape)} must be (N,)"
         )
     mask, weight = mask.to(log_probs), advantages.unsqueeze(1)
-    ratio = _LOG_RATIOS[config.importance_sampling_level](log_probs, old_log_probs, mask).exp()
-    per_position = config.objective(ratio, weight, log_probs)
+    ratio = config.log_ratio(log_probs, old_log_probs, mask).exp()
+    per_position, clipped = config.surrogate(ratio, weight, log_probs)
     kl = None
     if config.beta > 0:
         if ref_log_probs is None:
@@ -306,6 +191,5 @@ def grpo_loss(
         kl = mean_of_positions(divergence.detach(), mask, 0, mask.sum())
     length = log_probs.shape[1] if max_length is None else max_length
     items = mask.sum() if num_items is None else num_items
-    loss = _REDUCTIONS[config.loss_type](per_position, mask, length, items)
-    clipped = config.objective.clipped(ratio.detach(), weight).to(mask).expand_as(mask)
-    return GRPOLoss(loss, mean_of_positions(clipped, mask, 0, items), kl)
+    loss = config.reduction.reduce(per_position, mask, length, items)
+    return GRPOLoss(loss, mean_of_positions(clipped.to(mask).expand_as(mask), mask, 0, items), kl)

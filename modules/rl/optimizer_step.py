@@ -18,7 +18,7 @@ from torch import Tensor
 from modules.distributed.sharding import ShardedStrategy
 
 
-class Updates:
+class OptimizerStep:
     """Every rank holds all parameters (one process, DDP).
 
     Args:
@@ -93,7 +93,7 @@ class Updates:
             )
 
 
-class DeepSpeedUpdates(Updates):
+class ShardedOptimizerStep(OptimizerStep):
     """DeepSpeed holds the MLLM's gradients and optimizer states (ZeRO-2), and its parameters too (3), a share on each
     rank, and clips them; the sampler is whole on every rank, and what is above holds for it."""
 
@@ -133,8 +133,8 @@ class DeepSpeedUpdates(Updates):
         return norms
 
 
-def updates_for(strategy: Any, max_grad_norm: float, max_nonfinite_steps: int) -> Updates:
-    """The kind of updates that a trainer's strategy asks for.
+def optimizer_step_for(strategy: Any, max_grad_norm: float, max_nonfinite_steps: int) -> OptimizerStep:
+    """The kind of step that a trainer's strategy asks for.
 
     Raises:
         ValueError: Lightning's own DeepSpeed strategy, whose checkpoints are pickles.
@@ -144,5 +144,5 @@ def updates_for(strategy: Any, max_grad_norm: float, max_nonfinite_steps: int) -
             "trainer.strategy: DeepSpeed comes as modules.distributed.sharding.ShardedStrategy here "
             "(recipes/overlays/zero3.yaml), whose checkpoints are plain data"
         )
-    kind = DeepSpeedUpdates if isinstance(strategy, ShardedStrategy) else Updates
+    kind = ShardedOptimizerStep if isinstance(strategy, ShardedStrategy) else OptimizerStep
     return kind(max_grad_norm, max_nonfinite_steps)

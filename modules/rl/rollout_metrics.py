@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from modules.parsing import parse_option
-from modules.rl.grpo import zero_std
+from modules.rl.advantages import zero_std
 from modules.rl.rollout_phase import Trajectories
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -18,28 +19,30 @@ from modules.systems.queries import QueryWriter
 
 @dataclass(frozen=True)
 class Trajectories:
-    """What one phase brought."""
+    """What one phase brought: B x G trajectories."""
 
-    asked: QuestionBatch
-    """What the sampler was asked: N = B questions, or N = B x G trajectories, each with its own queries."""
+    sampler_batch: QuestionBatch
+    """What the sampler was given: N = B questions, or N = B x G trajectories, each with its own queries."""
     policy: FramePolicy
     """Of those N, with graph."""
-    drawn: Selection
+    sampler_selection: Selection
     """As that policy drew it: (N, G or 1, K)."""
     rollouts: Rollouts
-    """The same as (B, G)."""
+    """The same selection as (B, G, K), with the answers to it."""
     completions: list[Completions]
     """What the MLLM drew, a turn each, B x G texts; empty where it is not trained."""
 
 
 class RolloutPhase:
-    """Args:
-    sampler: chooses frames.
-    answering: answers.
-    writer: writes queries first; None where the question is the only query.
-    num_frames: K.
-    num_rollouts: G.
-    seed: of every draw, together with step, sample_id and the rollout's number.
+    """Rolls out one batch after another.
+
+    Args:
+        sampler: chooses frames.
+        answering: answers.
+        writer: writes queries first; None where the question is the only query.
+        num_frames: K.
+        num_rollouts: G.
+        seed: of every draw, together with step, sample_id and the rollout's number.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class RolloutPhase:
             written = self.writer.write(
                 self.answering, source, batch, self.num_frames, self.num_rollouts, f"{prefix}/queries"
             )
-        asked = batch if written is None else written.batch(batch)
+        sampler_batch = batch if written is None else written.batch(batch)
         names = [q.sample_id for q in batch.questions]
         if written is not None:
             names = [f"{name}/{g}" for name in names for g in range(self.num_rollouts)]
@@ -88,10 +91,10 @@ class RolloutPhase:
             generators = [
                 torch.Generator(batch.features.device).manual_seed(seed_of(f"{prefix}/{name}")) for name in names
             ]
-            policy = self.sampler.policies(asked)
-            drawn = policy.sample(self.num_frames, self.num_rollouts if written is None else 1, generators)
+            policy = self.sampler.policies(sampler_batch)
+            sampler_selection = policy.sample(self.num_frames, self.num_rollouts if written is None else 1, generators)
         shape = (len(batch), self.num_rollouts, self.num_frames)
-        selection = Selection(drawn.candidate_index.view(shape), drawn.log_probs.view(shape))
+        selection = Selection(sampler_selection.candidate_index.view(shape), sampler_selection.log_probs.view(shape))
         completions = []
         if temperature is None:
             rollouts = self.answering.answer(source, batch, selection, options=options, text=text)
@@ -101,5 +104,5 @@ class RolloutPhase:
             )
             completions = [answers] if written is None else [written.completions, answers]
         if written is not None:
-            rollouts.queries, rollouts.query_features = written.queries, written.features
-        return Trajectories(asked, policy, drawn, rollouts, completions)
+            rollouts = dataclasses.replace(rollouts, queries=written.queries, query_features=written.features)
+        return Trajectories(sampler_batch, policy, sampler_selection, rollouts, completions)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,9 +78,13 @@ class TokenTraining:
         if settings.gradient_checkpointing:
             mllm.checkpoint_gradients()
         self.grpo = dataclasses.replace(
-            grpo, loss_type=settings.loss_type, epsilon=settings.epsilon, epsilon_high=settings.epsilon_high,
-            beta=settings.beta, entropy_coef=0.0,
-        )  # fmt: skip
+            grpo,
+            loss_type=settings.loss_type,
+            epsilon=settings.epsilon,
+            epsilon_high=settings.epsilon_high,
+            beta=settings.beta,
+            entropy_coef=0.0,
+        )
 
     @property
     def initial(self) -> MLLM | None:
@@ -106,7 +111,7 @@ class TokenTraining:
         rows_per_forward: int,
         num_tokens: Tensor | None = None,
     ) -> Iterator[GRPOLoss]:
-        """GRPO loss of what was said, in parts that add up to it.
+        """GRPO loss of the completions, in parts that add up to it.
 
         Each part is a forward of its own, to be followed by its backward before the next is asked for, so that the
         activations of ``rows_per_forward`` trajectories are alive at a time. The number of parts is the same on ranks
@@ -117,8 +122,8 @@ class TokenTraining:
             completions: R texts a turn; the turns of a trajectory are one sequence.
             advantages: (R,).
             rows_per_forward: trajectories of a part.
-            num_tokens: for dapo and cispo, of the whole update (see `modules.rl.grpo.mean_of_window`); those said here
-                by default.
+            num_tokens: for dapo and cispo, of the whole update (see
+                `modules.rl.reductions.mean_of_window`); those of the completions by default.
         """
         lengths = torch.tensor([[len(ids) for ids in turn.generation.token_ids] for turn in completions])  # (turns, R)
         longest, total = lengths.amax(1), int(lengths.sum())
@@ -130,14 +135,20 @@ class TokenTraining:
             if self.grpo.beta > 0:
                 assert self.initial is not None
                 with torch.no_grad():
-                    said = [self._said(self.initial, turn, int(w)) for turn, w in zip(texts, longest, strict=True)]
-                reference = torch.cat(said, 1)
+                    frozen = partial(self._log_probs_of, self.initial)
+                    reference_turns = [frozen(turn, int(w)) for turn, w in zip(texts, longest, strict=True)]
+                reference = torch.cat(reference_turns, 1)
             part = grpo_loss(
-                self.grpo, log_probs, old, advantages[rows].to(log_probs), mask, ref_log_probs=reference,
+                self.grpo,
+                log_probs,
+                old,
+                advantages[rows].to(log_probs),
+                mask,
+                ref_log_probs=reference,
                 num_items=mask.new_tensor(total) if num_tokens is None else num_tokens.to(mask),
-            )  # fmt: skip
+            )
             of_rows, of_tokens = len(mask) / lengths.shape[1], int(lengths[:, rows].sum()) / total
-            share = self.grpo.share_of_update(of_tokens if self.grpo.loss_type == "bnpo" else of_rows)
+            share = self.grpo.share_of_update(of_rows, of_tokens)
             yield dataclasses.replace(part, loss=share * part.loss)
 
     def _rows_of_parts(self, advantages: Tensor, lengths: list[int], rows_per_forward: int) -> list[list[int]]:
@@ -150,14 +161,14 @@ class TokenTraining:
     def _turn(self, completions: Completions, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities now and when drawn, and mask, each (R, width)."""
         self.mllm.train(self.settings.gradient_checkpointing)  # transformers checkpoints in training mode alone
-        log_probs = self._said(self.mllm, completions, width)
+        log_probs = self._log_probs_of(self.mllm, completions, width)
         self.mllm.eval()
         lengths = torch.tensor([len(i) for i in completions.generation.token_ids], device=log_probs.device)
         mask = (torch.arange(width, device=log_probs.device)[None] < lengths[:, None]).to(log_probs)
         old = torch.nn.utils.rnn.pad_sequence(completions.generation.log_probs, batch_first=True)
         return log_probs, _widen(old, width).to(log_probs), mask
 
-    def _said(self, mllm: MLLM, completions: Completions, width: int) -> Tensor:
+    def _log_probs_of(self, mllm: MLLM, completions: Completions, width: int) -> Tensor:
         """Log-probabilities (R, width) of a turn."""
         return _widen(
             mllm.log_probs(completions.rows, completions.generation.token_ids, self.settings.temperature), width

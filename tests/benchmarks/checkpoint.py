@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from modules.distributed.sharding import ShardedStrategy
 from modules.rl.optimization import Optimization
-from modules.rl.optimizer_step import Updates, updates_for
+from modules.rl.optimizer_step import OptimizerStep, optimizer_step_for
 
 _WIDTH, _LAYERS = 2048, 8
 
@@ -64,14 +64,14 @@ class Model(L.LightningModule):
         self.automatic_optimization = False
         self.mllm = torch.nn.Sequential(*(torch.nn.Linear(_WIDTH, _WIDTH, bias=False) for _ in range(_LAYERS)))
         self.sampler = torch.nn.Linear(_WIDTH, 8)
-        self.updates: Updates
+        self.updates: OptimizerStep
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         parts = {"sampler": self.sampler, "mllm": self.mllm}
         return [{"name": name, "params": list(part.parameters())} for name, part in parts.items()]
 
     def setup(self, stage: str) -> None:
-        self.updates = updates_for(self.trainer.strategy, 1.0, 10)
+        self.updates = optimizer_step_for(self.trainer.strategy, 1.0, 10)
         install(self.trainer.strategy)
 
     def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:

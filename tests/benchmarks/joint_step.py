@@ -101,7 +101,8 @@ def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     from modules.mllms.prompt import Prompt
     from modules.mllms.qwen_vl import Qwen25VL
     from modules.records import Candidates, QuestionBatch, VideoQuestion
-    from modules.rl.grpo import GRPO, group_advantages, grpo_loss
+    from modules.rl.advantages import group_advantages
+    from modules.rl.grpo import GRPO, grpo_loss
     from modules.rl.rollout_phase import RolloutPhase
     from modules.rl.token_training import JointTraining, TokenTraining
     from modules.systems.answering import Answering
@@ -137,8 +138,8 @@ def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         rolled = time.process_time()
         reward = torch.tensor([[float(len(t)) for t in texts] for texts in found.rollouts.texts])
         advantages = group_advantages(reward).flatten()
-        picks = found.policy.log_prob(found.drawn.candidate_index).flatten(0, 1)
-        old = found.drawn.log_probs.flatten(0, 1)
+        picks = found.policy.log_prob(found.sampler_selection.candidate_index).flatten(0, 1)
+        old = found.sampler_selection.log_probs.flatten(0, 1)
         loss = grpo_loss(config, picks, old, advantages, torch.ones_like(picks)).loss
         loss.backward()
         for part in tokens.loss_parts(found.completions, advantages, options.rows):

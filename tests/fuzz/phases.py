@@ -35,9 +35,9 @@ PHASES = {
     "writing what the run is": Moment("callbacks.provenance:Provenance.save_config"),
     "sanity check": Moment("modules.rl.evolution:EvolutionModule.validation_step", 1),
     "rolling out": Moment("modules.rl.evolution:EvolutionModule.score_rewards", 2),
-    "between backward and step": Moment("modules.rl.optimizer_step:Updates.step", 3),
-    "after a step": Moment("modules.rl.optimizer_step:Updates.finish", 4, after=True),
-    "after a step, and once more": Moment("modules.rl.optimizer_step:Updates.finish", 4, after=True, times=2),
+    "between backward and step": Moment("modules.rl.optimizer_step:OptimizerStep.step", 3),
+    "after a step": Moment("modules.rl.optimizer_step:OptimizerStep.finish", 4, after=True),
+    "after a step, and once more": Moment("modules.rl.optimizer_step:OptimizerStep.finish", 4, after=True, times=2),
     "writing a checkpoint": Moment("torch:save", 2, after=True, halve=True),
     "before a checkpoint's name": Moment("torch:save", 2, after=True),
     "between checkpoint and link": Moment(

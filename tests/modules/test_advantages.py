@@ -9,8 +9,7 @@ import torch
 
 from modules.methods.msjoe.difficulty import DifficultyAware
 from modules.records import VideoQuestion
-from modules.rl.advantages import GroupNorm
-from modules.rl.grpo import group_advantages
+from modules.rl.advantages import GroupNorm, group_advantages
 
 
 def rollouts(*rates: float | None) -> SimpleNamespace:

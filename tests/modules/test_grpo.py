@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.rl.grpo import GRPO, group_advantages, grpo_loss, k3_kl, zero_std
+from modules.rl.advantages import group_advantages, zero_std
+from modules.rl.grpo import GRPO, grpo_loss, k3_kl
 
 
 def test_advantages_by_hand() -> None:
@@ -55,7 +56,12 @@ def test_k3_is_zero_at_equality_and_never_negative() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"num_generations": 1}, "num_generations"), ({"epsilon": 0.0}, "epsilon"), ({"beta": -1.0}, "beta")],
+    [
+        ({"num_generations": 1}, "num_generations"),
+        ({"loss_type": "gpro"}, "one of grpo, bnpo"),
+        ({"epsilon": 0.0}, "epsilon"),
+        ({"beta": -1.0}, "beta"),
+    ],
 )
 def test_settings_check_themselves(settings: dict, word: str) -> None:
     with pytest.raises(ValueError, match=word):

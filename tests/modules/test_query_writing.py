@@ -176,7 +176,7 @@ def test_trajectories_carry_both_turns_and_the_answer_sees_no_previews(small: Sm
     phase = RolloutPhase(UNetSampler(channels=(8,)), answering, PreviewQueries(**WRITING), 4, 3, 0)
     found = phase.run(data, batch, 7, options=False, text=True, temperature=1.0)
     assert found.rollouts.selection.candidate_index.shape == (4, 3, 4)
-    assert found.drawn.candidate_index.shape == (12, 1, 4)
+    assert found.sampler_selection.candidate_index.shape == (12, 1, 4)
     assert len(found.completions) == 2
     assert all(len(turn.generation.texts) == 12 for turn in found.completions)
     assert len(found.rollouts.queries) == 4
@@ -186,7 +186,10 @@ def test_trajectories_carry_both_turns_and_the_answer_sees_no_previews(small: Sm
         torch.testing.assert_close(row.timestamps_s, times.float())  # the chosen frames and nothing else
         assert row.prompt is None
     torch.testing.assert_close(
-        found.policy.log_prob(found.drawn.candidate_index).detach(), found.drawn.log_probs, atol=1e-5, rtol=1e-5
+        found.policy.log_prob(found.sampler_selection.candidate_index).detach(),
+        found.sampler_selection.log_probs,
+        atol=1e-5,
+        rtol=1e-5,
     )
 
 

@@ -146,7 +146,8 @@ def test_uniform_is_even_and_shrinks() -> None:
 
 def test_it_finds_planted_evidence() -> None:
     """specs/tspo.md 9.5 (13): right iff enough frames lie in the first tenth; G = 12, K = 6, T = 128."""
-    from modules.rl.grpo import GRPO, group_advantages, grpo_loss
+    from modules.rl.advantages import group_advantages
+    from modules.rl.grpo import GRPO, grpo_loss
 
     torch.manual_seed(0)
     agent, config = TSPOSampler(dim=64), GRPO(num_generations=12, loss_type="grpo")

@@ -11,7 +11,8 @@ import pytest
 import torch
 from trl_oracle import trl_loss
 
-from modules.rl.grpo import GRPO, group_advantages, grpo_loss, nanstd
+from modules.rl.advantages import group_advantages, nanstd
+from modules.rl.grpo import GRPO, grpo_loss
 
 N, L, MAX_LENGTH = 6, 5, 9
 

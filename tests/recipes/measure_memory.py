@@ -27,7 +27,8 @@ def watch(module: Any, found: dict[str, int]) -> None:
 
     from modules.rl.reward_sum import Rewards
 
-    roll_out, update, step = module.roll_out, module.policy_update.run, module.updates.step
+    optimizer_step = module.policy_update.optimizer_step
+    roll_out, update, step = module.roll_out, module.policy_update.run, optimizer_step.step
 
     def rolled(batch: Any) -> Any:
         found["held"] = resident("VmRSS")
@@ -55,7 +56,7 @@ def watch(module: Any, found: dict[str, int]) -> None:
         rewards = torch.arange(rollouts.selection.candidate_index.shape[1]).float().expand(len(rollouts.batch), -1)
         return Rewards({"different": rewards}, rewards, rewards)
 
-    module.roll_out, module.policy_update.run, module.updates.step = rolled, updated, stepped
+    module.roll_out, module.policy_update.run, optimizer_step.step = rolled, updated, stepped
     module.score_rewards = scored
 
 

@@ -236,7 +236,7 @@ def test_time_limits_are_read_as_slurm_reads_them(limit: str, seconds: int) -> N
 def test_lightnings_own_deepspeed_is_refused_with_ours_named() -> None:
     from lightning.pytorch.strategies import DeepSpeedStrategy
 
-    from modules.rl.optimizer_step import updates_for
+    from modules.rl.optimizer_step import optimizer_step_for
 
     with pytest.raises(ValueError, match=r"ShardedStrategy .*zero3\.yaml"):
-        updates_for(DeepSpeedStrategy.__new__(DeepSpeedStrategy), 1.0, 1)
+        optimizer_step_for(DeepSpeedStrategy.__new__(DeepSpeedStrategy), 1.0, 1)

@@ -15,10 +15,12 @@ from modules.records import VideoQuestion
 
 
 class QuestionPrompt(nn.Module):
-    """Args:
-    tokenizer: folder or hub id (official code: GPT-NeoX-20B's).
-    head: before the frames.
-    tail: after the question and its options.
+    """Writes a question with its options as the tokens that the pointer decoder reads around the frames.
+
+    Args:
+        tokenizer: folder or hub id (official code: GPT-NeoX-20B's).
+        head: before the frames.
+        tail: after the question and its options.
     """
 
     def __init__(

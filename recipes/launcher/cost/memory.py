@@ -238,9 +238,10 @@ def _generation(work: Workload, length: int, new_tokens: int) -> dict[str, float
     decoder, each, rows = work.model.decoder, work.model.bytes_each, work.rows
     a_layer = 2 * decoder.kv_heads * each * rows * (length + new_tokens)
     return {
-        "activations": _forward(work, rows, length), "keys and values": (decoder.num_layers + 1) * a_layer,
+        "activations": _forward(work, rows, length),
+        "keys and values": (decoder.num_layers + 1) * a_layer,
         "logits": rows * decoder.vocab * 16.0,
-    }  # fmt: skip
+    }
 
 
 def _passing(decoder: Decoder, each: int) -> float:

@@ -105,18 +105,28 @@ def model_of(node: dict[str, Any]) -> Model | None:
     return Model(
         name=str(settings["path"]),
         decoder=Decoder(
-            num_parameters=language, num_layers=text.num_hidden_layers, hidden=text.hidden_size,
-            heads=head * text.num_attention_heads, kv_heads=head * text.num_key_value_heads,
-            mlp=text.intermediate_size, vocab=text.vocab_size,
+            num_parameters=language,
+            num_layers=text.num_hidden_layers,
+            hidden=text.hidden_size,
+            heads=head * text.num_attention_heads,
+            kv_heads=head * text.num_key_value_heads,
+            mlp=text.intermediate_size,
+            vocab=text.vocab_size,
         ),
         tower=Tower(
-            num_parameters=whole - language, num_layers=_depth(vision), hidden=vision.hidden_size,
-            mlp=vision.intermediate_size, patches=patches, patch_values=patch_values,
+            num_parameters=whole - language,
+            num_layers=_depth(vision),
+            hidden=vision.hidden_size,
+            mlp=vision.intermediate_size,
+            patches=patches,
+            patch_values=patch_values,
         ),
-        frame_tokens=tokens_a_frame(cls.__name__, config, settings), token_width=levels * text.hidden_size,
-        bytes_each=_BYTES[loading.get("dtype", "float32")], num_adapters=_adapters(network, loading.get("lora")),
+        frame_tokens=tokens_a_frame(cls.__name__, config, settings),
+        token_width=levels * text.hidden_size,
+        bytes_each=_BYTES[loading.get("dtype", "float32")],
+        num_adapters=_adapters(network, loading.get("lora")),
         largest_layer=largest,
-    )  # fmt: skip
+    )
 
 
 def _depth(vision: Any) -> int:
@@ -202,9 +212,12 @@ def _built(node: dict[str, Any]) -> nn.Module:
 def _mamba2(path: str) -> dict[str, int]:
     config: Any = config_of(path)
     return {
-        "width": config.hidden_size, "num_layers": config.num_hidden_layers, "state_size": config.state_size,
-        "head_dim": config.head_dim, "vocab_size": config.vocab_size,
-    }  # fmt: skip
+        "width": config.hidden_size,
+        "num_layers": config.num_hidden_layers,
+        "state_size": config.state_size,
+        "head_dim": config.head_dim,
+        "vocab_size": config.vocab_size,
+    }
 
 
 def _network(module: nn.Module) -> Network:
@@ -260,10 +273,14 @@ def encoder_of(node: Any) -> FrameEncoder | None:
     patches = (vision.image_size // vision.patch_size) ** 2
     tokens = math.ceil(vision.image_size // vision.patch_size / int(arguments.get("pool", 2))) ** 2
     return FrameEncoder(
-        path, sum(p.numel() for p in network.parameters()), vision.hidden_size, vision.intermediate_size, patches,
+        path,
+        sum(p.numel() for p in network.parameters()),
+        vision.hidden_size,
+        vision.intermediate_size,
+        patches,
         int(arguments.get("frames_per_forward", 64 if patches_kept else 256)),
         tokens if patches_kept else 1,
-    )  # fmt: skip
+    )
 
 
 def _open_clip(name: str, frames_per_forward: int) -> FrameEncoder | None:

@@ -129,21 +129,27 @@ def workload_of(recipe: dict[str, Any]) -> Workload:
     answering = {**arguments, **(arguments.get("answering") or {})}  # an evaluation has the same keys without a group
     answers = _answers(arguments, answering, trains)
     return Workload(
-        model=model_of(node), sampler=_sampler(arguments), encoder=encoder_of(data.get("encoder")),
-        strategy=strategy_of(recipe.get("trainer") or {}), trains_sampler=trains, trains_model=trains_model,
+        model=model_of(node),
+        sampler=_sampler(arguments),
+        encoder=encoder_of(data.get("encoder")),
+        strategy=strategy_of(recipe.get("trainer") or {}),
+        trains_sampler=trains,
+        trains_model=trains_model,
         num_copies=int(trains_model and (joint.get("beta", 0) > 0 or bool(joint.get("keep_initial")))),
         checkpoints_activations=bool(joint.get("gradient_checkpointing")),
         num_questions=int(data.get("batch_size", 16) if trains else data.get("eval_batch_size", 32)),
         num_rollouts=int(grpo.get("num_generations", 8)) if trains else 1,
-        num_frames=int(arguments.get("num_frames") or 8), num_candidates=_candidates(data),
+        num_frames=int(arguments.get("num_frames") or 8),
+        num_candidates=_candidates(data),
         rows_per_forward=int(answering.get("rows_per_forward") or (256 if trains else 8)),
         frames_per_forward=int(settings.get("frames_per_forward", 256)),
         options_are_texts=(settings.get("prompt") or {}).get("answer_with", "letter") != "letter",
         stores_tokens=bool(answering.get("store_frame_tokens")),
         accumulate=int((arguments.get("optimizer") or {}).get("accumulate", 1)),
         on_cpu=(recipe.get("trainer") or {}).get("accelerator") == "cpu",
-        **answers, **_queries(arguments, int(arguments.get("num_frames") or 8)),
-    )  # fmt: skip
+        **answers,
+        **_queries(arguments, int(arguments.get("num_frames") or 8)),
+    )
 
 
 def _answers(arguments: dict[str, Any], answering: dict[str, Any], trains: bool) -> dict[str, Any]:
@@ -174,7 +180,7 @@ def _queries(arguments: dict[str, Any], num_frames: int) -> dict[str, Any]:
         "query_tokens": int(writing.get("max_new_tokens", 256)),
         "preview_tokens": int(writing.get("preview_tokens", 32)),
         "previews": int(writing.get("num_previews") or max(1, num_frames // 2)),
-    }  # fmt: skip
+    }
 
 
 def _sampler(arguments: dict[str, Any]) -> Network:
@@ -206,7 +212,8 @@ def strategy_of(trainer: dict[str, Any]) -> Strategy:
     if not str(given["class_path"]).endswith("ShardedStrategy"):
         return Strategy(name="ddp", num_gpus=each * nodes)
     return Strategy(
-        name="zero3" if int(arguments.get("stage", 3)) == 3 else "zero2", num_gpus=each * nodes,
+        name="zero3" if int(arguments.get("stage", 3)) == 3 else "zero2",
+        num_gpus=each * nodes,
         offload_optimizer=bool(arguments.get("offload_optimizer")),
         offload_parameters=bool(arguments.get("offload_parameters")),
-    )  # fmt: skip
+    )

@@ -37,8 +37,8 @@ from modules.rewards.format import Format
 from modules.rewards.margin import Margin
 from modules.rewards.probability import Probability
 from modules.rewards.temporal import TemporalLocating
-from modules.rl.advantages import GroupNorm
-from modules.rl.grpo import GRPO, group_advantages, grpo_loss
+from modules.rl.advantages import GroupNorm, group_advantages
+from modules.rl.grpo import GRPO, grpo_loss
 from modules.selection.base import FrameSampler
 from modules.selection.evidence import oracle_selection
 from modules.selection.policies import FramePolicy, IndependentDraws, PlackettLuce

@@ -52,16 +52,18 @@ class _Carried:
 
 
 class Mamba2Backbone(SequenceBackbone):
-    """Args:
-    width: d; with ``path``, the model's own.
-    num_layers: of mixers.
-    state_size: of the recurrence.
-    head_dim: channels a head; divides ``2 * width``.
-    chunk_size: of the parallel scan.
-    vocab_size: of the embeddings, for questions that come as tokens; 1 for none, and then there are no weights for it
-        that nothing trains, no checkpoint holds and every run would draw anew.
-    path: folder or hub id of a Mamba-2 to start from, in place of the above.
-    reinit_layers: so many of the last layers start anew (official code: 1, for training by reinforcement).
+    """Mamba-2 as it is published, which reads a sequence in time linear in its length.
+
+    Args:
+        width: d; with ``path``, the model's own.
+        num_layers: of mixers.
+        state_size: of the recurrence.
+        head_dim: channels a head; divides ``2 * width``.
+        chunk_size: of the parallel scan.
+        vocab_size: of the embeddings, for questions that come as tokens; 1 for none, and then there are no weights for
+            it that nothing trains, no checkpoint holds and every run would draw anew.
+        path: folder or hub id of a Mamba-2 to start from, in place of the above.
+        reinit_layers: so many of the last layers start anew (official code: 1, for training by reinforcement).
     """
 
     def __init__(
@@ -86,11 +88,19 @@ class Mamba2Backbone(SequenceBackbone):
                 raise ValueError(f"head_dim={head_dim} must divide 2 * width={2 * width}")
             self.model = Mamba2Model(
                 Mamba2Config(
-                    hidden_size=width, num_hidden_layers=num_layers, state_size=state_size, head_dim=head_dim,
-                    num_heads=2 * width // head_dim, n_groups=1, chunk_size=chunk_size, vocab_size=vocab_size,
-                    pad_token_id=None, bos_token_id=None, eos_token_id=None,
+                    hidden_size=width,
+                    num_hidden_layers=num_layers,
+                    state_size=state_size,
+                    head_dim=head_dim,
+                    num_heads=2 * width // head_dim,
+                    n_groups=1,
+                    chunk_size=chunk_size,
+                    vocab_size=vocab_size,
+                    pad_token_id=None,
+                    bos_token_id=None,
+                    eos_token_id=None,
                 )
-            )  # fmt: skip
+            )
             if vocab_size == 1:
                 self.model.embeddings = None  # type: ignore[assignment]
         self.width = self.model.config.hidden_size
