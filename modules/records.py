@@ -34,10 +34,6 @@ class VideoQuestion:
     """Option texts without letters, in the order they are shown; at most as many as there are letters."""
     answer_index: int | None = None
     """Index into ``options``; None where the answer is unknown (``ask``)."""
-    references: tuple[str, ...] = ()
-    """Texts that answer an open question, e.g. the captions of a clip; empty where it has options or nobody knows."""
-    wording: str | None = None
-    """The whole text that the model reads in place of question and options, where somebody else's harness words it."""
     evidence_s: tuple[tuple[float, float], ...] = ()
     """Spans (start, end) in seconds inside which the answer can be seen; empty where unknown."""
     groups: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
@@ -46,6 +42,10 @@ class VideoQuestion:
     """(start, end) in seconds of the video, and what is said; in order."""
     pass_rate: float | None = None
     """How often the MLLM solves it on evenly spaced frames, 0..1; None where that was not measured."""
+    references: tuple[str, ...] = ()
+    """Texts that answer an open question, e.g. the captions of a clip; empty where it has options or nobody knows."""
+    wording: str | None = None
+    """The whole text that the model reads in place of question and options, where somebody else's harness words it."""
 
     def __post_init__(self) -> None:
         if len(self.options) > len(LETTERS):
@@ -204,8 +204,6 @@ class Answer:
     question: str
     options: tuple[str, ...]
     answer_index: int | None
-    references: tuple[str, ...] = ()
-    """Texts that answer an open question."""
     text: str | None = None
     """Generated answer, as it came."""
     option_log_probs: tuple[float, ...] | None = None
@@ -214,6 +212,8 @@ class Answer:
     """Of the frames it was shown."""
     evidence_s: tuple[tuple[float, float], ...] = ()
     groups: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
+    """Texts that answer an open question."""
 
 
 @dataclass(frozen=True, kw_only=True)

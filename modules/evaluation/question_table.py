@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+import torch
 
 from modules.evaluation.answer_files import Answered
 from modules.evaluation.scorers import Scorer
@@ -48,4 +48,4 @@ def _probability(answer: Answer, correct: float) -> float:
     """Of the right option; of a text it is 0 or 1."""
     if answer.option_log_probs is None or answer.answer_index is None:
         return correct
-    return math.exp(answer.option_log_probs[answer.answer_index])
+    return float(torch.tensor(answer.option_log_probs[answer.answer_index]).exp())  # float32, as it was scored
