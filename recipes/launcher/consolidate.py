@@ -18,6 +18,7 @@ from modules.console import PlainConsole
 from modules.files.whole_files import appearing
 from recipes.launcher.class_paths import admit
 from recipes.launcher.mistakes import RecipeError
+from recipes.launcher.moved import up_to_date
 from recipes.launcher.reading import read_file
 from recipes.launcher.runs import resolve_checkpoint
 from recipes.launcher.values import Values
@@ -91,7 +92,7 @@ def _recorded_mllm(recipe: Path, folders: Sequence[Path]) -> Any:
     """
     from modules.mllms.transformers_mllm import TransformersMLLM
 
-    node = read_file(recipe)
+    node = up_to_date(read_file(recipe))
     for key in ("model", "init_args", "mllm"):
         node = node.get(key) if isinstance(node, dict) else None
     if mistakes := Values(folders).of_class("model.init_args.mllm", node, (TransformersMLLM,)):

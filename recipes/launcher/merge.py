@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recipes.launcher.mistakes import RecipeError, first_line
+from recipes.launcher.moved import up_to_date
 from recipes.launcher.named_callbacks import by_name, callbacks_of, is_named
 from recipes.launcher.reading import read_value, with_own_files
 from recipes.launcher.recipe_files import with_bases
@@ -46,10 +47,11 @@ def merge(files: list[str], overrides: list[str]) -> DictConfig:
 
 
 def _override(merged: DictConfig, key: str, value: str) -> None:
-    content = with_own_files(read_value(value))
+    content = with_own_files(up_to_date(read_value(value)))
     if mistakes := malformed({key: content}):
         raise ValueError(mistakes[0].partition(": ")[2])
-    given = _nested(key, content)
+    given = _nested(_as_init_args(merged, key), content)
+    up_to_date(given)  # refuses a key that is no longer there
     _name_callbacks(merged, given)
     known = callbacks_of(OmegaConf.to_container(merged))
     for name, entry in (callbacks_of(given) or {}).items() if is_named(callbacks_of(given)) else ():

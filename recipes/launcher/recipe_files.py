@@ -8,6 +8,7 @@ from typing import Any
 
 from recipes.launcher.guard import ROOT
 from recipes.launcher.mistakes import RecipeError
+from recipes.launcher.moved import up_to_date
 from recipes.launcher.reading import read_file, read_text, with_own_files
 from recipes.launcher.references import malformed
 
@@ -49,7 +50,10 @@ def _collect(path: Path, source: str, within: tuple[Path, ...], found: dict[Path
             raise RecipeError(source, [f"base: more than {_MOST_FILES} files: {names:.500}"])
         if not any(_same_file(other, file) for file in found):
             _collect(other, source, chain, found)
-    found[path] = with_own_files(content)
+    try:
+        found[path] = with_own_files(up_to_date(content))
+    except ValueError as error:
+        raise RecipeError(source, [str(error)]) from error
 
 
 def _bases(node: Any, source: str) -> list[str]:

@@ -114,7 +114,8 @@ def test_mistakes_name_the_callback() -> None:
 
 def test_no_block_of_a_base_file_stands_in_a_recipe_again() -> None:
     """Neither MLflow nor checkpoints are written out anywhere but in recipes/base."""
-    files = [p for folder in ("recipes", "tests") for p in (ROOT / folder).rglob("*.yaml")]
+    files = [*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "tests/golden").glob("*.yaml")]
+    files += (ROOT / "tests/fuzz").glob("*.yaml")
     for text in ("BufferedMLFlowLogger", "lightning.pytorch.callbacks."):
         found = [p for p in files if text in p.read_text()]
         assert {p.parent for p in found} == {ROOT / "recipes/base"}, found

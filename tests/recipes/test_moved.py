@@ -1,0 +1,98 @@
+"""Recipes and checkpoints from before the code had rooms."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import pytest
+from lightning.pytorch.trainer import call
+
+from callbacks.curriculum import FrameCurriculum
+from callbacks.learning_curve import LearningCurve
+from recipes.launcher import moved
+from recipes.launcher.cli import check
+from recipes.launcher.guard import ROOT
+from recipes.launcher.merge import merge
+from recipes.launcher.mistakes import RecipeError
+
+RECORDED = str(Path(__file__).parent / "recorded/tspo.yaml")
+
+
+@pytest.mark.parametrize("old", moved.MOVED)
+def test_each_class_is_where_the_table_says_and_no_longer_where_it_was(old: str) -> None:
+    module, _, name = moved.MOVED[old].rpartition(".")
+    assert getattr(importlib.import_module(module), name).__module__ == module
+    module, _, old_name = old.rpartition(".")
+    file = (ROOT / module.replace(".", "/")).with_suffix(".py")
+    assert not file.is_file() or f"class {old_name}" not in file.read_text()
+    assert name == old_name  # callbacks' states in checkpoints go by this name
+
+
+def test_a_recorded_recipe_passes_check_and_says_once_what_has_moved(monkeypatch, caplog) -> None:
+    monkeypatch.chdir(ROOT)
+    moved._notice.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        merged = check(RECORDED, [], [])
+        check(RECORDED, [], [])
+    said = "class_path modules.samplers.tspo.TSPOSampler is modules.methods.tspo.agent.TSPOSampler now"
+    assert caplog.messages.count(said) == 1
+    assert len(caplog.messages) == len(set(caplog.messages)) == 6
+    assert merged.model.class_path == "modules.rl.evolution.EvolutionModule"
+    assert merged.model.init_args.sampler.init_args.policy == "modules.selection.policies.PlackettLuce"
+    assert "query_writing" not in merged.model.init_args
+
+
+def test_a_shipped_recipe_says_nothing(caplog) -> None:
+    moved._notice.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        merge([str(ROOT / "recipes/msjoe.yaml"), str(ROOT / "recipes/overlays/unet.yaml")], [])
+    assert caplog.messages == []
+
+
+def test_the_command_line_may_name_an_old_class(caplog) -> None:
+    words = ["--model.sampler.class_path", "modules.samplers.msjoe.UNetSampler"]
+    merged = merge([str(ROOT / "recipes/tspo.yaml")], words)
+    assert merged.model.init_args.sampler.class_path == "modules.methods.msjoe.unet.UNetSampler"
+
+
+def test_the_settings_of_query_writing_are_refused_with_their_new_key(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(f"base: {ROOT}/recipes/msjoe.yaml\nmodel: {{init_args: {{query_writing: {{template: a.txt}}}}}}\n")
+    for files, words in (
+        ([str(own)], []),
+        ([str(ROOT / "recipes/msjoe.yaml")], ["--model.query_writing.max_queries", "3"]),
+    ):
+        with pytest.raises(RecipeError, match=r"query_writing is query_writer now.*PreviewQueries, init_args"):
+            merge(files, words)
+
+
+def test_states_of_callbacks_in_an_old_checkpoint_find_their_callbacks(tmp_path: Path) -> None:
+    """A checkpoint keeps them under the names of their classes, without modules: keys as commit 79123cb wrote them."""
+    curriculum, curve = FrameCurriculum(num_frames=[2, 4], patience=3), LearningCurve(run_dir=str(tmp_path))
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[curriculum, curve])
+    states = {
+        "FrameCurriculum": {"stage": 1, "best": 0.25, "rewards": [0.5]},
+        "LearningCurve": {"points": [(1, "reward/accuracy", 0.5)]},
+    }
+    call._call_callbacks_load_state_dict(trainer, {"callbacks": states})
+    assert (curriculum.stage, curriculum.best, curriculum.rewards) == (1, 0.25, [0.5])
+    assert curve.points == [(1, "reward/accuracy", 0.5)]
+
+
+@pytest.mark.slow
+def test_a_run_of_a_recorded_recipe_goes_on(tmp_path: Path) -> None:
+    words = [sys.executable, "-P", "-m", "recipes", "run", RECORDED, "--trainer.accelerator", "cpu"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for more in ([], ["--resume", "outputs/old", "--trainer.max_steps", "4"]):
+        done = subprocess.run([*words, *more], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        assert done.stderr.count("modules.samplers.tspo.TSPOSampler is modules.methods.tspo.agent.TSPOSampler now") == 1
+    steps = {line.partition(",")[0] for line in (tmp_path / "outputs/old/curve.csv").read_text().splitlines()[1:]}
+    assert {"2", "4"} <= steps
+    assert "modules.samplers" not in (tmp_path / "outputs/old/recipe.yaml").read_text()
