@@ -18,14 +18,11 @@ from recipes.launcher.merge import MISSING
 from recipes.launcher.mistakes import unknown
 from recipes.launcher.named_callbacks import callbacks_of, is_named
 from recipes.launcher.runs import resolve_checkpoint
+from recipes.launcher.top_level import OWN, STAGES, TOP_LEVEL
 
 if TYPE_CHECKING:
     from recipes.launcher.values import Values
 
-TOP_LEVEL = (
-    "name", "stage", "run_dir", "checkpoint", "vars", "shortcuts", "seed_everything", "trainer", "model", "data", "job",
-)  # fmt: skip
-STAGES = ("fit", "validate", "test", "predict")
 _RUN_NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
@@ -95,12 +92,10 @@ def _at_the_top(recipe: dict[str, Any]) -> list[str]:
     seed = recipe.get("seed_everything", 0)
     if not isinstance(seed, int) or not 0 <= int(seed) < 2**32:
         found.append(f"seed_everything: {seed!r:.100} is no whole number from 0 on, or true")
-    for key, types, wanted in (
-        ("run_dir", str, "the name of a folder"), ("checkpoint", str, "the name of a file"),
-        ("vars", dict, "a mapping"), ("shortcuts", dict, "a mapping"), ("trainer", dict, "a mapping of arguments"),
-    ):  # fmt: skip
-        if recipe.get(key) is not None and not isinstance(recipe[key], types):
-            found.append(f"{key}: {recipe[key]!r:.100} is not {wanted}")
+    expected = {key.name: key.wanted for key in OWN if key.wanted} | {"trainer": (dict, "a mapping of arguments")}
+    for key, (kind, words) in expected.items():
+        if recipe.get(key) is not None and not isinstance(recipe[key], kind):
+            found.append(f"{key}: {recipe[key]!r:.100} is not {words}")
     return found
 
 

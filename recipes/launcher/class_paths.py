@@ -19,12 +19,12 @@ from typing import Any
 from recipes.launcher.guard import ROOT
 from recipes.launcher.user_classes import UserClass, file_of, read_class
 
+_OF_PYTORCH = ("callbacks", "loggers", "profilers", "strategies", "accelerators", "plugins")
 KNOWN = (
-    "modules", "datamodules", "callbacks", "recipes.jobs",
-    "lightning.pytorch.callbacks", "lightning.pytorch.loggers", "lightning.pytorch.profilers",
-    "lightning.pytorch.strategies", "lightning.pytorch.accelerators", "lightning.pytorch.plugins",
+    *("modules", "datamodules", "callbacks", "recipes.jobs"),
+    *(f"lightning.pytorch.{package}" for package in _OF_PYTORCH),
     "lightning.fabric.plugins",
-)  # fmt: skip
+)
 """Packages whose classes a recipe may name. What they import themselves is not theirs."""
 
 _CLASSES_OF_TRAINER = ("callbacks", "logger", "profiler", "plugins", "strategy", "accelerator")

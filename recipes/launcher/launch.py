@@ -28,6 +28,7 @@ from recipes.launcher.merge import NEW_RUN_DIR, resolve
 from recipes.launcher.named_callbacks import listed
 from recipes.launcher.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
 from recipes.launcher.stopping import last_words
+from recipes.launcher.top_level import OWN
 from recipes.launcher.whole_checkpoints import whole, whole_or_another
 
 _log = logging.getLogger(__name__)
@@ -52,14 +53,8 @@ class RecipeCLI(LightningCLI):
             )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--name", type=str, default="run", help="of the run, and of its folder")
-        parser.add_argument(
-            "--stage", type=str | list[str], default="fit", help="fit, validate, test, predict, or a list"
-        )
-        parser.add_argument("--run_dir", type=str | None, default=None, help="folder of everything the run writes")
-        parser.add_argument("--checkpoint", type=str | None, default=None, help="trained parts to start from")
-        parser.add_argument("--vars", type=dict | None, default=None, help="values used in several places as ${vars.x}")
-        parser.add_argument("--shortcuts", type=dict[str, str] | None, default=None, help="short names of long keys")
+        for key in OWN:
+            parser.add_argument(f"--{key.name}", type=key.annotation, default=key.default, help=key.help)
 
 
 def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> None:
@@ -147,10 +142,9 @@ def run_job(recipe: DictConfig, run_dir: Path) -> None:
     parser = ArgumentParser(parser_mode="omegaconf+", exit_on_error=False)
     parser.add_argument("--job", type=Job, required=True)
     parser.add_argument("--seed_everything", type=int, default=0)
-    for key in ("name", "run_dir"):
-        parser.add_argument(f"--{key}", type=str | None, default=None)
-    for key in ("vars", "shortcuts"):
-        parser.add_argument(f"--{key}", type=dict | None, default=None)
+    for key in OWN:
+        if key.of_jobs:
+            parser.add_argument(f"--{key.name}", type=key.annotation, default=key.default, help=key.help)
     config = parser.parse_object(OmegaConf.to_container(recipe))
     torch.manual_seed(config.seed_everything)
     (run_dir / "recipe.yaml").write_text(parser.dump(config, skip_unset=False))
