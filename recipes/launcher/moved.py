@@ -12,11 +12,14 @@ import logging
 import os
 from typing import Any
 
+from recipes.launcher.moved_keys import data_with_keys_of_now, with_keys_of_now
+
 _METHODS = "modules.methods"
 _FREE = f"{_METHODS}.training_free"
 _BACKBONES = f"{_METHODS}.refocus.backbones"
 
 MOVED: dict[str, str] = {
+    "callbacks.comparison.Comparison": "callbacks.evaluation_report.EvaluationReport",
     "callbacks.evaluation.EvaluationReport": "callbacks.evaluation_report.EvaluationReport",
     "callbacks.mlflow_logger.BufferedMLFlowLogger": "callbacks.tracking.mlflow_logger.BufferedMLFlowLogger",
     "datamodules.annotated.AnnotatedVideos": "datamodules.questions.annotated.AnnotatedVideos",
@@ -30,7 +33,7 @@ MOVED: dict[str, str] = {
     "modules.checkpoint_files.PlainFiles": "modules.checkpoints.checkpoint_files.PlainFiles",
     "modules.decoding.BestOf": "modules.systems.readouts.BestOf",
     "modules.decoding.EvenlyWhereFew": "modules.systems.readouts.EvenlyWhereFew",
-    "modules.decoding.Greedy": "modules.systems.readouts.Greedy",
+    "modules.decoding.Greedy": "modules.systems.readouts.MostProbable",
     "modules.decoding.Sampled": "modules.systems.readouts.Sampled",
     "modules.evaluation.EvaluationModule": "modules.evaluation.evaluation_module.EvaluationModule",
     "modules.evolution.EvolutionModule": "modules.rl.evolution.EvolutionModule",
@@ -50,6 +53,8 @@ MOVED: dict[str, str] = {
     "modules.samplers.training_free.Uniform": f"{_FREE}.uniform.Uniform",
     "modules.samplers.tspo.TSPOSampler": f"{_METHODS}.tspo.agent.TSPOSampler",
     "modules.sharding.ShardedStrategy": "modules.distributed.sharding.ShardedStrategy",
+    "recipes.jobs.difficulty.FilterByDifficulty": "recipes.jobs.filter_difficulty.FilterByDifficulty",
+    "recipes.jobs.long_video_qa.LongVideoQAData": "recipes.jobs.write_long_video_qa.LongVideoQAData",
     "recipes.jobs.needles.BuildNeedles": "recipes.jobs.needle_questions.BuildNeedles",
 }
 """Old path of a class to its path now."""
@@ -72,7 +77,13 @@ def up_to_date(content: Any) -> Any:
         if arguments["query_writing"] is not None:
             raise ValueError(_QUERY_WRITING)
         used = {key: value for key, value in arguments.items() if key != "query_writing"}
-        content = {**content, "model": {**model, "init_args": used}}  # a recorded recipe has every default in it
+        arguments = used  # a recorded recipe has every default in it
+    if model is not None and isinstance(arguments, dict):
+        arguments = with_keys_of_now(str(model.get("class_path")), arguments)
+        content = {**content, "model": {**model, "init_args": arguments}}
+    data = content.get("data") if isinstance(content, dict) else None
+    if isinstance(data, dict) and isinstance(data.get("init_args"), dict):
+        content = {**content, "data": {**data, "init_args": data_with_keys_of_now(data["init_args"])}}
     return _renamed(content)
 
 

@@ -161,7 +161,8 @@ def _answers(run_dir: Path) -> dict[str, dict[str, Any]]:
         header, *rows = (run_dir / "test_rows.csv").read_text().splitlines()
         for row in rows:
             cells = dict(zip(header.split(","), _cells(row), strict=True))
-            values = {key: float(cells[key]) for key in ("correct", "probability", "evidence_found") if cells.get(key)}
+            names = ("correct", "probability", "evidence_found")
+            values = {key: round(float(cells[key]), 6) for key in names if cells.get(key)}  # a table is of 6 digits
             answers.setdefault(cells["system"], {})[cells["sample_id"]] = values
     if run_dir.name not in EVALUATIONS:
         return answers

@@ -39,7 +39,7 @@ def test_round_trip(tmp_path: Path, suffix: str) -> None:
 def test_arms_and_broken_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     write_selections(path, [ROW, SelectionRow("d", "s", "Q1", "v", "uniform", (1,))])
-    with pytest.raises(ValueError, match=r"several samplers \(tspo, uniform\)"):
+    with pytest.raises(ValueError, match=r"several systems \(tspo, uniform\)"):
         read_selections(path)
     assert read_selections(path, "uniform")[0].frame_ids == (1,)
     with pytest.raises(ValueError, match="no row of sampler 'x'"):
