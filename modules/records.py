@@ -170,8 +170,6 @@ class Rollouts:
     undecoded: tuple[int, ...] = ()
     """Questions (positions in the batch) whose frames could not be decoded in this step: their answers are withheld
     (options at -inf, empty texts), and no reward applies to them."""
-    rewards: dict[str, Tensor] = field(default_factory=dict)
-    """Each reward term by name, float32 (B, G); NaN where it does not apply."""
 
     @property
     def answer_index(self) -> Tensor:
