@@ -182,4 +182,4 @@ def card_table(card: dict[str, Any]) -> Table:
 
 def console_for(num_systems: int) -> PlainConsole:
     """A console on which a table of so many systems keeps its words whole, whatever the terminal says it is."""
-    return PlainConsole(at_least=max(100, 30 + 21 * num_systems))
+    return PlainConsole(at_least=max(100, 40 + 23 * num_systems))

@@ -22,6 +22,7 @@ OVERLAYS = [r for r in RECIPES if "overlays" in r and "try_out" not in r]  # tho
 BASES = {
     "curriculum": ("recipes/refocus.yaml", []),
     "question_only": ("recipes/msjoe_pretrain.yaml", []),
+    "yardsticks": ("recipes/eval/videomme.yaml", []),
     "precomputed": ("recipes/eval/videomme.yaml", ["--selections", "selections.parquet"]),
     "served": ("recipes/paper/tspo_qwen2_5_vl_7b.yaml", []),
 }
