@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.cli import SaveConfigCallback
@@ -45,7 +46,11 @@ def git_commit() -> str:
 
 
 class Provenance(SaveConfigCallback):
-    """Saves ``recipe.yaml`` and ``environment.json`` in the run folder and in MLflow."""
+    """Saves ``recipe.yaml`` and ``environment.json`` in the run folder and in MLflow, and the recipe in checkpoints."""
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint knows what it is: the recipe goes into it as text."""
+        checkpoint["recipe"] = self.parser.dump(self.config, skip_none=False)
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         run_dir = Path(self.config.run_dir)

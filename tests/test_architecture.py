@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "recipes.launcher.cli": ("recipes", "modules.files.whole_files"),
     "recipes.launcher.whole_checkpoints": ("modules.checkpoints.checkpoint_files",),
+    "recipes.launcher.from_checkpoint": ("modules.checkpoints.checkpoint_files", "recipes.launcher"),
     "recipes.jobs": ("modules", "datamodules", "recipes.jobs"),
     "recipes.launcher.results": (
         "modules.console",

@@ -238,11 +238,14 @@ def check(
         RecipeError: with every mistake in it.
     """
     from recipes.launcher.check import missing_weights, problems
+    from recipes.launcher.from_checkpoint import known_of_checkpoint
     from recipes.launcher.merge import expand_shortcuts, merge, resolve
     from recipes.launcher.mistakes import RecipeError
 
     files = [recipe, *overlays]
     merged = merge(files, expand_shortcuts(files, overrides))
+    if (known := known_of_checkpoint(merged)) is not None:
+        merged = merge(files, expand_shortcuts(files, overrides), known)
     resolved = resolve(merged, recipe)
     if mistakes := problems(resolved, folders) + (missing_weights(resolved) if trained else []):
         raise RecipeError(" + ".join(files), mistakes)

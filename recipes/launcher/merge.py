@@ -20,15 +20,20 @@ NEW_RUN_DIR = "outputs/NEW"  # stands for a folder that the launcher will name
 _DOES_NOT_FIT = (OmegaConfBaseException, ValueError, TypeError, RecursionError)
 
 
-def merge(files: list[str], overrides: list[str]) -> DictConfig:
+def merge(files: list[str], overrides: list[str], known: dict[str, Any] | None = None) -> DictConfig:
     """Merges recipe, overlays and ``--dotted.key value`` overrides; leaves ``${...}`` as it stands.
+
+    Args:
+        files: the recipe and its overlays.
+        overrides: words of the command line.
+        known: what is known better than the recipe itself says it, and less well than the overlays do.
 
     Raises:
         RecipeError: a file is missing or no recipe, an override has no value or does not fit.
     """
     merged = OmegaConf.create({"run_dir": NEW_RUN_DIR})
-    for file in files:
-        for content in with_bases(file):
+    for number, file in enumerate(files):
+        for content in [*with_bases(file), *([known] if known and number == 0 else [])]:
             try:
                 _name_callbacks(merged, content)
                 _clear_callbacks_said_anew(merged, content)

@@ -138,7 +138,17 @@ def read_file(path: Path) -> Any:
     Raises:
         ValueError: it cannot be read, is no YAML, or holds what no recipe holds; one sentence.
     """
-    text = read_text(path)
+    return content_of(read_text(path))
+
+
+def content_of(text: str) -> Any:
+    """The content of a recipe's text.
+
+    Raises:
+        ValueError: it is too long, no YAML, or holds what no recipe holds; one sentence.
+    """
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"longer than {MOST_BYTES // 1024} KiB")
     try:
         return yaml.load(text, RecipeLoader)
     except (yaml.YAMLError, ValueError) as error:

@@ -30,6 +30,14 @@ OWN = (
     OwnKey(
         "checkpoint", str | None, None, "trained parts to start from", wanted=(str, "the name of a file"), of_jobs=False
     ),
+    OwnKey(
+        "from_checkpoint",
+        dict[str, str] | None,
+        None,
+        "keys that the checkpoint's own recipe knows better: key here -> key there",
+        wanted=(dict, "a mapping"),
+        of_jobs=False,
+    ),
     OwnKey("vars", dict | None, None, "values used in several places as ${vars.x}", wanted=(dict, "a mapping")),
     OwnKey("shortcuts", dict[str, str] | None, None, "short names of long keys", wanted=(dict, "a mapping")),
 )

@@ -267,6 +267,18 @@ def test_two_cpu_processes_equal_one(workplace: Path) -> None:
         assert row["value"] == pytest.approx(two[key]["value"], abs=1e-6, nan_ok=True), key
 
 
+def test_a_copied_checkpoint_of_another_sampler_answers_without_being_explained(workplace: Path) -> None:
+    unet = ["--overlay", str(ROOT / "recipes/overlays/unet.yaml")]
+    run(workplace, "run", str(ROOT / "recipes/tspo.yaml"), *unet, *SMOKE, *WEIGHTS, "--run_dir", "outputs/unet")
+    copied = workplace / "unet.ckpt"
+    copied.write_bytes((workplace / "outputs/unet/checkpoints/last.ckpt").read_bytes())
+    video = next((workplace / "data/haystack/videos").rglob("test-00000.mp4"))
+    output = run(workplace, "run", str(ROOT / "recipes/ask.yaml"), "--checkpoint", str(copied), "--video", str(video),
+                 "--question", "What colour is the last shape?")  # fmt: skip
+    assert "looked at" in output
+    assert "frames decoded, 8 shown" in output
+
+
 @pytest.mark.parametrize("part", ["clip", "tower", pytest.param("answerer", marks=pytest.mark.long)])
 def test_small_stack_recipes_take_two_steps(workplace: Path, part: str) -> None:
     words = ["--model.num_steps", "2", "--data.batch_size", "8", "--trainer.val_check_interval", "2",
