@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "gpu"))
 from cases import CASES
 from steps import Measured, measure

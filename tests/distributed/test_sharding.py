@@ -39,7 +39,7 @@ class Runs:
         return subprocess.run(
             [sys.executable, str(SCRIPT), str(folder), json.dumps(settings)], cwd=folder, capture_output=True,
             text=True, timeout=300, check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
     def one(self) -> Path:
