@@ -107,7 +107,7 @@ def test_states_of_callbacks_in_an_old_checkpoint_find_their_callbacks(tmp_path:
     assert curve.points == [(1, "reward/accuracy", 0.5)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_of_a_recorded_recipe_goes_on(tmp_path: Path) -> None:
     words = [sys.executable, "-P", "-m", "recipes", "run", RECORDED, "--trainer.accelerator", "cpu"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
