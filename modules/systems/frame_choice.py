@@ -33,6 +33,7 @@ class FrameChoice(nn.Module):
         self._batch: weakref.ref[QuestionBatch] | None = None
         self._policy: FramePolicy | None = None
         self._scores: Tensor | None = None
+        self._digest: str | None = None
 
     def policy(
         self, source: FrameSource, batch: QuestionBatch, query_answering: Answering, num_frames: int
@@ -53,7 +54,7 @@ class FrameChoice(nn.Module):
             self._scores = self.sampler.scores(
                 searched.features, searched.mask, searched.timestamps_s, searched.queries
             )
-            self._batch = weakref.ref(batch)
+            self._batch = weakref.ref(batch, lambda _: self._forget())
         assert self._policy is not None
         return self._policy, self._scores
 
@@ -62,8 +63,25 @@ class FrameChoice(nn.Module):
         """float (B, T), of the batch that came last; None where the sampler has no such thing."""
         return self._scores
 
+    def _forget(self) -> None:
+        """Lets go of a batch's policy when the batch is gone: it may hold much memory of the device."""
+        self._batch = self._policy = self._scores = None
+
+    def begin(self) -> None:
+        """An evaluation begins: the weights may have changed since the last one."""
+        self._digest = None
+        self._forget()
+
     def digest(self) -> str:
-        """Class, plain settings and weights of the sampler, as a short hash with the class's name."""
+        """Class, plain settings and weights of the sampler, as a short hash with the class's name.
+
+        Weights are read once an evaluation (see `begin`), when this is first asked.
+        """
+        if self._digest is None:
+            self._digest = self._hash()
+        return self._digest
+
+    def _hash(self) -> str:
         sampler = self.sampler
         plain = {k: v for k, v in vars(sampler).items() if isinstance(v, (int, float, str, bool)) and k[0] != "_"}
         digest = hashlib.sha256(repr((type(sampler).__qualname__, sorted(plain.items()))).encode())

@@ -71,6 +71,8 @@ class SamplerSystem(VideoSystem):
     def prepare(self, name: str, setting: Setting, others: dict[str, VideoSystem]) -> None:
         super().prepare(name, setting, others)
         if self.like is None:
+            assert self.choice is not None
+            self.choice.begin()
             return
         other = others.get(self.like)
         if not isinstance(other, SamplerSystem) or other.like is not None:

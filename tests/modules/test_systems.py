@@ -91,6 +91,34 @@ def test_replies_say_where_was_looked_and_what_it_cost(server: ChatServer, tmp_p
     assert blind.cost.seconds["answer"] > 0
 
 
+def test_weights_are_hashed_once_an_evaluation_and_nothing_is_kept_of_a_batch(
+    server: ChatServer, tmp_path: Path
+) -> None:
+    hashed: list[str] = []
+
+    class Weighty(TopK):
+        def state_dict(self, *words: Any, **named: Any) -> Any:
+            hashed.append("")
+            return super().state_dict(*words, **named)
+
+    systems = ready(
+        server, {"top": SamplerSystem(sampler=Weighty()), "drawn": SamplerSystem(like="top", readout=Sampled())}
+    )
+    top = systems["top"]
+    assert isinstance(top, SamplerSystem)
+    assert top.choice is not None
+    for _ in range(3):
+        questions = batch(tmp_path)
+        answer_all(systems, questions, Frames())  # type: ignore[arg-type]
+        assert top.choice.scores is not None
+    assert len(hashed) == 1
+    del questions
+    assert top.choice.scores is None
+    prepared(systems, top.setting)
+    answer_all(systems, batch(tmp_path), Frames())  # type: ignore[arg-type]
+    assert len(hashed) == 2  # training may have gone on between
+
+
 def test_a_system_reads_another_s_sampler_out_in_its_own_way(server: ChatServer, tmp_path: Path) -> None:
     systems = ready(
         server, {"drawn": SamplerSystem(like="top", readout=Sampled(seed=1)), "top": SamplerSystem(sampler=TopK())}
