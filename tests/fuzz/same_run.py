@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from typing import Any
 
 import torch
 
-_WITH_A_CLOCK = ("environment.json", "mlflow_run_id")
+_WITH_A_CLOCK = ("environment.json", "mlflow_run_id", "costs.json")
+_SECONDS = re.compile(rb'"seconds": \{[^}]*\}')  # of each answer's cost
 _NAME = "THIS_RUN"
 
 
@@ -48,19 +50,24 @@ def _files(run_dir: Path) -> dict[str, str]:
         elif path.suffix == ".ckpt" or path.name in _WITH_A_CLOCK:
             found[name] = ""
         else:
-            content = path.read_bytes()
-            for own in (str(run_dir.absolute()), f"{run_dir.parent.name}/{run_dir.name}", _mlflow_run(run_dir)):
-                content = content.replace(own.encode(), _NAME.encode())
-            content = content.replace(f"run_id: {_NAME}".encode(), b"run_id: null")  # a resumed run knows its own
+            content = _without_its_own(run_dir, path.read_bytes())
             found[name] = hashlib.sha256(content).hexdigest()
     return found
+
+
+def _without_its_own(run_dir: Path, content: bytes) -> bytes:
+    """What a run leaves without its own name, its name in MLflow, and how long answers took."""
+    for own in (str(run_dir.absolute()), f"{run_dir.parent.name}/{run_dir.name}", _mlflow_run(run_dir)):
+        content = content.replace(own.encode(), _NAME.encode())
+    content = _SECONDS.sub(b"", content)
+    return content.replace(f"run_id: {_NAME}".encode(), b"run_id: null")  # a resumed run knows its own
 
 
 def _leaves(run_dir: Path, path: Path) -> Iterator[tuple[str, Any]]:
     def walk(where: str, node: Any) -> Iterator[tuple[str, Any]]:
         items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else None
         if items is None:
-            yield where, node.replace(str(run_dir.absolute()), _NAME) if isinstance(node, str) else node
+            yield where, _without_its_own(run_dir, node.encode()).decode() if isinstance(node, str) else node
             return
         for key, value in items:
             yield from walk(f"{where}.{key}", value)
