@@ -57,7 +57,10 @@ class ServedGradeScorer(OpenScorer):
 
         self.name = f"served-grade@1:{model}@{base_url}"  # type: ignore[misc]
         self.mllm: MLLM = OpenAIChat(model=model, base_url=base_url)
+        self._grades: dict[tuple[str, tuple[str, ...], str], float | None] = {}
 
     def compare(self, answer: Answer) -> float | None:
-        row = grading_row(answer.question, answer.references, answer.text or "")
-        return read_grade(self.mllm.generate([row], 4).texts[0])
+        key = answer.question, answer.references, answer.text or ""
+        if key not in self._grades:  # every table asks for it, and a call may cost money
+            self._grades[key] = read_grade(self.mllm.generate([grading_row(*key)], 4).texts[0])
+        return self._grades[key]

@@ -7,6 +7,7 @@ tasks of lmms-eval draw a random option there, unseeded; the parity scorers say 
 
 from __future__ import annotations
 
+import functools
 import re
 from abc import abstractmethod
 
@@ -141,6 +142,12 @@ SCORERS: dict[str, Scorer] = {s.name: s for s in (*_OF_OPTIONS, *_OF_TEXTS)}
 _SERVED = "served-grade"
 
 
+@functools.cache
+def _served_grade(model: str, base_url: str) -> ServedGradeScorer:
+    """One of a name, which remembers what it has asked."""
+    return ServedGradeScorer(model, base_url)
+
+
 def scorer(name: str) -> Scorer:
     """A scorer by name, with or without its version; ``served-grade:MODEL@BASE_URL`` is a served model that grades.
 
@@ -153,5 +160,5 @@ def scorer(name: str) -> Scorer:
     kind, _, rest = name.partition(":")
     model, _, base_url = rest.rpartition("@http")
     if kind.partition("@")[0] == _SERVED and model:
-        return ServedGradeScorer(model, f"http{base_url}")
+        return _served_grade(model, f"http{base_url}")
     raise ValueError(f"no scorer {name!r}; there are {', '.join(SCORERS)}, {_SERVED}:MODEL@BASE_URL")

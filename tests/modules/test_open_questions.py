@@ -74,6 +74,9 @@ def test_a_served_model_grades(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ModelGrade(model=served)(rollouts(("ball",), ["a ball", "leaf"])).tolist() == [[1.0, 0.0]]
     by_name = scorer(f"served-grade:some/m@{server.url}")
     texts = [Answer("d", "s", "q", "v", "x", "?", (), None, references=("ball",), text=t) for t in ("a ball", "b")]
+    num_asked = len(server.requests)
     assert [by_name.grade(a) for a in texts] == [1.0, 0.0]
+    assert [scorer(f"served-grade:some/m@{server.url}").grade(a) for a in texts] == [1.0, 0.0]
+    assert len(server.requests) == num_asked + 2  # an answer is graded once, however many tables it stands in
     server.close()
     assert math.isnan(ModelGrade(model=served)(rollouts((), ["a ball"]))[0, 0])
