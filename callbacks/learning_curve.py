@@ -17,6 +17,7 @@ from modules.files.whole_files import write_whole
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter
 
 plt.rcParams["text.parse_math"] = False  # a kind of question may have dollars in its name
 
@@ -109,12 +110,14 @@ class LearningCurve(AfterUpdate):
         if "policy/effective_frames" in series:
             axes[2].plot(*series["policy/effective_frames"].T, color="#2f7d4f", label="effective frames (exp entropy)")
             axes[2].set_yscale("log")
-            axes[2].set_title("how many frames the policy wavers between")
+            for which in ("major", "minor"):  # plain numbers: powers would be formulas
+                getattr(axes[2].yaxis, f"set_{which}_formatter")(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes[2].set_title("frames the policy wavers between")
         for axis in axes:
             axis.set_xlabel("updates")
             axis.grid(alpha=0.3)
             if axis.get_legend_handles_labels()[0]:
-                axis.legend(fontsize=7)
+                axis.legend(fontsize=7, framealpha=0.6)
         figure.savefig(self.png, dpi=90)
         plt.close(figure)
 

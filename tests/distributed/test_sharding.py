@@ -88,7 +88,7 @@ LONG = pytest.mark.long
 CASES = [
     ("zero3", "float32"),
     ("ddp", "bfloat16"),
-    ("zero3", "bfloat16"),
+    pytest.param("zero3", "bfloat16", marks=LONG),
     pytest.param("ddp", "float32", marks=LONG),
     pytest.param("zero2", "float32", marks=LONG),
     pytest.param("zero2", "bfloat16", marks=LONG),
