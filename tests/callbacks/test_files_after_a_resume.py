@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from test_evolution import Parts
+from evolution_parts import Parts
 
 from callbacks.checkpoints import LastUpdateSaved
 from callbacks.interruption import Interrupted, Interruption

@@ -23,7 +23,7 @@ FILE = re.compile(r"^File `([^`]+)`:\n+```\w+\n(.*?)^```$", re.MULTILINE | re.DO
 def method(tmp_path: Path) -> Path:
     """A folder with the page's files, named as in a folder of one's own: without ``modules.methods``."""
     for name, text in FILE.findall(PAGE.read_text()):
-        place = tmp_path / name.removeprefix("modules/methods/").removeprefix("recipes/").removeprefix("tests/modules/")
+        place = tmp_path / re.sub(r"^(modules/methods|recipes|tests/modules/methods)/", "", name)
         place.parent.mkdir(exist_ok=True)
         text = text.replace("modules.methods.example", "example")
         place.write_text(re.sub(r"^base: ", f"base: {ROOT}/recipes/", text, flags=re.MULTILINE))

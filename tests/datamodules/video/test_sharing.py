@@ -50,7 +50,7 @@ def ranks(short_world, tmp_path_factory) -> list[dict[str, dict[str, Any]]]:
         "raise": {**usual, "on_bad_video": "raise", "seconds_a_piece": [0.2, 0.2], "linger_s": 3.0},
     }
     told = json.dumps({name: {**case, "store": folder / name} for name, case in cases.items()}, default=str)
-    port, script = str(free_port()), str(ROOT / "tests/datamodules/one_rank.py")
+    port, script = str(free_port()), str(ROOT / "tests/datamodules/video/one_rank.py")
     processes = [
         subprocess.Popen(
             [sys.executable, script, str(folder), str(rank), port, str(TIMEOUT_S), told],

@@ -12,59 +12,20 @@ import lightning as L
 import pandas as pd
 import pytest
 import torch
-from evolution_settings import evolution, terms
+from evolution_parts import Parts
+from evolution_settings import terms
 from torch import Tensor
 
 from callbacks.evaluation_report import EvaluationReport
 from callbacks.requeue import Requeue
-from datamodules.haystack.datamodule import HaystackData
-from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.methods.training_free.top_k import TopK
-from modules.methods.training_free.uniform import Uniform
-from modules.methods.tspo.agent import TSPOSampler
-from modules.mllms.llava_onevision import LlavaOnevision
-from modules.mllms.prompt import Prompt
 from modules.records import Rollouts
 from modules.rewards.base import Reward
-from modules.rewards.probability import Probability
-from modules.rewards.temporal import TemporalLocating
 from modules.rl.evolution import EvolutionModule
 from modules.rl.grpo import GRPO
 from modules.rl.policy_update import PolicyUpdate
 from modules.selection.selection_files import read_selections
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Parts:
-    """Builds fresh, equal objects on shared files."""
-
-    def __init__(self, root: Path, world: Any, clip: Path, vlm: Path) -> None:
-        self.root, self.world, self.clip, self.vlm = root, world, clip, vlm
-
-    def data(self, **kwargs: Any) -> HaystackData:
-        settings = {"batch_size": 4, "num_train_videos": 3, "num_val_videos": 1, "num_test_videos": 2}
-        folders = {"root": str(self.root / "videos"), "feature_dir": str(self.root / "features")}
-        encoder = OpenCLIPEncoder(model=f"local-dir:{self.clip}")
-        return HaystackData(world=self.world, encoder=encoder, num_workers=1, **(settings | folders | kwargs))
-
-    def module(self, **kwargs: Any) -> EvolutionModule:
-        torch.manual_seed(3)
-        settings: dict[str, Any] = {
-            "rewards": terms(Probability(), TemporalLocating()),
-            "grpo": GRPO(num_generations=4, loss_type="grpo"), "num_frames": 4,
-            "learning_rate": 1e-2, "store_frame_tokens": True,
-            "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,
-        }  # fmt: skip
-        mllm = LlavaOnevision(path=str(self.vlm), prompt=Prompt(answer_with="words"))
-        return evolution(sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm, **settings)
-
-    def trainer(self, max_steps: int = 2, **kwargs: Any) -> L.Trainer:
-        return L.Trainer(
-            accelerator="cpu", devices=1, max_steps=max_steps, max_epochs=-1, num_sanity_val_steps=0,
-            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
-            **{"enable_checkpointing": False, "logger": False, **kwargs},
-        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
