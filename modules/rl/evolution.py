@@ -163,7 +163,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
     # ---- training ----
 
     def training_step(self, batch: QuestionBatch, batch_idx: int) -> dict[str, Any]:
-        self.answering.seconds.clear()
+        self.answering.stopwatch.clear()
         started = time.perf_counter()
         with self.gathered():
             trajectories = self.roll_out(batch)
@@ -174,13 +174,13 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         self._window.append(TrainingBatch(trajectories, token_advantages, selection_advantages))
         complete = len(self._window) == self.optimization.accumulate
         if complete:
-            with self.answering.timed("update"):
+            with self.answering.stopwatch.timed("update"):
                 self.policy_update.run(self, self._window)
             for _ in self._window:  # a checkpoint in the middle of a window begins it again
                 self._source.count_batch()
             self._window = []
-        self.answering.seconds["total"] = time.perf_counter() - started
-        self.metrics.add(rollout_metrics(trajectories, rewards.terms, reward, self.answering.seconds))
+        self.answering.stopwatch.seconds["total"] = time.perf_counter() - started
+        self.metrics.add(rollout_metrics(trajectories, rewards.terms, reward, self.answering.stopwatch.seconds))
         if complete:
             self._log_means(self.metrics.reduced(), every_n_steps=self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         return {"rollouts": trajectories.rollouts, "rewards": rewards, "reward": reward, "policy": trajectories.policy}

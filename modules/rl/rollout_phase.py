@@ -87,7 +87,7 @@ class RolloutPhase:
         names = [q.sample_id for q in batch.questions]
         if written is not None:
             names = [f"{name}/{g}" for name in names for g in range(self.num_rollouts)]
-        with self.answering.timed("sample"):
+        with self.answering.stopwatch.timed("sample"):
             generators = [
                 torch.Generator(batch.features.device).manual_seed(seed_of(f"{prefix}/{name}")) for name in names
             ]

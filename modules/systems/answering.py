@@ -5,10 +5,7 @@ Shared by training (`modules.rl.evolution`) and evaluation (`modules.evaluation.
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -19,6 +16,7 @@ from modules.mllms.completions import Completions
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection
 from modules.seeds import seed_of
 from modules.systems.frame_source import FrameSource
+from modules.systems.stopwatch import Stopwatch
 
 
 class Answering:
@@ -47,16 +45,9 @@ class Answering:
             )
         self.mllm, self.store_frame_tokens = mllm, store_frame_tokens
         self.rows_per_forward, self.max_new_tokens = rows_per_forward, max_new_tokens
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.stopwatch = Stopwatch()
         self._mllm_key = mllm.key
         self._canary_due = canary
-
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Adds up what a part of a step takes."""
-        started = time.perf_counter()
-        yield
-        self.seconds[part] += time.perf_counter() - started
 
     def frames(
         self, source: FrameSource, batch: QuestionBatch, candidate_index: Tensor
@@ -104,9 +95,9 @@ class Answering:
 
     def _decoded(self, frames: Iterator[Tensor | None]) -> Tensor | None:
         """Tokens of the next question's frames."""
-        with self.timed("decode"):
+        with self.stopwatch.timed("decode"):
             pixels = next(frames)
-        with self.timed("encode"):
+        with self.stopwatch.timed("encode"):
             return None if pixels is None else self.mllm.encode_frames(pixels)
 
     def _canary(self, source: FrameSource, batch: QuestionBatch, b: int, chosen: Tensor) -> None:
@@ -170,7 +161,7 @@ class Answering:
         completions = None
         sets, index, undecoded = self.frames(source, batch, selection.in_time_order())
         rollouts = Rollouts(batch, selection, undecoded=tuple(undecoded))
-        with self.timed("answer"):
+        with self.stopwatch.timed("answer"):
             if options and any(q.options for q in batch.questions):
                 self._count_calls(batch, index)
                 rollouts.option_log_probs = self.mllm.score_options(batch.questions, sets, index, self.rows_per_forward)

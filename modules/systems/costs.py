@@ -42,10 +42,10 @@ def costs_of(batch: QuestionBatch, answerings: Set[Answering]) -> Iterator[Batch
     """Counts what is asked of the given models inside the context."""
     costs = BatchCost([question.sample_id for question in batch.questions])
     models = {id(answering.mllm): answering.mllm for answering in answerings}
-    before = {id(answering): dict(answering.seconds) for answering in answerings}
+    before = {id(answering): dict(answering.stopwatch.seconds) for answering in answerings}
     with ExitStack() as counted:
         costs.usages = [counted.enter_context(model.counted()) for model in models.values()]
         yield costs
     for answering in answerings:
-        for part, seconds in answering.seconds.items():
+        for part, seconds in answering.stopwatch.seconds.items():
             costs.seconds[part] += seconds - before[id(answering)].get(part, 0.0)

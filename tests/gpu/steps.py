@@ -51,7 +51,8 @@ class Watch(L.Callback):
     losses: list[float] = field(default_factory=list)
 
     def on_fit_start(self, trainer: L.Trainer, module: Any) -> None:
-        module.answering.timed = synchronised(module.answering.timed, self.device)
+        stopwatch = module.answering.stopwatch
+        stopwatch.timed = synchronised(stopwatch.timed, self.device)
 
     def on_train_batch_start(self, *_: Any) -> None:
         wait_for(self.device)
@@ -62,12 +63,12 @@ class Watch(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
         wait_for(self.device)
         self.totals.append(time.perf_counter() - self.started)
-        self.parts.append({k: v for k, v in module.answering.seconds.items() if k != "total"})
+        self.parts.append({k: v for k, v in module.answering.stopwatch.seconds.items() if k != "total"})
         self.losses.append(float(trainer.callback_metrics["train/loss"]))
 
 
 def synchronised(timed: Any, device: torch.device) -> Any:
-    """`Answering.timed`, which counts what the device has done, not what it was handed."""
+    """`Stopwatch.timed`, which counts what the device has done, not what it was handed."""
 
     @contextmanager
     def waiting(part: str) -> Iterator[None]:

@@ -96,7 +96,7 @@ class PreviewQueries(QueryWriter):
         rows, seeds = [], []
         prompt = replace(answering.mllm.prompt, template=self.template, answer_prefix="")
         num_previews = self.num_previews or max(1, num_frames // 2)
-        with answering.timed("preview"):
+        with answering.stopwatch.timed("preview"):
             previews = [
                 self._glance(answering.mllm, source, candidates, num_previews) for candidates in batch.candidates
             ]
@@ -104,7 +104,7 @@ class PreviewQueries(QueryWriter):
             every = torch.arange(len(frames.timestamps_s))
             rows += [Row(question, frames, every, prompt)] * num_rollouts
             seeds += [seed_of(f"{seed}/{question.sample_id}/{g}") for g in range(num_rollouts)]
-        with answering.timed("write"):
+        with answering.stopwatch.timed("write"):
             temperature = 0.0 if seed is None else self.temperature
             completions = answering.generate(rows, seeds, temperature, self.max_new_tokens)
         flat = [parse_queries(text, self.max_queries) for text in completions.generation.texts]
