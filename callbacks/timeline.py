@@ -113,9 +113,10 @@ class TimelineImages(AfterUpdate):
         if rollouts.queries is not None and rollouts.query_features is not None:  # the first trajectory's
             queries, written = rollouts.query_features[0, :1], f"\nqueries: {', '.join(rollouts.queries[0][0]) or '-'}"
         inputs = (batch.features[:1], batch.mask[:1], batch.timestamps_s[:1], queries)
-        best = pl_module.sampler(*inputs).mode(pl_module.num_frames).in_time_order()[0, 0].cpu()
+        policy = pl_module.sampler(*inputs)
+        best = policy.mode(pl_module.num_frames).in_time_order()[0, 0].cpu()
         best = best[best >= 0]
-        scores = pl_module.sampler.scores(*inputs)
+        scores = pl_module.sampler.scores_behind(policy, *inputs)
         drawn = rollouts.selection.candidate_index[0].flatten()
         counts = torch.bincount(drawn[drawn >= 0].cpu(), minlength=len(candidates)).numpy()
         pixels = data_of(trainer).decode(candidates, best)

@@ -82,6 +82,12 @@ class FrameSampler(ABC, nn.Module):
         """Float32 (B, T) score of each candidate, for pictures; None where a sampler has no such thing."""
         return None
 
+    def scores_behind(
+        self, policy: FramePolicy, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor
+    ) -> Tensor | None:
+        """`scores`, without asking again where a policy of the same tensors remembers what it was made of."""
+        return self.scores(features, mask, timestamps_s, queries) if policy.scores is None else policy.scores
+
     def parameter_groups(self) -> dict[str, ParameterGroup]:
         """What the optimizer gets, by a short name; "" is the sampler's own."""
         return {"": ParameterGroup(list(self.parameters()))}

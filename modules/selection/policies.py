@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -27,6 +27,9 @@ _LOGITS_AT_ONCE = 2**26  # of a teacher-forced pass; more are computed piece by 
 
 class FramePolicy(ABC):
     """A distribution over ordered selections of frames, for each of B questions."""
+
+    scores: Tensor | None = None
+    """Float32 (B, T), without graph: what the sampler thought of each candidate, where its policy is made of that."""
 
     @abstractmethod
     def sample(self, num_frames: int, num_rollouts: int, generator: Generators = None) -> Selection:
@@ -80,6 +83,19 @@ class PlackettLuce(FramePolicy):
             raise ValueError("a question without any candidate frame has no policy")
         self.mask = mask
         self.logits = logits.float().masked_fill(~mask, _MASKED)
+
+    @classmethod
+    def of_scores(cls, scores: Tensor, temperature: float, mask: Tensor) -> Self:
+        """The policy with ``logits = scores / temperature``, which remembers the scores.
+
+        Args:
+            scores: (B, T) of the candidates.
+            temperature: above 0.
+            mask: bool (B, T), True at real candidates.
+        """
+        policy = cls(scores / temperature, mask)
+        policy.scores = scores.detach()
+        return policy
 
     @torch.no_grad()
     def sample(self, num_frames: int, num_rollouts: int, generator: Generators = None) -> Selection:

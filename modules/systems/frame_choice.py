@@ -51,8 +51,8 @@ class FrameChoice(nn.Module):
             if self.query_writer is not None:
                 searched = self.query_writer.write(query_answering, source, batch, num_frames, 1).batch(batch)
             self._policy = self.sampler.policies(searched)
-            self._scores = self.sampler.scores(
-                searched.features, searched.mask, searched.timestamps_s, searched.queries
+            self._scores = self.sampler.scores_behind(
+                self._policy, searched.features, searched.mask, searched.timestamps_s, searched.queries
             )
             self._batch = weakref.ref(batch, lambda _: self._forget())
         assert self._policy is not None

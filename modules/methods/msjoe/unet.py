@@ -106,7 +106,8 @@ class UNetSampler(FrameSampler):
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> PlackettLuce:
-        return PlackettLuce(self.scores(features, mask, timestamps_s, queries) / self.temperature, mask)
+        scores = self.scores(features, mask, timestamps_s, queries)
+        return PlackettLuce.of_scores(scores, self.temperature, mask)
 
     def scores(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):

@@ -20,6 +20,8 @@ from modules.selection.policies import PlackettLuce
 class _Ruled(PlackettLuce):
     """A scorer's policy whose mode a rule chooses."""
 
+    scores: Tensor
+
     def __init__(self, logits: Tensor, mask: Tensor, scores: Tensor, rule: ScoredRule) -> None:
         super().__init__(logits, mask)
         self.scores, self.rule = scores, rule
@@ -50,7 +52,7 @@ class ScoredRule(FrameSampler):
 
     def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> PlackettLuce:
         policy = self.scorer(features, mask, timestamps_s, queries)
-        scores = self.scores(features, mask, timestamps_s, queries)
+        scores = self.scorer.scores_behind(policy, features, mask, timestamps_s, queries)
         if scores is None or not isinstance(policy, PlackettLuce):
             raise ValueError(f"{type(self.scorer).__name__} scores no frames, so there is nothing to choose by")
         return _Ruled(policy.logits, mask, scores, self)

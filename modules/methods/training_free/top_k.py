@@ -21,7 +21,8 @@ class TopK(FrameSampler):
         self.temperature = temperature
 
     def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> PlackettLuce:
-        return PlackettLuce(self.scores(features, mask, timestamps_s, queries) / self.temperature, mask)
+        scores = self.scores(features, mask, timestamps_s, queries)
+        return PlackettLuce.of_scores(scores, self.temperature, mask)
 
     def scores(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> Tensor:
         check_comparable(features, queries)

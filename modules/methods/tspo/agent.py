@@ -135,7 +135,8 @@ class TSPOSampler(FrameSampler):
             self.load_official(read_selector(weights))
 
     def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> PlackettLuce:
-        return self.policy(self.scores(features, mask, timestamps_s, queries) / self.temperature, mask)
+        scores = self.scores(features, mask, timestamps_s, queries)
+        return self.policy.of_scores(scores, self.temperature, mask)
 
     def scores(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> Tensor:
         if features.shape[-1] != self.dim:

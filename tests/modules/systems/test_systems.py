@@ -12,6 +12,7 @@ from chat_server import ChatServer
 from torch import Tensor
 
 from modules.evaluation.evaluation_module import EvaluationModule
+from modules.methods.training_free.aks import AKS
 from modules.methods.training_free.top_k import TopK
 from modules.methods.training_free.uniform import Uniform
 from modules.mllms.openai import OpenAIChat
@@ -117,6 +118,28 @@ def test_weights_are_hashed_once_an_evaluation_and_nothing_is_kept_of_a_batch(
     prepared(systems, top.setting)
     answer_all(systems, batch(tmp_path), Frames())  # type: ignore[arg-type]
     assert len(hashed) == 2  # training may have gone on between
+
+
+@pytest.mark.parametrize("rule", [None, AKS])
+def test_a_sampler_is_asked_once_for_policy_and_scores(
+    server: ChatServer, tmp_path: Path, rule: type[AKS] | None
+) -> None:
+    asked: list[str] = []
+
+    class Counted(TopK):
+        def scores(self, *inputs: Tensor) -> Tensor:
+            asked.append("")
+            return super().scores(*inputs)
+
+    sampler = Counted() if rule is None else rule(scorer=Counted())
+    questions = batch(tmp_path)
+    replies = answer_all(ready(server, {"top": SamplerSystem(sampler=sampler)}), questions, Frames())  # type: ignore[arg-type]
+    assert len(asked) == 1
+    similarity = TopK().scores(questions.features, questions.mask, questions.timestamps_s, questions.queries)
+    for b, reply in enumerate(replies):
+        assert reply.selection is not None
+        at = [frame_id // 30 for frame_id in reply.selection.frame_ids]
+        assert list(reply.selection.scores) == similarity[b, at].tolist()
 
 
 def test_a_system_reads_another_s_sampler_out_in_its_own_way(server: ChatServer, tmp_path: Path) -> None:
