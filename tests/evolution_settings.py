@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from modules.rewards.base import Reward
+from modules.rl.comparison import Comparison
 from modules.rl.evolution import EvolutionModule
 from modules.rl.optimization import Optimization
 from modules.rl.reward_sum import RewardTerm
@@ -20,8 +21,8 @@ def terms(*rewards: Reward, **weights: float) -> dict[str, RewardTerm]:
 
 
 def evolution(**settings: Any) -> EvolutionModule:
-    """An `EvolutionModule`; those of the settings that belong to ``optimizer`` or ``answering`` go there."""
-    for group, cls in (("optimizer", Optimization), ("answering", AnsweringSettings)):
+    """An `EvolutionModule`; settings that belong to ``optimizer``, ``answering`` or ``comparison`` go there."""
+    for group, cls in (("optimizer", Optimization), ("answering", AnsweringSettings), ("comparison", Comparison)):
         names = {field.name for field in dataclasses.fields(cls)} & settings.keys()
         settings[group] = cls(**{name: settings.pop(name) for name in names})
     return EvolutionModule(**settings)

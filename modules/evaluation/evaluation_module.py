@@ -6,9 +6,10 @@ writes down; scorers read the answers then, or a year later.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -21,6 +22,7 @@ from modules.encoders.frame_demand import FrameDemand
 from modules.mllms.base import MLLM
 from modules.records import QuestionBatch
 from modules.systems.answering import Answering
+from modules.systems.answering_settings import AnsweringSettings
 from modules.systems.base import Reply, Setting, VideoSystem, answer_all, described, prepared
 from modules.systems.frame_source import FrameSource
 from modules.systems.sampler_system import SamplerSystem
@@ -37,9 +39,13 @@ class EvaluationModule(L.LightningModule, FrameDemand):
         num_frames: K.
         score_options: take option log-probabilities, one forward.
         generate: take an answer in text.
-        max_new_tokens: of it.
-        store_frame_tokens, rows_per_forward, canary: see `modules.systems.answering.Answering`.
+        answering: how frames are shown to the MLLM and its answers taken; 8 rows in one forward where it is left out.
     """
+
+    former_keys: ClassVar[dict[str, str]] = {
+        field.name: f"it is now answering.{field.name}" for field in dataclasses.fields(AnsweringSettings)
+    }
+    """Keys that recipes had once, and what to write in their place."""
 
     def __init__(
         self,
@@ -50,10 +56,7 @@ class EvaluationModule(L.LightningModule, FrameDemand):
         num_frames: PositiveInt = 64,
         score_options: bool = True,
         generate: bool = False,
-        max_new_tokens: PositiveInt = 16,
-        store_frame_tokens: bool = False,
-        rows_per_forward: PositiveInt = 8,
-        canary: bool = True,
+        answering: AnsweringSettings | None = None,
     ) -> None:
         super().__init__()
         named = {name: system for name, system in systems.items() if system is not None}
@@ -61,13 +64,7 @@ class EvaluationModule(L.LightningModule, FrameDemand):
             raise ValueError("systems: name at least one")
         self.strict_loading = False
         self.mllm, self.trained = mllm.requires_grad_(False), trained
-        self.answering = Answering(
-            mllm,
-            store_frame_tokens=store_frame_tokens,
-            rows_per_forward=rows_per_forward,
-            max_new_tokens=max_new_tokens,
-            canary=canary,
-        )
+        self.answering = Answering.of(mllm, answering or AnsweringSettings(rows_per_forward=8))
         self.setting = Setting(
             answering=self.answering, num_frames=num_frames, score_options=score_options, write_text=generate
         )

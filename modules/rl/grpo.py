@@ -17,7 +17,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from modules.rl.advantages import ScaleRewards
+from modules.rl.advantages import Advantage, GroupRelative, ScaleRewards
 from modules.rl.reductions import BY_LENGTH, BY_POSITION, BY_SEQUENCE, BY_UPDATE, Reduction, mean_of_positions
 from modules.rl.surrogates import Surrogate, cispo, ppo, sapo
 
@@ -47,12 +47,14 @@ class GRPO:
 
     Args:
         num_generations: G, rollouts per question.
+        seed: of their draws.
+        advantage: what a rollout is compared with; the others of its group by default.
         num_iterations: updates per batch of rollouts (mu).
         loss_type: as in TRL.
         importance_sampling_level: ratio of each position or of the whole sequence (GSPO).
         epsilon, epsilon_high, delta: clip range below and above 1, and a cap of the ratio; ``epsilon_high`` None takes
             ``epsilon`` (cispo: 5.0).
-        scale_rewards: what advantages are divided by.
+        scale_rewards: what advantages are divided by, by default; an ``advantage`` that is named has its own way.
         beta: weight of KL to the reference policy (0: no reference).
         use_bias_correction_kl: multiply the KL by the importance ratio, as TRL does by default.
         entropy_coef: weight of the entropy bonus.
@@ -60,6 +62,8 @@ class GRPO:
     """
 
     num_generations: int = 8
+    seed: int = 0
+    advantage: Advantage | None = None
     num_iterations: int = 1
     loss_type: LossType = "dapo"
     importance_sampling_level: Literal["token", "sequence"] = "token"
@@ -72,6 +76,7 @@ class GRPO:
     entropy_coef: float = 0.0
     sapo_temperature_pos: float = 1.0
     sapo_temperature_neg: float = 1.05
+    advantage_of: Advantage = field(init=False, repr=False, compare=False)
     surrogate: Surrogate = field(init=False, repr=False, compare=False)
     reduction: Reduction = field(init=False, repr=False, compare=False)
     log_ratio: LogRatio = field(init=False, repr=False, compare=False)
@@ -90,7 +95,9 @@ class GRPO:
         if self.loss_type not in _LOSSES:
             raise ValueError(f"loss_type={self.loss_type!r}: one of {', '.join(_LOSSES)}")
         surrogate, reduction = _LOSSES[self.loss_type]
-        object.__setattr__(self, "surrogate", surrogate(self))  # frozen: chosen here, once
+        default = GroupRelative(scale_rewards=self.scale_rewards)
+        object.__setattr__(self, "advantage_of", self.advantage or default)  # frozen: chosen here, once
+        object.__setattr__(self, "surrogate", surrogate(self))
         object.__setattr__(self, "reduction", reduction)
         object.__setattr__(self, "log_ratio", _LOG_RATIOS[self.importance_sampling_level])
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import get_scheduler
+
+from modules.selection.base import FrameSampler
 
 SchedulerType = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
@@ -45,6 +47,18 @@ class Optimization:
         for name in ("accumulate", "max_nonfinite_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: at least 1")
+
+    def groups_of(self, sampler: FrameSampler) -> list[dict[str, Any]]:
+        """The parameters of a sampler as named groups of an optimizer."""
+        return [
+            {
+                "name": f"sampler_{part}" if part else "sampler",
+                "params": group.parameters,
+                "lr": float(self.learning_rate) * group.lr_share,
+                "weight_decay": float(self.weight_decay),
+            }
+            for part, group in sampler.parameter_groups().items()
+        ]
 
     def schedule(
         self, max_steps: int | None, *, warmup_steps: int | None = None, freeze_steps: int = 0

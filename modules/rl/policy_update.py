@@ -1,35 +1,23 @@
-"""The losses of an update and their backward passes: GRPO on the sampler's draws and on what the MLLM said."""
+"""The gradient steps of an update: GRPO on the sampler's draws, and what the objective adds to it."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from modules.mllms.completions import Completions
 from modules.rl.grpo import GRPO, grpo_loss
-from modules.rl.optimizer_step import OptimizerStep
+from modules.rl.objective import Objective
+from modules.rl.optimization import Optimization
+from modules.rl.optimizer_step import OptimizerStep, optimizer_step_for
 from modules.rl.reductions import mean_of_sequences
 from modules.rl.rollout_phase import Trajectories
-from modules.rl.token_training import TokenTraining
+from modules.rl.training_batch import TrainingBatch
 from modules.rl.update_metrics import UpdateMetrics
 from modules.selection.base import FrameSampler
-
-
-@dataclass(frozen=True)
-class TrainingBatch:
-    """A batch of an update, rolled out and rewarded."""
-
-    trajectories: Trajectories
-    token_advantages: Tensor
-    """float32 (B, G), for what the MLLM has written."""
-    selection_advantages: Tensor
-    """float32 (B, G), for the frames that the sampler has drawn."""
 
 
 class PolicyUpdate:
@@ -38,29 +26,30 @@ class PolicyUpdate:
     Args:
         sampler: that drew.
         untrained: the sampler as it was, the reference of ``beta``.
-        token_training: how the MLLM is trained; None where it is not.
+        objective: who else learns.
         settings: of the sampler's loss.
-        accumulate: batches of an update.
-        rows_per_forward: trajectories in one forward and backward of the MLLM.
+        optimization: batches of an update, and what ends a run that diverges.
         metrics: gets what is worth watching.
-        optimizer_step: how gradients are made and stepped on; the trainer's strategy may ask for another.
     """
 
     def __init__(
         self,
         sampler: FrameSampler,
         untrained: FrameSampler,
-        token_training: TokenTraining | None,
+        objective: Objective,
         settings: GRPO,
-        accumulate: int,
-        rows_per_forward: int,
+        optimization: Optimization,
         metrics: UpdateMetrics,
-        optimizer_step: OptimizerStep,
     ) -> None:
         self.sampler, self.untrained, self.settings = sampler, untrained, settings
-        self.token_training = token_training
-        self.accumulate, self.rows_per_forward, self.metrics = accumulate, rows_per_forward, metrics
-        self.optimizer_step = optimizer_step
+        self.objective, self.optimization, self.metrics = objective, optimization, metrics
+        self.optimizer_step = OptimizerStep(optimization.max_grad_norm, optimization.max_nonfinite_steps)
+
+    def settle(self, strategy: Any) -> None:
+        """Makes and takes gradients in the way that a trainer's strategy asks for."""
+        self.optimizer_step = optimizer_step_for(
+            strategy, self.optimization.max_grad_norm, self.optimization.max_nonfinite_steps
+        )
 
     def run(self, module: L.LightningModule, window: list[TrainingBatch]) -> None:
         """Takes the steps.
@@ -73,25 +62,15 @@ class PolicyUpdate:
         num_tokens = self._mean_over_ranks(
             module, sum(completions.num_tokens for w in window for completions in w.trajectories.completions)
         )
+        backward = partial(self.optimizer_step.backward, module)
         for iteration in range(self.settings.num_iterations):
-            fresh = iteration > 0
             losses = []
             for number, batch in enumerate(window, 1):
-                last = number == len(window)
                 policy_loss = partial(
-                    self.policy_loss, batch.trajectories, batch.selection_advantages, num_picks, fresh
+                    self.policy_loss, batch.trajectories, batch.selection_advantages, num_picks, iteration > 0
                 )
-                if batch.trajectories.completions:
-                    completions = batch.trajectories.completions
-                    backward = partial(self.optimizer_step.backward, module)
-                    losses.append(
-                        self.token_backward(
-                            completions, batch.token_advantages, num_tokens, policy_loss, backward, last
-                        )
-                    )
-                else:
-                    losses.append(policy_loss())
-                    self.optimizer_step.backward(module, losses[-1], last)
+                last = number == len(window)
+                losses.append(self.objective.backward(batch, num_tokens, policy_loss, backward, last))
             norms = self.optimizer_step.step(module, torch.stack([loss.detach() for loss in losses]).sum())
             names = {"sampler": "policy", "mllm": "tokens"}
             self.metrics.add({f"{names.get(group, group)}/grad_norm": norm for group, norm in norms.items()})
@@ -138,47 +117,8 @@ class PolicyUpdate:
         self.metrics.add({"policy/ratio_clipped_frac": result.clipped_frac, "train/loss": result.loss.detach()})
         if result.kl_nats is not None:
             self.metrics.add({"policy/kl_nats": result.kl_nats})
-        loss = result.loss * self.settings.share_of_update(1 / self.accumulate)
+        loss = result.loss * self.settings.share_of_update(1 / self.optimization.accumulate)
         if entropy is None:
             return loss
         bonus = mean_of_sequences(entropy, mask, 0, num_picks)
-        return loss - self.settings.entropy_coef * bonus / self.accumulate
-
-    def token_backward(
-        self,
-        completions: list[Completions],
-        advantages: Tensor,
-        num_tokens: Tensor,
-        policy_loss: Callable[[], Tensor],
-        backward: Callable[[Tensor, bool], None],
-        last_batch: bool,
-    ) -> Tensor:
-        """Backward passes of what the MLLM has written, part by part, and with them the sampler's loss; the sum of all.
-
-        The sampler's joins the last part.
-        """
-        assert self.token_training is not None
-        rows, settings = self.rows_per_forward, self.token_training.settings
-        weight = settings.loss_weight * self.token_training.grpo.share_of_update(1 / self.accumulate)
-        num_rows = len(completions[0].rows)
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=advantages.device))
-        for start, part in zip(
-            range(0, num_rows, rows),
-            self.token_training.loss_parts(completions, advantages.flatten(), rows, num_tokens),
-            strict=True,
-        ):
-            last = start + rows >= num_rows
-            loss = weight * part.loss
-            if last:
-                loss = loss + policy_loss()
-            backward(loss, last and last_batch)
-            sums["with_sampler"] += loss.detach()
-            share = min(rows, num_rows - start) / num_rows
-            sums["loss"] += part.loss.detach()
-            sums["ratio_clipped_frac"] += share * part.clipped_frac
-            if part.kl_nats is not None:
-                sums["kl_nats"] += share * part.kl_nats
-        total = sums.pop("with_sampler")
-        self.metrics.add({f"tokens/{name}": value for name, value in sums.items()})
-        self.metrics.add({"tokens/length": sum(turn.num_tokens for turn in completions) / num_rows})
-        return total
+        return loss - self.settings.entropy_coef * bonus / self.optimization.accumulate

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+import lightning as L
 import torch
 from torch import Tensor
 
@@ -39,6 +40,21 @@ class UpdateMetrics:
         tensors = [value.float() for _, value in flat if isinstance(value, Tensor)]
         copied = iter(torch.stack(tensors).tolist() if tensors else [])
         return [(name, next(copied) if isinstance(value, Tensor) else float(value)) for name, value in flat]
+
+
+def log_means(module: L.LightningModule, means: Mapping[str, float], every_n_steps: int = 1) -> None:
+    """Logs under the number of the update; Lightning's own number counts batches, and repeats what it has.
+
+    Args:
+        module: whose trainer's loggers and callbacks are told.
+        means: by the path that each is logged under.
+        every_n_steps: updates from one line of the loggers to the next.
+    """
+    for name, value in means.items():
+        module.log(name, value, batch_size=1, logger=False, prog_bar=name in ("reward/total", "val/accuracy"))
+    if module.global_step % every_n_steps == 0:
+        for logger in module.loggers:
+            logger.log_metrics(dict(means), module.global_step)
 
 
 def _mean(values: list[float]) -> float:

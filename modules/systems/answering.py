@@ -5,6 +5,7 @@ Shared by training (`modules.rl.evolution`) and evaluation (`modules.evaluation.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import torch
@@ -15,6 +16,7 @@ from modules.mllms.canary import check_that_frames_matter
 from modules.mllms.completions import Completions
 from modules.records import Candidates, QuestionBatch, Rollouts, Selection
 from modules.seeds import seed_of
+from modules.systems.answering_settings import AnsweringSettings
 from modules.systems.frame_source import FrameSource
 from modules.systems.stopwatch import Stopwatch
 
@@ -48,6 +50,11 @@ class Answering:
         self.stopwatch = Stopwatch()
         self._mllm_key = mllm.key
         self._canary_due = canary
+
+    @classmethod
+    def of(cls, mllm: MLLM, settings: AnsweringSettings) -> Answering:
+        """As a recipe says it."""
+        return cls(mllm, **dataclasses.asdict(settings))
 
     def frames(
         self, source: FrameSource, batch: QuestionBatch, candidate_index: Tensor

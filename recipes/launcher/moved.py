@@ -79,7 +79,10 @@ def up_to_date(content: Any) -> Any:
         used = {key: value for key, value in arguments.items() if key != "query_writing"}
         arguments = used  # a recorded recipe has every default in it
     if model is not None and isinstance(arguments, dict):
-        arguments = with_keys_of_now(str(model.get("class_path")), arguments)
+        given, class_path = arguments, str(model.get("class_path"))
+        arguments = with_keys_of_now(class_path, given)
+        if class_path not in MOVED and (gone := sorted(given.keys() - arguments.keys())):
+            _notice_of_keys(", ".join(gone), class_path)
         content = {**content, "model": {**model, "init_args": arguments}}
     data = content.get("data") if isinstance(content, dict) else None
     if isinstance(data, dict) and isinstance(data.get("init_args"), dict):
@@ -100,6 +103,17 @@ def _renamed(node: Any) -> Any:
 
 @functools.cache
 def _notice(old: str) -> None:
+    _say("class_path %s is %s now", old, MOVED[old])
+
+
+@functools.cache
+def _notice_of_keys(keys: str, class_path: str) -> None:
+    _say(
+        "model: %s have moved in %s since this recipe was written; they are read as what they are now", keys, class_path
+    )
+
+
+def _say(message: str, *words: str) -> None:
     """Said once a process, and by one rank of a run."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        logging.getLogger(__name__).warning("class_path %s is %s now", old, MOVED[old])
+        logging.getLogger(__name__).warning(message, *words)

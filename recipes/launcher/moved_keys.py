@@ -1,7 +1,8 @@
 """Settings of recipes from before: what they are called now, for recipes that are whole and name the old class.
 
 A recorded ``recipe.yaml`` has every setting of its run in it, so each can be put where it is now. In a part of a recipe
-(an overlay, a recipe with a ``base``) an old key is refused by `recipes.launcher.check`, which names the new one.
+(an overlay, a recipe with a ``base``) an old key is refused by `recipes.launcher.check`, which names the new one. Of a
+class whose path is what it was, a whole recipe is known by having the class's path beside an old key.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 TRAINING, EVALUATION = "modules.evolution.EvolutionModule", "modules.evaluation.EvaluationModule"
-"""Old class paths, by which a whole recipe from before is known."""
+"""Class paths of before there were rooms."""
+TRAINING_NOW = "modules.rl.evolution.EvolutionModule"
+EVALUATION_NOW = "modules.evaluation.evaluation_module.EvaluationModule"
 
 _OPTIMIZER = (
     "learning_rate",
@@ -21,14 +24,31 @@ _OPTIMIZER = (
     "max_nonfinite_steps",
 )
 _ANSWERING = ("store_frame_tokens", "rows_per_forward", "max_new_tokens", "canary")
+_ROLLOUTS, _COMPARISON = ("advantage", "seed"), ("grade_by", "baselines")
 _SYSTEM = "modules.systems.sampler_system.SamplerSystem"
 
 
 def with_keys_of_now(class_path: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The ``init_args`` of an old model with every setting under its key of now."""
+    arguments = dict(arguments)
     if class_path == TRAINING:
-        return _training(dict(arguments))
-    return _evaluation(dict(arguments)) if class_path == EVALUATION else arguments
+        arguments = _training(arguments)
+    if class_path == EVALUATION:
+        arguments = _evaluation(arguments)
+    if class_path in (TRAINING, TRAINING_NOW):
+        _group(arguments, "grpo", _ROLLOUTS)
+        _group(arguments, "comparison", _COMPARISON)
+    if class_path in (EVALUATION, EVALUATION_NOW) and _group(arguments, "answering", _ANSWERING):
+        arguments["answering"].setdefault("rows_per_forward", 8)  # the default of the key that was
+    return arguments
+
+
+def _group(arguments: dict[str, Any], group: str, keys: tuple[str, ...]) -> bool:
+    """Puts those of the keys that are there into their group; whether there were any."""
+    settings = {key: arguments.pop(key) for key in keys if key in arguments}
+    if settings:
+        arguments[group] = {**(arguments.get(group) or {}), **settings}
+    return bool(settings)
 
 
 def data_with_keys_of_now(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -37,10 +57,8 @@ def data_with_keys_of_now(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _training(arguments: dict[str, Any]) -> dict[str, Any]:
-    for new, keys in (("optimizer", _OPTIMIZER), ("answering", _ANSWERING)):
-        settings = {key: arguments.pop(key) for key in keys if key in arguments}
-        if settings:
-            arguments[new] = settings
+    _group(arguments, "optimizer", _OPTIMIZER)
+    _group(arguments, "answering", _ANSWERING)
     if "judge_by" in arguments:
         arguments["grade_by"] = arguments.pop("judge_by")
     terms, of_mllm = arguments.get("rewards"), arguments.pop("reward_weights", None)

@@ -216,10 +216,12 @@ def _own_ranges(key: str, cls: type | UserClass, arguments: dict[str, Any]) -> l
     """What one of Kairos' own settings classes (frozen dataclasses) finds wrong with its values."""
     if isinstance(cls, UserClass) or not dataclasses.is_dataclass(cls) or not is_known(f"{cls.__module__}."):
         return []
-    if cls.__module__.partition(".")[0] not in _OWN or not all(_is_plain(value) for value in arguments.values()):
+    plain = {name: value for name, value in arguments.items() if _is_plain(value)}  # objects are not built here
+    needed = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
+    if cls.__module__.partition(".")[0] not in _OWN or not needed & arguments.keys() <= plain.keys():
         return []
     try:
-        cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()})
+        cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()})
     except (ValueError, TypeError) as error:
         return [f"{key}: {error}"]
     return []

@@ -126,7 +126,7 @@ def workload_of(recipe: dict[str, Any]) -> Workload:
     trains_model = trains and arguments.get("evolve") == "joint"
     node = arguments["mllm"]
     settings = node.get("init_args") or {}
-    answering = {**arguments, **(arguments.get("answering") or {})}  # an evaluation has the same keys without a group
+    answering = arguments if recipe.get("job") else arguments.get("answering") or {}  # a job's keys have no group
     answers = _answers(arguments, answering, trains)
     return Workload(
         model=model_of(node),
@@ -141,7 +141,7 @@ def workload_of(recipe: dict[str, Any]) -> Workload:
         num_rollouts=int(grpo.get("num_generations", 8)) if trains else 1,
         num_frames=int(arguments.get("num_frames") or 8),
         num_candidates=_candidates(data),
-        rows_per_forward=int(answering.get("rows_per_forward") or (256 if trains else 8)),
+        rows_per_forward=int(answering.get("rows_per_forward") or (256 if trains or arguments.get("answering") else 8)),
         frames_per_forward=int(settings.get("frames_per_forward", 256)),
         options_are_texts=(settings.get("prompt") or {}).get("answer_with", "letter") != "letter",
         stores_tokens=bool(answering.get("store_frame_tokens")),

@@ -49,6 +49,8 @@ def test_a_recorded_recipe_passes_check_and_says_once_what_has_moved(monkeypatch
     assert "query_writing" not in merged.model.init_args
     assert merged.model.init_args.optimizer.learning_rate == 2.0e-3
     assert merged.model.init_args.answering.store_frame_tokens
+    assert merged.model.init_args.grpo.advantage is None
+    assert merged.model.init_args.comparison.keys() == {"grade_by", "baselines"}
     assert {n: t.weight for n, t in merged.model.init_args.rewards.items()} == {"probability": 1.0, "accuracy": 0.0}
 
 
@@ -68,6 +70,51 @@ def test_the_samplers_of_an_old_evaluation_are_systems() -> None:
     assert arguments["systems"]["drawn"]["init_args"]["readout"]["class_path"] == "modules.systems.readouts.Sampled"
     found = arguments["systems"]["sampler"]["init_args"]["sampler"]["class_path"]
     assert found == "modules.methods.training_free.uniform.Uniform"
+
+
+def test_settings_that_have_moved_are_found_in_a_whole_recipe_and_said_once(caplog) -> None:
+    moved._notice_of_keys.cache_clear()
+    group_norm = {"class_path": "modules.rl.advantages.GroupNorm", "init_args": {"min_std": 1e-3}}
+    model = {
+        "class_path": "modules.rl.evolution.EvolutionModule",
+        "init_args": {
+            "evolve": "joint", "grpo": {"num_generations": 4}, "advantage": group_norm, "seed": 3, "grade_by": "text",
+            "baselines": None,
+        },
+    }  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        arguments = [moved.up_to_date({"model": model})["model"]["init_args"] for _ in range(2)][1]
+    assert arguments == {
+        "evolve": "joint",
+        "grpo": {"num_generations": 4, "advantage": group_norm, "seed": 3},
+        "comparison": {"grade_by": "text", "baselines": None},
+    }
+    assert len(caplog.messages) == 1
+    assert "advantage, baselines, grade_by, seed have moved" in caplog.messages[0]
+    assert moved.up_to_date({"model": {**model, "init_args": arguments}})["model"]["init_args"] == arguments
+
+
+@pytest.mark.parametrize("class_path", ["modules.evaluation", "modules.evaluation.evaluation_module"])
+def test_how_an_old_evaluation_answers_is_a_group(class_path: str) -> None:
+    old = {"class_path": f"{class_path}.EvaluationModule", "init_args": {"systems": {}, "max_new_tokens": 4}}
+    arguments = moved.up_to_date({"model": old})["model"]["init_args"]
+    assert arguments == {"systems": {}, "answering": {"max_new_tokens": 4, "rows_per_forward": 8}}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key", "value", "now"),
+    [
+        ("tspo.yaml", "seed", "3", "grpo.seed"),
+        ("tspo.yaml", "advantage", "modules.rl.advantages.GroupNorm", "grpo.advantage"),
+        ("tspo.yaml", "grade_by", "text", "comparison.grade_by"),
+        ("tspo.yaml", "baselines", "{}", "comparison.baselines"),
+        ("eval/haystack.yaml", "max_new_tokens", "3", "answering.max_new_tokens"),
+        ("ask.yaml", "canary", "false", "answering.canary"),
+    ],
+)
+def test_a_part_of_a_recipe_is_refused_with_the_new_key(recipe: str, key: str, value: str, now: str) -> None:
+    with pytest.raises(RecipeError, match=rf"model\.init_args\.{key}: it is now {now}"):
+        check(str(ROOT / "recipes" / recipe), [], [f"--model.{key}", value])
 
 
 def test_a_shipped_recipe_says_nothing(caplog) -> None:
