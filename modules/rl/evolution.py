@@ -17,8 +17,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 import lightning as L
@@ -34,8 +35,9 @@ from modules.mllms.base import MLLM
 from modules.records import QuestionBatch, Rollouts
 from modules.rl.checkpoint_contents import keep_trained, take_trained
 from modules.rl.comparison import TRAINED, Comparison, move_copies, untrained_copy
+from modules.rl.former_keys import FORMER_KEYS
 from modules.rl.grpo import GRPO
-from modules.rl.objective import OBJECTIVES, Evolve
+from modules.rl.objective import Evolve, JointObjective, Objective, SamplerObjective
 from modules.rl.optimization import Optimization
 from modules.rl.policy_update import PolicyUpdate
 from modules.rl.reward_sum import Rewards, RewardTerm
@@ -75,23 +77,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         comparison: what validation and test compare.
     """
 
-    former_keys: ClassVar[dict[str, str]] = {
-        "reward_weights": "a weight now stands beside its reward: rewards.NAME.weight, and rewards.NAME.mllm_weight, "
-        "from which the MLLM learns under evolve: joint",
-        "sampler_reward_weights": "a weight now stands beside its reward: rewards.NAME.weight",
-        **{
-            field.name: f"it is now {group}.{field.name}"
-            for group, settings in (
-                ("comparison", Comparison),
-                ("optimizer", Optimization),
-                ("answering", AnsweringSettings),
-            )
-            for field in dataclasses.fields(settings)
-        },
-        "advantage": "it is now grpo.advantage",
-        "seed": "it is now grpo.seed",
-    }
-    """Keys that recipes had once, and what to write in their place."""
+    former_keys: ClassVar[dict[str, str]] = FORMER_KEYS
 
     def __init__(
         self,
@@ -119,16 +105,18 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         if init_from is not None:
             load_weights(self, init_from)
         self.metrics, self.answering = UpdateMetrics(), Answering.of(mllm, answering)
-        self.objective = OBJECTIVES[evolve](
-            rewards,
+        joint_objective = partial(
+            JointObjective,
             mllm=mllm,
-            joint=joint or JointTraining(),
+            settings=joint or JointTraining(),
             grpo=grpo,
             query_writer=query_writer,
             accumulate=optimizer.accumulate,
             rows_per_forward=answering.rows_per_forward,
             metrics=self.metrics,
         )
+        objectives: dict[str, Callable[..., Objective]] = {"sampler": SamplerObjective, "joint": joint_objective}
+        self.objective = objectives[evolve](rewards)
         self.rollout_phase = RolloutPhase(
             sampler, self.answering, query_writer, num_frames, grpo.num_generations, grpo.seed
         )

@@ -80,10 +80,9 @@ class SamplerObjective(Objective):
 
     Args:
         rewards: terms by name.
-        unused: what `JointObjective` needs besides.
     """
 
-    def __init__(self, rewards: Mapping[str, RewardTerm | None], **unused: Any) -> None:
+    def __init__(self, rewards: Mapping[str, RewardTerm | None]) -> None:
         self.reward_sum = RewardSum(rewards, joint=False)
 
     def reward(self, rewards: Rewards) -> Tensor:
@@ -108,7 +107,7 @@ class JointObjective(Objective):
     Args:
         rewards: terms by name.
         mllm: as it is when training begins; what will be trained of it gets gradients.
-        joint: how it is trained.
+        settings: how it is trained.
         grpo: the sampler's update; what the settings do not say is taken from it.
         query_writer: whose queries are trained with the answers, if there is one.
         accumulate: batches of an update.
@@ -124,7 +123,7 @@ class JointObjective(Objective):
         rewards: Mapping[str, RewardTerm | None],
         *,
         mllm: MLLM,
-        joint: JointTraining,
+        settings: JointTraining,
         grpo: GRPO,
         query_writer: QueryWriter | None,
         accumulate: int,
@@ -132,14 +131,14 @@ class JointObjective(Objective):
         metrics: UpdateMetrics,
     ) -> None:
         self.reward_sum = RewardSum(rewards, joint=True)
-        if query_writer is not None and query_writer.temperature != joint.temperature:
+        if query_writer is not None and query_writer.temperature != settings.temperature:
             raise ValueError(
                 f"queries are drawn at query_writer.temperature={query_writer.temperature} and trained at "
-                f"joint.temperature={joint.temperature}: both turns are one sequence of one policy, so these have "
+                f"joint.temperature={settings.temperature}: both turns are one sequence of one policy, so these have "
                 "to be the same"
             )
-        self.token_training, self.settings = TokenTraining(mllm, joint, grpo), joint
-        self.initial, self.answer_temperature = self.token_training.initial, joint.temperature
+        self.token_training, self.settings = TokenTraining(mllm, settings, grpo), settings
+        self.initial, self.answer_temperature = self.token_training.initial, settings.temperature
         self.accumulate, self.rows_per_forward, self.metrics = accumulate, rows_per_forward, metrics
 
     def reward(self, rewards: Rewards) -> Tensor:
@@ -186,7 +185,3 @@ class JointObjective(Objective):
     def _watch(self, completions: list[Completions], sums: Mapping[str, Tensor]) -> None:
         self.metrics.add({f"tokens/{name}": value for name, value in sums.items()})
         self.metrics.add({"tokens/length": sum(turn.num_tokens for turn in completions) / len(completions[0].rows)})
-
-
-OBJECTIVES: dict[Evolve, Callable[..., Objective]] = {"sampler": SamplerObjective, "joint": JointObjective}
-"""By the value of ``evolve``."""
