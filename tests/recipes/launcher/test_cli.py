@@ -118,7 +118,7 @@ def test_one_mistake(overrides: list[str], message: str) -> None:
 
 def test_overrides_reach_through_interpolations_and_leave_init_args_out() -> None:
     merged = check("recipes/tspo.yaml", [], ["--seed_everything", "5", "--model.num_frames=3"])
-    assert merged.model.init_args.seed == merged.data.init_args.seed == 5
+    assert merged.model.init_args.grpo.seed == merged.data.init_args.seed == 5
     assert merged.model.init_args.num_frames == 3
 
 
