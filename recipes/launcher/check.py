@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recipes.launcher.class_paths import class_paths, origin_mistake
 from recipes.launcher.merge import MISSING
@@ -19,9 +19,7 @@ from recipes.launcher.mistakes import unknown
 from recipes.launcher.named_callbacks import callbacks_of, is_named
 from recipes.launcher.runs import resolve_checkpoint
 from recipes.launcher.top_level import OWN, STAGES, TOP_LEVEL
-
-if TYPE_CHECKING:
-    from recipes.launcher.values import Values
+from recipes.launcher.values import Values
 
 _RUN_NAME = re.compile(r"\w[\w.-]{0,99}")
 
@@ -36,24 +34,17 @@ def problems(recipe: dict[str, Any], folders: Sequence[Path] = ()) -> list[str]:
     found = _at_the_top(recipe)
     if missing := _missing_or_from_elsewhere(recipe, folders):
         return found + missing  # what they would take is not known
-    from recipes.launcher.values import Values
-
     values = Values(folders)
     if "job" in recipe:
-        from recipes.jobs.base import Job
-
-        return found + values.of_class("job", recipe["job"], (Job,))
-    from lightning import LightningDataModule, LightningModule, Trainer
-
-    for key, base in (("model", LightningModule), ("data", LightningDataModule)):
-        found += values.of_class(key, recipe[key], (base,))
-    return found + _in_trainer(values, Trainer, recipe)
+        return found + values.of_class("job", recipe["job"], (values.base("recipes.jobs.base.Job"),))
+    for key, base in (("model", "LightningModule"), ("data", "LightningDataModule")):
+        found += values.of_class(key, recipe[key], (values.base(f"lightning.pytorch.{base}"),))
+    return found + _in_trainer(values, recipe)
 
 
-def _in_trainer(values: Values, trainer: type, recipe: dict[str, Any]) -> list[str]:
+def _in_trainer(values: Values, recipe: dict[str, Any]) -> list[str]:
     """Mistakes in the arguments of the trainer; callbacks by name are looked at one by one."""
-    from lightning import Callback
-
+    trainer, callback = values.base("lightning.pytorch.Trainer"), values.base("lightning.pytorch.Callback")
     arguments, callbacks = recipe.get("trainer") or {}, callbacks_of(recipe)
     if not is_named(callbacks):
         return values.of_arguments("trainer", trainer, arguments)
@@ -64,7 +55,7 @@ def _in_trainer(values: Values, trainer: type, recipe: dict[str, Any]) -> list[s
             others = [other for other in callbacks if other != name]
             found.append(f"{unknown(key, name, others)}; a callback of your own needs a class_path")
         elif entry is not None:
-            found += values.of_class(key, entry, (Callback,))
+            found += values.of_class(key, entry, (callback,))
     return found
 
 

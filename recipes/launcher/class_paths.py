@@ -1,15 +1,14 @@
 """Which classes a recipe may name: those of known packages, and those in folders that a person names.
 
-A class of a known package is imported and looked at. One of a person's own folder is only read
-(`recipes.launcher.user_classes`) until `lightning run` builds it: `lightning check` runs none of it.
+All of them are read (`recipes.launcher.source`) and none is imported until `lightning run` builds it, so that
+`lightning check` is quick and runs no code of a person's own.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
-import importlib
 import importlib.util
-import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from recipes.launcher.guard import ROOT
-from recipes.launcher.user_classes import UserClass, file_of, read_class
+from recipes.launcher.source.read_classes import Classes, ReadClass, is_class
+from recipes.launcher.source.source_modules import Outside, SourceModule, Sources, file_of
 
 _OF_PYTORCH = ("callbacks", "loggers", "profilers", "strategies", "accelerators", "plugins")
 KNOWN = (
@@ -80,46 +80,69 @@ def _taken(name: str, folders: Sequence[Path]) -> str | None:
     )
 
 
-def find_class(path: str, folders: Sequence[Path]) -> type | UserClass:
-    """A class by its path; nothing outside of the known packages is imported for it.
+class RecipeClasses:
+    """The classes that a recipe names, read from their files.
 
     Args:
-        path: dotted.
         folders: with classes of a person's own.
-
-    Raises:
-        ValueError: there is none; says why.
     """
-    if mistake := origin_mistake(path, folders):
-        raise ValueError(mistake)
-    if not is_known(path):
-        return read_class(path, folders, _known_class)
-    found = _known_class(path)
-    if inspect.isabstract(found):
-        raise ValueError(f"{path} is a base class; name one that is derived from it")
-    return found
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = folders
+        self.sources = Sources(folders)
+        self.read = Classes(self.sources)
+
+    def find(self, path: str) -> ReadClass:
+        """A class by its path.
+
+        Raises:
+            ValueError: there is none; says why.
+        """
+        if mistake := origin_mistake(path, self.folders):
+            raise ValueError(mistake)
+        found = self._defined(path)
+        if not is_known(path):
+            _derived_from_a_known_one(path, found)
+        elif found.is_abstract:
+            raise ValueError(f"{path} is a base class; name one that is derived from it")
+        return found
+
+    def _defined(self, path: str) -> ReadClass:
+        """A class of a known package, or of a person's own module.
+
+        Raises:
+            ValueError: there is none of that name, or it comes from elsewhere.
+        """
+        module_name, _, name = path.rpartition(".")
+        module = self.sources.module(module_name)
+        if module is None:
+            raise ValueError(f"cannot import {path!r}: there is no module {module_name}")
+        found = self.sources.member(module, name) or self.sources.module(path)
+        if not is_known(path) and not is_class(found):
+            raise ValueError(f"{module.file} has no class {name!r}{_near(module, name)}")
+        if found is None:
+            raise ValueError(f"{module_name} has no {name!r}{_near(module, name)}")
+        if isinstance(found, Outside) and "." in found.path:
+            raise ValueError(f"{path} is {found.path}, which is in no known package")
+        if not is_class(found):
+            raise ValueError(f"{path} is no class")
+        read = self.read.read(found)
+        if is_known(path) and not is_known(read.path):
+            raise ValueError(f"{path} is {read.path}, which is in no known package")
+        return read
 
 
-def _known_class(path: str) -> type:
-    """A class that a known package defines.
+def _derived_from_a_known_one(path: str, found: ReadClass) -> None:
+    if not any(is_known(base.path) for base in found.order):
+        bases = ", ".join(base.path.removeprefix("builtins.") for base in found.order)
+        raise ValueError(f"{path} is derived from {bases or 'nothing'}, and so from no class of Kairos")
 
-    Raises:
-        ValueError: there is none of that name.
-    """
-    module_name, _, name = path.rpartition(".")
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise ValueError(f"cannot import {path!r}: {error}") from error
-    found = getattr(module, name, None)
-    if found is None:
-        close = difflib.get_close_matches(name, [n for n in dir(module) if isinstance(getattr(module, n), type)], 1)
-        raise ValueError(f"{module_name} has no {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
-    if not isinstance(found, type):
-        raise ValueError(f"{path} is no class")
-    if not is_known(f"{found.__module__}."):
-        raise ValueError(f"{path} is {found.__module__}.{found.__qualname__}, which is in no known package")
-    return found
+
+def _near(module: SourceModule, name: str) -> str:
+    """A class of the module that was perhaps meant."""
+    classes = [known for known, node in module.definitions.items() if isinstance(node, ast.ClassDef)]
+    close = difflib.get_close_matches(name, [*classes, *module.imported], 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _texts(node: Any) -> Iterator[str]:

@@ -16,7 +16,7 @@ from recipes.launcher.class_paths import admit, folders_of, passed_through
 from recipes.launcher.guard import ROOT, guard
 from recipes.launcher.parent import end_with_parent
 from recipes.launcher.submit import add_user_dir
-from recipes.launcher.user_classes import file_of
+from recipes.launcher.source.source_modules import file_of
 
 _EPILOG = """examples:
   lightning run recipes/tspo.yaml

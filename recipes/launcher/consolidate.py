@@ -90,12 +90,12 @@ def _recorded_mllm(recipe: Path, folders: Sequence[Path]) -> Any:
     Raises:
         ValueError: it says none, or a class that is no MLLM.
     """
-    from modules.mllms.transformers_mllm import TransformersMLLM
-
     node = up_to_date(read_file(recipe))
     for key in ("model", "init_args", "mllm"):
         node = node.get(key) if isinstance(node, dict) else None
-    if mistakes := Values(folders).of_class("model.init_args.mllm", node, (TransformersMLLM,)):
+    values = Values(folders)
+    base = values.base("modules.mllms.transformers_mllm.TransformersMLLM")
+    if mistakes := values.of_class("model.init_args.mllm", node, (base,)):
         raise RecipeError(str(recipe), mistakes)
     admit(node, folders)
     return node
