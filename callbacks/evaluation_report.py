@@ -12,7 +12,7 @@ from rich.table import Table
 
 from callbacks.provenance import environment
 from callbacks.tracking.mlflow_logger import mlflow_logger
-from modules.console import PlainConsole
+from modules.console import console_for
 from modules.distributed.ranks import exchange, gather_lists
 from modules.evaluation.aggregate import Line
 from modules.evaluation.answer_files import FILE_NAME, Answered, append_answers, unfinished_file, write_answers
@@ -178,8 +178,3 @@ def card_table(card: dict[str, Any]) -> Table:
             value = ", ".join(map(str, value))
         table.add_row(key, str(value))
     return table
-
-
-def console_for(num_systems: int) -> PlainConsole:
-    """A console on which a table of so many systems keeps its words whole, whatever the terminal says it is."""
-    return PlainConsole(at_least=max(100, 40 + 23 * num_systems))

@@ -26,3 +26,8 @@ class PlainConsole(Console):
     def render_str(self, text: str, **arguments: Any) -> Text:
         said = text.translate(_COMMANDS).encode(errors="replace").decode()  # half a surrogate pair cannot be written
         return super().render_str(said, **arguments)
+
+
+def console_for(num_systems: int) -> PlainConsole:
+    """A console on which a table of so many systems keeps its words whole, whatever the terminal says it is."""
+    return PlainConsole(at_least=max(100, 40 + 23 * num_systems))

@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "callbacks.requeue",
         "callbacks.shortfalls",
     ),
-    "recipes.launcher.cli": ("recipes", "modules.files.whole_files"),
+    "recipes.launcher.mistakes": ("modules.files.whole_files",),
     "recipes.launcher.whole_checkpoints": ("modules.checkpoints.checkpoint_files",),
     "recipes.launcher.from_checkpoint": ("modules.checkpoints.checkpoint_files", "recipes.launcher"),
     "recipes.jobs": ("modules", "datamodules", "recipes.jobs"),
@@ -84,7 +84,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.evaluation",
         "modules.selection.selection_files",
         "datamodules.questions.exports",
-        "callbacks.evaluation_report",
     ),
     "recipes.launcher.consolidate": (
         "modules.checkpoints.checkpoint_sums",

@@ -15,7 +15,8 @@ import pytest
 import torch
 import yaml
 
-from recipes.launcher.cli import build_parser, check
+from recipes.launcher.check import check
+from recipes.launcher.command_line import build_parser
 from recipes.launcher.guard import ROOT
 from recipes.launcher.merge import RecipeError
 

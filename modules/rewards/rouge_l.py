@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
-from torchmetrics.functional.text import rouge_score
 
 from modules.records import Rollouts
 from modules.rewards.base import Reward
@@ -16,6 +15,8 @@ def rouge_l(text: str, references: Sequence[str]) -> float:
     """F = 2 P R / (P + R), P and R the shares of the common subsequence in text and reference; 0..1; torchmetrics'."""
     if not text.strip():
         return 0.0
+    from torchmetrics.functional.text import rouge_score  # here, as it takes 3 s and few runs score open answers
+
     found = rouge_score(text, [list(references)], accumulate="best", rouge_keys="rougeL")
     return float(found["rougeL_fmeasure"])
 

@@ -1,115 +1,68 @@
-"""Every mistake in a recipe, found before anything of it is built.
-
-`problems` looks first at what needs no class (within a second, without torch), then at the whole:
-unknown and missing keys against the real signatures, the class that a ``class_path`` names against the annotation of
-its place, values against their annotations, and the checks that Kairos' own settings classes make of themselves. A
-person's own classes are read, not imported; a function is never called, whatever it is named.
-"""
+"""``lightning check``: a recipe merged, and every mistake in it told at once; nothing of it is built."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from recipes.launcher.class_paths import class_paths, origin_mistake
-from recipes.launcher.merge import MISSING
-from recipes.launcher.mistakes import unknown
-from recipes.launcher.named_callbacks import callbacks_of, is_named
-from recipes.launcher.runs import resolve_checkpoint
-from recipes.launcher.top_level import OWN, STAGES, TOP_LEVEL
-from recipes.launcher.values import Values
+from omegaconf import DictConfig
 
-_RUN_NAME = re.compile(r"\w[\w.-]{0,99}")
+from recipes.launcher.class_paths import folders_of
+from recipes.launcher.from_checkpoint import known_of_checkpoint
+from recipes.launcher.merge import expand_shortcuts, merge, resolve
+from recipes.launcher.mistakes import RecipeError
+from recipes.launcher.problems import problems
+from recipes.launcher.trained_weights import missing_weights
 
 
-def problems(recipe: dict[str, Any], folders: Sequence[Path] = ()) -> list[str]:
-    """Every mistake found, as ``key: what is wrong``.
+def check_command(options: argparse.Namespace, overrides: list[str]) -> Iterator[str]:
+    """Checks, and says what the recipe would take; that needs no trained weights, so they are looked for last.
+
+    Yields:
+        What to print, one thing after another.
+    """
+    from recipes.launcher.cost.gpus import gpu_named
+
+    gpu = gpu_named(options.gpu or "h100") if options.gpu or options.time else None
+    folders = folders_of(options.user_dir, options.recipe)
+    merged = check(options.recipe, options.overlay, overrides, trained=False, folders=folders)
+    if options.memory or options.time:
+        from recipes.launcher.cost.report import report
+
+        yield report(merged, options.recipe, memory=options.memory, gpu=gpu, time=options.time)
+    check_weights(merged, options.recipe)
+    yield f"{options.recipe}: no mistakes found"
+
+
+def check(
+    recipe: str, overlays: list[str], overrides: list[str], trained: bool = True, folders: Sequence[Path] = ()
+) -> DictConfig:
+    """The merged recipe.
 
     Args:
-        recipe: resolved.
-        folders: that may hold classes of the person's own.
+        recipe, overlays, overrides: as on the command line.
+        trained: trained weights that it starts from have to be there.
+        folders: that may hold classes of the person's own; they are read, not imported.
+
+    Raises:
+        RecipeError: with every mistake in it.
     """
-    found = _at_the_top(recipe)
-    if missing := _missing_or_from_elsewhere(recipe, folders):
-        return found + missing  # what they would take is not known
-    values = Values(folders)
-    if "job" in recipe:
-        return found + values.of_class("job", recipe["job"], (values.base("recipes.jobs.base.Job"),))
-    for key, base in (("model", "LightningModule"), ("data", "LightningDataModule")):
-        found += values.of_class(key, recipe[key], (values.base(f"lightning.pytorch.{base}"),))
-    return found + _in_trainer(values, recipe)
+    files = [recipe, *overlays]
+    merged = merge(files, expand_shortcuts(files, overrides))
+    if (known := known_of_checkpoint(merged)) is not None:
+        merged = merge(files, expand_shortcuts(files, overrides), known)
+    resolved = resolve(merged, recipe)
+    if mistakes := problems(resolved, folders) + (missing_weights(resolved) if trained else []):
+        raise RecipeError(" + ".join(files), mistakes)
+    return merged
 
 
-def _in_trainer(values: Values, recipe: dict[str, Any]) -> list[str]:
-    """Mistakes in the arguments of the trainer; callbacks by name are looked at one by one."""
-    trainer, callback = values.base("lightning.pytorch.Trainer"), values.base("lightning.pytorch.Callback")
-    arguments, callbacks = recipe.get("trainer") or {}, callbacks_of(recipe)
-    if not is_named(callbacks):
-        return values.of_arguments("trainer", trainer, arguments)
-    found = values.of_arguments("trainer", trainer, {k: v for k, v in arguments.items() if k != "callbacks"})
-    for name, entry in callbacks.items():
-        key = f"trainer.callbacks.{name}"
-        if isinstance(entry, dict) and "class_path" not in entry:
-            others = [other for other in callbacks if other != name]
-            found.append(f"{unknown(key, name, others)}; a callback of your own needs a class_path")
-        elif entry is not None:
-            found += values.of_class(key, entry, (callback,))
-    return found
+def check_weights(merged: DictConfig, recipe: str) -> None:
+    """Whether trained weights that a checked recipe starts from are there.
 
-
-def _missing_or_from_elsewhere(recipe: dict[str, Any], folders: Sequence[Path]) -> list[str]:
-    """Parts that are not there, and classes of neither a known package nor a person's own folder."""
-    wanted = () if "job" in recipe else ("model", "data")
-    found = [f"{key}: missing; a recipe needs one" for key in wanted if key not in recipe]
-    mistakes = ((key, origin_mistake(path, folders)) for key, path in class_paths(recipe))
-    return found + [f"{key}: {mistake}" for key, mistake in mistakes if mistake]
-
-
-def _at_the_top(recipe: dict[str, Any]) -> list[str]:
-    """Mistakes in the keys that are Kairos' own: stages, names, seeds."""
-    found = [unknown(key, key, TOP_LEVEL) for key in recipe if key not in TOP_LEVEL]
-    stages = recipe.get("stage", "fit")
-    for stage in stages if isinstance(stages, list) else [stages]:
-        if stage not in STAGES:
-            found.append(f"stage: {stage!r:.100} is none of {', '.join(STAGES)}")
-    name = recipe.get("name", "run")
-    if not isinstance(name, str) or not _RUN_NAME.fullmatch(name):
-        found.append(f"name: {name!r:.100} names a folder: letters, digits, '_', '-' and '.', 100 at most")
-    if "job" in recipe:
-        out_of_place = [key for key in ("model", "data", "trainer", "stage") if key in recipe]
-        found += [f"{key}: a recipe with a job has none of its own" for key in out_of_place]
-    seed = recipe.get("seed_everything", 0)
-    if not isinstance(seed, int) or not 0 <= int(seed) < 2**32:
-        found.append(f"seed_everything: {seed!r:.100} is no whole number from 0 on, or true")
-    expected = {key.name: key.wanted for key in OWN if key.wanted} | {"trainer": (dict, "a mapping of arguments")}
-    for key, (kind, words) in expected.items():
-        if recipe.get(key) is not None and not isinstance(recipe[key], kind):
-            found.append(f"{key}: {recipe[key]!r:.100} is not {words}")
-    return found
-
-
-def missing_weights(recipe: dict[str, Any]) -> list[str]:
-    """Where trained weights should come from and are not: files of other runs, as ``key: what is wrong``."""
-    node: Any = recipe.get("model")
-    arguments = node.get("init_args") if isinstance(node, dict) else None
-    first = arguments.get("init_from") if isinstance(arguments, dict) else None
-    found = []
-    for key, value in (
-        ("checkpoint", recipe.get("checkpoint")),
-        ("model.init_args.init_from", first),
-    ):
-        if not isinstance(value, str) or value == MISSING:
-            continue
-        try:
-            _checked_run_name(str(value))
-            resolve_checkpoint(str(value))
-        except (ValueError, OSError) as error:
-            found.append(f"{key}: {error}")
-    return found
-
-
-def _checked_run_name(value: str) -> None:
-    if value.startswith("last:") and not _RUN_NAME.fullmatch(value.removeprefix("last:")):
-        raise ValueError(f"{value!r:.100}: last:NAME takes the name of a recipe")
+    Raises:
+        RecipeError: they are not.
+    """
+    if mistakes := missing_weights(resolve(merged, recipe)):
+        raise RecipeError(recipe, mistakes)

@@ -6,6 +6,7 @@ that was trained into a folder that ``from_pretrained`` reads.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from modules.checkpoints.checkpoint_sums import SUMS_KEY, sums_of
 from modules.checkpoints.weights import read_weights
 from modules.console import PlainConsole
 from modules.files.whole_files import appearing
-from recipes.launcher.class_paths import admit
+from recipes.launcher.class_paths import admit, folders_of
 from recipes.launcher.mistakes import RecipeError
 from recipes.launcher.moved import up_to_date
 from recipes.launcher.reading import read_file
@@ -24,6 +25,11 @@ from recipes.launcher.runs import resolve_checkpoint
 from recipes.launcher.values import Values
 
 _MLLM = "mllm.model."
+
+
+def consolidate_command(options: argparse.Namespace) -> None:
+    """``lightning consolidate CHECKPOINT OUT``."""
+    consolidate(options.checkpoint, options.out, folders_of(options.user_dir))
 
 
 def consolidate(checkpoint: str, out: str, folders: Sequence[Path] = ()) -> None:

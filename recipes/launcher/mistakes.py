@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 from collections.abc import Iterable
 
@@ -29,6 +30,19 @@ def unknown(key: str, name: str, known: Iterable[str]) -> str:
 def first_line(error: Exception) -> str:
     """The first line of an error's text: OmegaConf adds several about itself."""
     return str(error).partition("\n")[0]
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in the words of whoever noticed; the parser that built it adds every value it was given."""
+    from modules.files.whole_files import storage_reason
+
+    inner = error
+    while isinstance(inner, argparse.ArgumentError) or "Given value type" in str(inner):
+        cause = inner.__cause__ or inner.__context__
+        if cause is None:
+            break
+        inner = cause
+    return storage_reason(inner) or str(inner)
 
 
 def _printable(line: str) -> str:

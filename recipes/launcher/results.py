@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from pathlib import Path
 
-from callbacks.evaluation_report import console_for
 from datamodules.questions.exports import export as export_selections
-from modules.console import PlainConsole
+from modules.console import PlainConsole, console_for
 from modules.evaluation.answer_files import read_answered, read_answers
 from modules.evaluation.costs_table import cost_table
 from modules.evaluation.paired import compare as compare_answers
@@ -15,6 +15,21 @@ from modules.evaluation.score_table import in_order, score_systems, score_table
 from modules.evaluation.scorers import scorer
 from modules.records import Answer
 from modules.selection.selection_files import read_selections
+
+
+def score_command(options: argparse.Namespace) -> None:
+    """``lightning score RUN``."""
+    score(options.run, options.scorer or ["option-logprob"], options.macro_over)
+
+
+def compare_command(options: argparse.Namespace) -> None:
+    """``lightning compare RUN_A RUN_B``."""
+    compare(options.run_a, options.run_b, options.system_a, options.system_b, options.scorer)
+
+
+def export_command(options: argparse.Namespace) -> None:
+    """``lightning export SELECTIONS``."""
+    export(options.selections, options.format, options.out, options.sampler, options.num_frames, options.annotations)
 
 
 def score(run: str, scorers: list[str], macro_over: str | None) -> None:

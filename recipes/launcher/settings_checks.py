@@ -6,7 +6,6 @@ does use one, the module is imported after all.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -31,7 +30,7 @@ class SettingsChecks:
         """What a class of Kairos finds wrong with its arguments; None where that is nothing."""
         try:
             return _complaint(self._value(cls.module, cls.name), arguments)
-        except _ImportNeeded:
+        except _ImportNeededError:
             return _complaint(_real(cls), arguments)
 
     def attribute(self, cls: ReadClass, name: str) -> Any:
@@ -43,7 +42,7 @@ class SettingsChecks:
             for used in _names(statement.value):
                 self._define(cls.module, used)
             return eval(_compiled(ast.Expression(statement.value), cls.module), self._namespace(cls.module))
-        except _ImportNeeded:
+        except _ImportNeededError:
             return getattr(_real(cls), name)
 
     def _value(self, module: SourceModule, name: str) -> Any:
@@ -76,7 +75,7 @@ class SettingsChecks:
         return _Unimported(path)
 
 
-class _ImportNeeded(Exception):
+class _ImportNeededError(Exception):
     """A check uses something that was not imported."""
 
 
@@ -87,7 +86,7 @@ class _Unimported:
         self._path = path
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise _ImportNeeded(self._path)
+        raise _ImportNeededError(self._path)
 
     __getattr__ = __getitem__ = __call__ = __instancecheck__ = __mro_entries__ = __iter__ = __or__ = _refuse
 

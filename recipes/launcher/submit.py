@@ -149,3 +149,14 @@ def submit(options: argparse.Namespace, overrides: list[str]) -> str:
         f"job         {number}\nlog         outputs/slurm/{name}-{number}{'_*' if options.array else ''}.log\n"
         f"watch       squeue -j {number}\nstop        scancel {number}"
     )
+
+
+def submit_command(options: argparse.Namespace, overrides: list[str]) -> str:
+    """Checks a recipe here, so that no job waits in a queue to die of a misspelt key, and hands it in."""
+    from recipes.launcher.check import check
+    from recipes.launcher.class_paths import folders_of
+
+    waits = any("dependency" in option for option in options.sbatch)  # perhaps for the run that it starts from
+    folders = folders_of(options.user_dir, options.recipe)
+    check(options.recipe, options.overlay, overrides, trained=not waits, folders=folders)
+    return submit(options, overrides)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
+RUN_NAME = re.compile(r"\w[\w.-]{0,99}")
+"""What a recipe may be called."""
 STAGES = ("fit", "validate", "test", "predict")
 
 

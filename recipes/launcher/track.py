@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from callbacks.tracking.mlflow_logger import BufferedMLFlowLogger
 from recipes.launcher.reading import read_file
+
+
+def track_command(options: argparse.Namespace) -> str:
+    """``lightning track RUN``."""
+    return track(options.run, options.tracking_uri)
 
 
 def track(run: str, tracking_uri: str | None = None) -> str:

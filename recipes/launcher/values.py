@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections.abc
 import functools
 import operator
-import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -120,7 +119,9 @@ class Values:
             return of_leaf(key, value, functools.reduce(operator.or_, leaves))
         return [f"{key}: {value!r:.100} is not {_wanted(members, classes)}"]
 
-    def _of_mapping(self, key: str, value: dict, members: list[Any], classes: tuple[ReadClass | Outside, ...]) -> list[str]:
+    def _of_mapping(
+        self, key: str, value: dict, members: list[Any], classes: tuple[ReadClass | Outside, ...]
+    ) -> list[str]:
         if classes and ("class_path" in value or not all(_is_dataclass(c) for c in classes)):
             return self.of_class(key, value, classes)
         if classes:
@@ -152,7 +153,9 @@ class Values:
 
 def _is_component(annotation: Any) -> bool:
     """Whether an annotation is a class that a ``class_path`` may stand for."""
-    return isinstance(annotation, ReadClass) or (isinstance(annotation, Outside) and annotation.path.startswith("torch."))
+    return isinstance(annotation, ReadClass) or (
+        isinstance(annotation, Outside) and annotation.path.startswith("torch.")
+    )
 
 
 def _is_dataclass(annotation: ReadClass | Outside) -> bool:

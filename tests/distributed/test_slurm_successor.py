@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from slurm_cluster import LocalCluster, missing
 
-from recipes.launcher.cli import build_parser
+from recipes.launcher.command_line import build_parser
 from recipes.launcher.submit import submit
 
 pytestmark = pytest.mark.long

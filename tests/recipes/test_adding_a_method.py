@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from recipes.launcher.check import check
 from recipes.launcher.class_paths import folders_of
-from recipes.launcher.cli import check
 from recipes.launcher.guard import ROOT
 from recipes.launcher.merge import RecipeError
 

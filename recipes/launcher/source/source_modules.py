@@ -161,7 +161,8 @@ def _known_module(path: str) -> SourceModule | None:
 def _lightning() -> Path:
     """The folder that Lightning is installed in; a name without dots is looked up, not imported."""
     spec = importlib.util.find_spec("lightning")
-    assert spec is not None and spec.origin is not None, "the environment has no lightning"
+    assert spec is not None, "the environment has no lightning"
+    assert spec.origin is not None
     return Path(spec.origin).parent.parent
 
 

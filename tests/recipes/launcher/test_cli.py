@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentError
 
-from recipes.launcher.cli import _reason, check, main
+from recipes.launcher.check import check
+from recipes.launcher.cli import main
 from recipes.launcher.guard import ROOT, shadowed
-from recipes.launcher.mistakes import RecipeError
+from recipes.launcher.mistakes import RecipeError, reason_of
 from recipes.launcher.recipe_files import header, own_recipes
 from recipes.launcher.submit import seconds_of
 
@@ -193,7 +194,7 @@ def test_a_failure_while_building_is_told_in_its_own_words() -> None:
     noticed = OSError("no such model on the hub")
     wrapped = ArgumentError(None, "Parser key 'model'... Given value type: <class 'dict'>")
     wrapped.__cause__ = noticed
-    assert _reason(wrapped) == _reason(noticed) == "no such model on the hub"
+    assert reason_of(wrapped) == reason_of(noticed) == "no such model on the hub"
 
 
 def test_submit_prints_the_command_and_needs_no_slurm() -> None:

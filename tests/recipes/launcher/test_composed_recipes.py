@@ -103,7 +103,7 @@ def test_names_that_are_not_there(words: list[str], message: str) -> None:
 
 
 def test_mistakes_name_the_callback() -> None:
-    from recipes.launcher.cli import check
+    from recipes.launcher.check import check
 
     words = ["--trainer.callbacks.timeline.every_n_step", "3", "--trainer.callbacks.rollout_tabel.every_n_steps", "3"]
     with pytest.raises(RecipeError) as error:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from recipes.launcher.cli import check
+from recipes.launcher.check import check
 from recipes.launcher.from_checkpoint import known_of_checkpoint
 from recipes.launcher.guard import ROOT
 from recipes.launcher.merge import merge

@@ -16,7 +16,7 @@ from lightning.pytorch.trainer import call
 from callbacks.curriculum import FrameCurriculum
 from callbacks.learning_curve import LearningCurve
 from recipes.launcher import moved
-from recipes.launcher.cli import check
+from recipes.launcher.check import check
 from recipes.launcher.guard import ROOT
 from recipes.launcher.merge import merge
 from recipes.launcher.mistakes import RecipeError

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from recipes.launcher.check import check
 from recipes.launcher.class_paths import folders_of
-from recipes.launcher.cli import check, main
+from recipes.launcher.cli import main
 from recipes.launcher.guard import ROOT
 from recipes.launcher.mistakes import RecipeError
 

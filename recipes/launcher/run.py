@@ -1,0 +1,65 @@
+"""``lightning run``: checks a recipe, says whose code it runs, and hands it to `recipes.launcher.launch`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from recipes.launcher.check import check
+from recipes.launcher.class_paths import admit
+from recipes.launcher.source.source_modules import file_of
+
+
+def run_command(options: argparse.Namespace, overrides: list[str], folders: Sequence[Path]) -> None:
+    """``lightning run RECIPE``.
+
+    Args:
+        options, overrides: of the command line.
+        folders: that may hold classes of the person's own.
+    """
+    run(options.recipe, options.overlay, overrides, options.resume, options.requeue, folders)
+
+
+def run(
+    recipe: str, overlays: list[str], overrides: list[str], resume: str | None, requeue: bool = False,
+    folders: Sequence[Path] = (),
+) -> None:  # fmt: skip
+    """Checks and runs a recipe."""
+    merged = check(recipe, overlays, overrides, folders=folders)
+    _quieten()
+    for path in admit(OmegaConf.to_container(merged), folders):
+        logging.getLogger(__name__).warning("%s is code of %s, and runs", path, file_of(path, folders))
+    from recipes.launcher.launch import launch
+
+    launch(merged, resume, requeue)
+
+
+def _quieten() -> None:
+    """Silences what the libraries say at every start and nobody can act on."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("modules.rl").setLevel(logging.INFO)  # what a run learns from
+    for name in ("lightning.pytorch.utilities.rank_zero", "mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*treespec, LeafSpec.*",
+        ".*eval mode at the start.*",
+        ".*pin_memory.*",
+        ".*callbacks used to create the checkpoint.*",
+        "Using ModelCheckpoint with manual optimization.*",  # the state after the step is the one we want
+        ".*IterableDataset. has .__len__. defined.*",
+        ".*sync_dist=True.*",  # what is logged was gathered from all ranks before
+        ".*`srun` command is available.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+    set_verbosity_error()
+    disable_progress_bar()
