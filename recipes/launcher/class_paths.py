@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.launcher.guard import ROOT
-from recipes.launcher.source.read_classes import Classes, ReadClass, is_class
+from recipes.launcher.source.read_classes import Classes, ReadClass
 from recipes.launcher.source.source_modules import Outside, SourceModule, Sources, file_of
 
 _OF_PYTORCH = ("callbacks", "loggers", "profilers", "strategies", "accelerators", "plugins")
@@ -118,15 +118,15 @@ class RecipeClasses:
         if module is None:
             raise ValueError(f"cannot import {path!r}: there is no module {module_name}")
         found = self.sources.member(module, name) or self.sources.module(path)
-        if not is_known(path) and not is_class(found):
+        read = self.read.read(found)
+        if not is_known(path) and read is None:
             raise ValueError(f"{module.file} has no class {name!r}{_near(module, name)}")
         if found is None:
             raise ValueError(f"{module_name} has no {name!r}{_near(module, name)}")
         if isinstance(found, Outside) and "." in found.path:
             raise ValueError(f"{path} is {found.path}, which is in no known package")
-        if not is_class(found):
+        if read is None:
             raise ValueError(f"{path} is no class")
-        read = self.read.read(found)
         if is_known(path) and not is_known(read.path):
             raise ValueError(f"{path} is {read.path}, which is in no known package")
         return read

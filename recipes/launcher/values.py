@@ -122,10 +122,11 @@ class Values:
     def _of_mapping(
         self, key: str, value: dict, members: list[Any], classes: tuple[ReadClass | Outside, ...]
     ) -> list[str]:
-        if classes and ("class_path" in value or not all(_is_dataclass(c) for c in classes)):
+        settings = [known for known in classes if isinstance(known, ReadClass) and known.is_dataclass]
+        if classes and ("class_path" in value or len(settings) < len(classes)):
             return self.of_class(key, value, classes)
-        if classes:
-            return self.of_arguments(key, classes[0], value)
+        if settings:
+            return self.of_arguments(key, settings[0], value)
         for member in members:
             if get_origin(member) in _MAPPINGS and len(get_args(member)) == 2:
                 inner = get_args(member)[1]
@@ -156,10 +157,6 @@ def _is_component(annotation: Any) -> bool:
     return isinstance(annotation, ReadClass) or (
         isinstance(annotation, Outside) and annotation.path.startswith("torch.")
     )
-
-
-def _is_dataclass(annotation: ReadClass | Outside) -> bool:
-    return isinstance(annotation, ReadClass) and annotation.is_dataclass
 
 
 def _names(bases: tuple[ReadClass | Outside, ...]) -> str:

@@ -15,7 +15,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
-from recipes.launcher.source.read_classes import Argument, Classes, is_class
+from recipes.launcher.source.read_classes import Argument, Classes
 from recipes.launcher.source.source_modules import OWN, Definition, Outside, SourceModule
 
 _BUILTINS = {c.__name__: c for c in (bool, int, float, complex, str, bytes, list, dict, tuple, set, frozenset, type)}
@@ -84,8 +84,7 @@ class Annotations:
 
     def _defined(self, found: Definition) -> Any:
         """A class, a name for another annotation, or a type variable."""
-        if is_class(found):
-            read = self.classes.read(found)
+        if (read := self.classes.read(found)) is not None:
             if not read.is_plain_value:
                 return read
             # a kind of text or number: jsonargparse judges it by the real class, whose module of Kairos is a small one

@@ -122,39 +122,31 @@ class Classes:
 
     def at(self, path: str) -> ReadClass:
         """A class that is known to be there, such as the base of all models."""
-        found = self.sources.find(path)
-        assert isinstance(found, Definition), path
-        return self.read(found)
+        read = self.read(self.sources.find(path))
+        assert read is not None, path
+        return read
 
-    def read(self, found: Definition, depth: int = 0) -> ReadClass:
-        """The class of a definition.
+    def read(self, found: Found | None, depth: int = 0) -> ReadClass | None:
+        """The class that was found; None if it is something else.
 
         Raises:
-            ValueError: it is derived from itself, or from classes that cannot be put in order.
+            ValueError: it is derived from itself.
         """
+        if not isinstance(found, Definition) or not isinstance(node := found.node, ast.ClassDef):
+            return None
         if found.path not in self._known:
-            node = found.node
-            assert isinstance(node, ast.ClassDef), found.path
             if depth > _DEEPEST:
                 reason = f"is derived from itself, or through more than {_DEEPEST} classes"
                 raise ValueError(f"{found.path} {reason}, and so from no class of Kairos")
-            bases = [self._base(base, found, depth) for base in node.bases]
-            order = _merged([[b, *(b.order if isinstance(b, ReadClass) else ())] for b in bases if b] + [
-                [b for b in bases if b]
-            ])  # fmt: skip
+            bases = [base for named in node.bases if (base := self._base(named, found, depth)) is not None]
+            of_bases = [[base, *(base.order if isinstance(base, ReadClass) else ())] for base in bases]
+            order = _merged([*of_bases, bases])
             self._known[found.path] = ReadClass(found.name, found.path, found.module, node, tuple(order))
         return self._known[found.path]
 
     def _base(self, node: ast.expr, within: Definition, depth: int) -> ReadClass | Outside | None:
         base = self.sources.named(within.module, node)
-        if is_class(base):
-            return self.read(base, depth + 1)
-        return base if isinstance(base, Outside) else None
-
-
-def is_class(found: Found | None) -> Any:
-    """Whether what was found is the definition of a class."""
-    return isinstance(found, Definition) and isinstance(found.node, ast.ClassDef)
+        return base if isinstance(base, Outside) else self.read(base, depth + 1)
 
 
 def _merged(lists: list[list[Any]]) -> list[Any]:
