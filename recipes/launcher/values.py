@@ -13,7 +13,7 @@ from recipes.launcher.class_paths import RecipeClasses, is_known, restrict_impor
 from recipes.launcher.leaves import is_leaf, of_leaf, takes_text
 from recipes.launcher.merge import MISSING
 from recipes.launcher.mistakes import unknown
-from recipes.launcher.settings_checks import SettingsChecks
+from recipes.launcher.own_checks import OwnChecks
 from recipes.launcher.source.read_annotations import Annotations, members_of
 from recipes.launcher.source.read_classes import ReadClass
 from recipes.launcher.source.source_modules import OWN, Outside
@@ -30,7 +30,7 @@ class Values:
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self._classes = RecipeClasses(folders)
         self._annotations = Annotations(self._classes.read)
-        self._checks = SettingsChecks(self._classes.sources)
+        self._checks = OwnChecks(self._classes.sources)
         restrict_imports()  # judging a leaf may import nothing
 
     def base(self, path: str) -> ReadClass:
@@ -90,11 +90,12 @@ class Values:
         return f"{key}.{given}: {former[given]}" if given in former else unknown(f"{key}.{given}", given, cls.arguments)
 
     def _own_ranges(self, key: str, cls: ReadClass, arguments: dict[str, Any]) -> list[str]:
-        """What one of Kairos' own settings classes finds wrong with its values."""
-        own = cls.path.partition(".")[0] in OWN and is_known(cls.path) and cls.is_dataclass
-        if not own or not all(_is_plain(value) for value in arguments.values()):
+        """What one of Kairos' own classes finds wrong with values that are each of the right type."""
+        if cls.path.partition(".")[0] not in OWN or not is_known(cls.path):
             return []
-        mistake = self._checks.mistake(cls, arguments)
+        if not cls.is_dataclass:
+            return [f"{key}: {refusal}" for refusal in self._checks.of_constructor(cls, arguments)]
+        mistake = self._checks.of_settings(cls, arguments) if all(map(_is_plain, arguments.values())) else None
         return [] if mistake is None else [f"{key}: {mistake}"]
 
     def of_value(self, key: str, value: Any, annotation: Any) -> list[str]:

@@ -1,11 +1,12 @@
-"""What Kairos' own settings classes (frozen dataclasses) find wrong with their values, without the modules around them.
+"""Parts of Kairos' own modules, run without the modules around them.
 
-The class is built from its own text: the class statement, the constants and functions that its check uses, and so on
-through the modules of Kairos. A name of another package, such as ``torch``, stands for nothing there; where a check
-does use one, the module is imported after all.
+What is asked for is built from its own text: a class statement with the methods that its checks use, the constants and
+functions that those use, and so on through the modules of Kairos. A name of another package, such as ``torch``, stands
+for something that nothing may use: whoever does is told with an `ImportNeededError`.
 """
 
 from __future__ import annotations
+
 import __future__
 
 import ast
@@ -13,11 +14,28 @@ import importlib
 import sys
 from typing import Any, NoReturn
 
-from recipes.launcher.source.read_classes import ReadClass
 from recipes.launcher.source.source_modules import OWN, Definition, Outside, SourceModule, Sources
 
 
-class SettingsChecks:
+class ImportNeededError(Exception):
+    """An excerpt uses something that was not imported."""
+
+
+class Unimported:
+    """Stands for something that an excerpt may hand on and compare with None, and not use."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise ImportNeededError(self._path)
+
+    __getattr__ = __getitem__ = __call__ = __instancecheck__ = __mro_entries__ = __iter__ = __or__ = _refuse
+    __bool__ = __len__ = __contains__ = __eq__ = __lt__ = __gt__ = __le__ = __ge__ = _refuse
+    __hash__ = object.__hash__
+
+
+class Excerpts:
     """Args:
     sources: of Kairos' modules.
     """
@@ -26,31 +44,34 @@ class SettingsChecks:
         self.sources = sources
         self._namespaces: dict[str, dict[str, Any]] = {}
 
-    def mistake(self, cls: ReadClass, arguments: dict[str, Any]) -> str | None:
-        """What a class of Kairos finds wrong with its arguments; None where that is nothing."""
-        try:
-            return _complaint(self._value(cls.module, cls.name), arguments)
-        except _ImportNeededError:
-            return _complaint(_real(cls), arguments)
+    def value(self, module: SourceModule, name: str) -> Any:
+        """What a module has under a name.
 
-    def attribute(self, cls: ReadClass, name: str) -> Any:
-        """The value that the body of a class of Kairos gives a name; None if it gives it none."""
-        statement = cls.statement(name)
-        if not isinstance(statement, ast.AnnAssign) or statement.value is None:
-            return None
-        try:
-            for used in _names(statement.value):
-                self._define(cls.module, used)
-            return eval(_compiled(ast.Expression(statement.value), cls.module), self._namespace(cls.module))
-        except _ImportNeededError:
-            return getattr(_real(cls), name)
-
-    def _value(self, module: SourceModule, name: str) -> Any:
+        Raises:
+            ImportNeededError: building it needs what is not imported.
+        """
         self._define(module, name)
         return self._namespace(module)[name]
 
+    def evaluated(self, module: SourceModule, expression: ast.expr) -> Any:
+        """The value of an expression in a module."""
+        self._define_names(module, expression)
+        code = compile(ast.Expression(expression), str(module.file), "eval")
+        return eval(code, self._namespace(module))
+
+    def executed(self, module: SourceModule, statement: ast.FunctionDef) -> Any:
+        """A function as it would be in a module, which keeps what it has itself under that name."""
+        self._define_names(module, statement)
+        own: dict[str, Any] = {}
+        exec(_compiled(statement, module), self._namespace(module), own)
+        return own[statement.name]
+
     def _namespace(self, module: SourceModule) -> dict[str, Any]:
         return self._namespaces.setdefault(module.path, {"__name__": __name__, "__file__": str(module.file)})
+
+    def _define_names(self, module: SourceModule, node: ast.AST) -> None:
+        for used in _names(node):
+            self._define(module, used)
 
     def _define(self, module: SourceModule, name: str) -> None:
         """Puts what a module calls by a name into its namespace, with all that this uses itself."""
@@ -58,49 +79,20 @@ class SettingsChecks:
         if name in namespace:
             return
         if name in module.definitions:
-            namespace[name] = _Unimported(f"{module.path}.{name}")  # while it is being defined
+            namespace[name] = Unimported(f"{module.path}.{name}")  # while it is being defined
             statement = _needed(module.definitions[name])
-            for used in _names(statement):
-                self._define(module, used)
-            exec(_compiled(ast.Module([statement], []), module), namespace)
+            self._define_names(module, statement)
+            exec(_compiled(statement, module), namespace)
         elif name in module.imported:
             namespace[name] = self._elsewhere(module.imported[name])
 
     def _elsewhere(self, path: str) -> Any:
         found = self.sources.find(path)
         if isinstance(found, Definition) and found.module.path.partition(".")[0] in OWN:
-            return self._value(found.module, found.name)
+            return self.value(found.module, found.name)
         if isinstance(found, Outside) and found.path.partition(".")[0] in sys.stdlib_module_names:
             return _of_python(found.path)
-        return _Unimported(path)
-
-
-class _ImportNeededError(Exception):
-    """A check uses something that was not imported."""
-
-
-class _Unimported:
-    """Stands for something of another package, which nothing may use."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise _ImportNeededError(self._path)
-
-    __getattr__ = __getitem__ = __call__ = __instancecheck__ = __mro_entries__ = __iter__ = __or__ = _refuse
-
-
-def _complaint(cls: Any, arguments: dict[str, Any]) -> str | None:
-    try:
-        cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()})
-    except (ValueError, TypeError) as error:
-        return str(error)
-    return None
-
-
-def _real(cls: ReadClass) -> Any:
-    return getattr(importlib.import_module(cls.module.path), cls.name)
+        return Unimported(path)
 
 
 def _of_python(path: str) -> Any:
@@ -112,9 +104,9 @@ def _of_python(path: str) -> Any:
         return getattr(importlib.import_module(package), name)
 
 
-def _compiled(node: ast.Module | ast.Expression, module: SourceModule) -> Any:
-    mode = "exec" if isinstance(node, ast.Module) else "eval"
-    return compile(node, str(module.file), mode, __future__.annotations.compiler_flag, dont_inherit=True)
+def _compiled(statement: ast.stmt, module: SourceModule) -> Any:
+    flags = __future__.annotations.compiler_flag
+    return compile(ast.Module([statement], []), str(module.file), "exec", flags, dont_inherit=True)
 
 
 def _needed(statement: ast.stmt) -> ast.stmt:
