@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.small_stack": (*_RECORDS, "modules.encoders", "modules.mllms", "modules.small_stack"),
     "datamodules": (
         "modules.records",
+        "modules.files.paths",
         "modules.files.row_files",
         "modules.files.rows",
         "modules.parsing",

@@ -171,7 +171,7 @@ def misused(command: str) -> list[str]:
     words = [re.sub(r"^S$|(?<=_s)S$", "0", word) for word in shlex.split(command)]
     options, overrides = build_parser().parse_known_args(words)
     try:
-        check(options.recipe, options.overlay, overrides, trained=False)
+        check(options.recipe, options.overlay, overrides, files=False)
     except RecipeError as error:
         return [mistake for mistake in error.mistakes if MISUSED.search(mistake) and "not a folder" not in mistake]
     return []

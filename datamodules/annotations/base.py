@@ -13,6 +13,7 @@ from typing import Any, Literal
 from datamodules.annotations.annotation_files import video_file
 from datamodules.annotations.choices import Choices, plain
 from datamodules.annotations.tables import sha256
+from modules.files.paths import InputPath
 from modules.files.row_files import rows_of
 from modules.files.rows import Row, RowError
 from modules.records import VideoQuestion
@@ -99,7 +100,9 @@ class AnnotationSource(ABC):
     published: dict[str, tuple[int, int]] = {}
     """Split -> (questions, videos) as published, for the manifest's check."""
 
-    def __init__(self, *, annotations: str, videos: str, split: str = "test", limit: int | None = None) -> None:
+    def __init__(
+        self, *, annotations: InputPath, videos: InputPath, split: str = "test", limit: int | None = None
+    ) -> None:
         self.annotations, self.videos, self.split, self.limit = Path(annotations), Path(videos), split, limit
 
     @abstractmethod
@@ -193,7 +196,9 @@ class TrainingSource(AnnotationSource):
         annotations, videos, split, limit: see `AnnotationSource`.
     """
 
-    def __init__(self, *, annotations: str, videos: str, split: str = "train", limit: int | None = None) -> None:
+    def __init__(
+        self, *, annotations: InputPath, videos: InputPath, split: str = "train", limit: int | None = None
+    ) -> None:
         super().__init__(annotations=annotations, videos=videos, split=split, limit=limit)
 
 
@@ -208,11 +213,11 @@ class SubtitledTable(AnnotationSource):
     def __init__(
         self,
         *,
-        annotations: str,
-        videos: str,
+        annotations: InputPath,
+        videos: InputPath,
         split: str = "test",
         limit: int | None = None,
-        subtitles: str | None = None,
+        subtitles: InputPath | None = None,
     ) -> None:
         super().__init__(annotations=annotations, videos=videos, split=split, limit=limit)
         self.subtitles = None if subtitles is None else Path(subtitles)

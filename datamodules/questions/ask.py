@@ -6,6 +6,7 @@ from typing import Any
 
 from datamodules.questions.video_questions import VideoQuestionData
 from datamodules.video.video_info import BadVideoError, probe
+from modules.files.paths import InputPath
 from modules.records import VideoQuestion
 
 
@@ -19,7 +20,9 @@ class AskData(VideoQuestionData):
         kwargs: see `VideoQuestionData`.
     """
 
-    def __init__(self, *, video: str, question: str, options: list[str] | str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, video: InputPath, question: str, options: list[str] | str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.bad_videos.on_bad_video = "raise"  # there is no other video to go on with
         if isinstance(options, str):

@@ -36,6 +36,7 @@ from datamodules.video.placement import device_of
 from datamodules.video.probe_store import ProbeStore
 from modules.encoders.base import FrameEncoder
 from modules.encoders.frame_demand import FrameDemand
+from modules.files.paths import InputPath
 from modules.records import Candidates, QuestionBatch, VideoQuestion
 
 
@@ -86,11 +87,11 @@ class VideoQuestionData(L.LightningDataModule):
         num_workers: PositiveInt = 2,
         decode_timeout_s: PositiveFloat = 60.0,
         pixel_cache_mib: NonNegativeInt = 2048,
-        pass_rates: str | None = None,
+        pass_rates: InputPath | None = None,
         pass_rate_range: tuple[float, float] | None = None,
-        train_ids: str | None = None,
+        train_ids: InputPath | None = None,
         needles: NeedleBuilder | None = None,
-        selections: str | None = None,
+        selections: InputPath | None = None,
         selections_system: str | None = None,
         seed: int = 0,
     ) -> None:

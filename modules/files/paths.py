@@ -1,4 +1,4 @@
-"""Where a model comes from: a local folder, which has to exist, or a hub id."""
+"""Names of files that a recipe gives: what a run reads, and where a model comes from (a local folder or a hub id)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from jsonargparse.typing import register_type
 
 LOCAL_SCHEMA = "local-dir:"
+InputPath = str
+"""The name of a file or folder that a run reads; ``lightning check`` looks whether it is there."""
 
 
 class ModelPath(str):

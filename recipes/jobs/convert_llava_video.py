@@ -9,6 +9,7 @@ import transformers
 
 from modules.console import PlainConsole
 from modules.files.model_files import AS_DATA, as_data
+from modules.files.paths import InputPath
 from modules.mllms.llava_video import convert
 from modules.mllms.shapes import config_of
 from recipes.jobs.base import Job
@@ -22,7 +23,9 @@ class ConvertLlavaVideo(Job):
     config: where the shape comes from: a folder, or a known published id.
     """
 
-    def __init__(self, *, source: str, processor: str, out: str, config: str = "lmms-lab/LLaVA-Video-7B-Qwen2") -> None:
+    def __init__(
+        self, *, source: InputPath, processor: str, out: str, config: str = "lmms-lab/LLaVA-Video-7B-Qwen2"
+    ) -> None:
         self.source, self.processor, self.out, self.config = Path(source), processor, Path(out), config
 
     def run(self, run_dir: Path) -> None:

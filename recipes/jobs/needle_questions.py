@@ -20,6 +20,7 @@ from rich.progress import track
 
 from datamodules.annotations.choices import choices_of, question_and_choices
 from datamodules.video.video_info import BadVideoError
+from modules.files.paths import InputPath
 from modules.mllms.base import MLLM, FrameTokens, Row
 from modules.records import VideoQuestion
 from modules.seeds import seed_of
@@ -62,7 +63,7 @@ class BuildNeedles(Job):
     def __init__(
         self,
         *,
-        videos: str,
+        videos: InputPath,
         mllm: MLLM,
         out: str,
         style: Literal["written", "identify"] = "written",

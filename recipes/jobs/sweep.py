@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from modules.console import PlainConsole
 from modules.files.file_names import file_name, file_names
+from modules.files.paths import InputPath
 from recipes.jobs.base import Job
 from recipes.jobs.sweep_report import Runs, accuracies, accuracy_table, by_kind, draw_curves, kind_table
 
@@ -36,7 +37,7 @@ class Variant:
         system: of the run's test, which is shown.
     """
 
-    recipe: str
+    recipe: InputPath
     overrides: dict[str, Any] = field(default_factory=dict)
     overlays: list[str] = field(default_factory=list)
     system: str = "after"

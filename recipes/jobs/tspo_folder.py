@@ -7,6 +7,7 @@ from pathlib import Path
 from modules.checkpoints.weights import read_weights
 from modules.console import PlainConsole
 from modules.encoders.transformers_clip import TransformersCLIP
+from modules.files.paths import InputPath
 from modules.methods.tspo.agent import TSPOSampler
 from modules.methods.tspo.published_folder import write_tspo_folder
 from recipes.jobs.base import Job
@@ -21,7 +22,7 @@ class SaveTSPOFolder(Job):
     """
 
     def __init__(
-        self, *, encoder: TransformersCLIP, sampler: TSPOSampler, out: str, checkpoint: str | None = None
+        self, *, encoder: TransformersCLIP, sampler: TSPOSampler, out: str, checkpoint: InputPath | None = None
     ) -> None:
         self.encoder, self.sampler, self.checkpoint, self.out = encoder, sampler, checkpoint, Path(out)
 

@@ -15,6 +15,7 @@ from datamodules.questions.annotated import AnnotatedVideos
 from datamodules.questions.pass_rate_files import read_pass_rates, with_pass_rates
 from datamodules.video.decode_pool import DecodeWorker
 from datamodules.video.video_info import BadVideoError
+from modules.files.paths import InputPath
 from modules.records import VideoQuestion
 from recipes.jobs.base import Job
 from recipes.jobs.counts import report
@@ -33,7 +34,7 @@ class LongVideoQAData(Job):
         self,
         *,
         data: AnnotatedVideos,
-        rates: str,
+        rates: InputPath,
         out: str,
         pass_rate_range: tuple[float, float] = (0.0, 0.99),
         min_duration_s: float = 60.0,

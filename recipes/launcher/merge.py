@@ -62,7 +62,9 @@ def _override(merged: DictConfig, key: str, value: str) -> None:
     for name, entry in (callbacks_of(given) or {}).items() if is_named(callbacks_of(given)) else ():
         if entry is None and name not in (known or {}):
             raise ValueError(f"there is no callback {name!r} to leave out; there are {', '.join(known or {})}")
-    OmegaConf.update(merged, _as_init_args(merged, key), content, force_add=True)
+    place = _as_init_args(merged, key)
+    _check_numbers_of_lists(merged, place)
+    OmegaConf.update(merged, place, content, force_add=True)
 
 
 def _nested(key: str, content: Any) -> Any:
@@ -128,6 +130,21 @@ def _as_init_args(merged: Any, key: str) -> str:
         out.append(part)
         node = _child(node, part) if n < len(parts) - 1 else None
     return ".".join(out)
+
+
+def _check_numbers_of_lists(merged: DictConfig, key: str) -> None:
+    """Values of a list are replaced by their numbers.
+
+    Raises:
+        ValueError: there is no value of that number, or no number where a list is.
+    """
+    node: Any = merged
+    for n, part in enumerate(parts := key.split(".")):
+        if OmegaConf.is_list(node) and not (part.isdecimal() and int(part) < len(node)):
+            name, last = ".".join(parts[:n]), len(node) - 1
+            there = f"its values have the numbers 0 to {last}" if len(node) else "it is empty"
+            raise ValueError(f"{name} is a list and has no {part!r:.100}; {there}")
+        node = _child(node, part)
 
 
 def _child(node: Any, part: str) -> Any:

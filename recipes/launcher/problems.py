@@ -13,25 +13,34 @@ from pathlib import Path
 from typing import Any
 
 from recipes.launcher.class_paths import class_paths, origin_mistake
+from recipes.launcher.missing_files import missing_inputs, missing_weights
 from recipes.launcher.mistakes import unknown
 from recipes.launcher.named_callbacks import callbacks_of, is_named
 from recipes.launcher.top_level import OWN, RUN_NAME, STAGES, TOP_LEVEL
 from recipes.launcher.values import Values
 
 
-def problems(recipe: dict[str, Any], folders: Sequence[Path] = ()) -> list[str]:
+def problems(recipe: dict[str, Any], folders: Sequence[Path] = (), files: bool = True) -> list[str]:
     """Every mistake found, as ``key: what is wrong``.
 
     Args:
         recipe: resolved.
         folders: that may hold classes of the person's own.
+        files: the data and the trained weights that it names have to be there.
     """
     found = _at_the_top(recipe)
     if missing := _missing_or_from_elsewhere(recipe, folders):
         return found + missing  # what they would take is not known
     values = Values(folders)
+    found += _in_parts(values, recipe)
+    return found + (missing_inputs(values.inputs) + missing_weights(recipe) if files else [])
+
+
+def _in_parts(values: Values, recipe: dict[str, Any]) -> list[str]:
+    """Mistakes in the job, or in model, data and trainer."""
+    found: list[str] = []
     if "job" in recipe:
-        return found + values.of_class("job", recipe["job"], (values.base("recipes.jobs.base.Job"),))
+        return values.of_class("job", recipe["job"], (values.base("recipes.jobs.base.Job"),))
     for key, base in (("model", "LightningModule"), ("data", "LightningDataModule")):
         found += values.of_class(key, recipe[key], (values.base(f"lightning.pytorch.{base}"),))
     return found + _in_trainer(values, recipe)

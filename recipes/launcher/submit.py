@@ -158,5 +158,5 @@ def submit_command(options: argparse.Namespace, overrides: list[str]) -> str:
 
     waits = any("dependency" in option for option in options.sbatch)  # perhaps for the run that it starts from
     folders = folders_of(options.user_dir, options.recipe)
-    check(options.recipe, options.overlay, overrides, trained=not waits, folders=folders)
+    check(options.recipe, options.overlay, overrides, files=not waits, folders=folders)
     return submit(options, overrides)

@@ -14,7 +14,7 @@ from recipes.launcher.leaves import is_leaf, of_leaf, takes_text
 from recipes.launcher.merge import MISSING
 from recipes.launcher.mistakes import unknown
 from recipes.launcher.own_checks import OwnChecks
-from recipes.launcher.source.read_annotations import Annotations, members_of
+from recipes.launcher.source.read_annotations import Annotations, InputPath, members_of
 from recipes.launcher.source.read_classes import ReadClass
 from recipes.launcher.source.source_modules import OWN, Outside
 
@@ -31,6 +31,8 @@ class Values:
         self._classes = RecipeClasses(folders)
         self._annotations = Annotations(self._classes.read)
         self._checks = OwnChecks(self._classes.sources)
+        self.inputs: list[tuple[str, str]] = []
+        """Files and folders that are to be read, by the keys that name them."""
         restrict_imports()  # judging a leaf may import nothing
 
     def base(self, path: str) -> ReadClass:
@@ -103,6 +105,9 @@ class Values:
         if isinstance(value, str) and value == MISSING:
             return [f"{key}: needs a value"]
         members = members_of(annotation)
+        if InputPath in members:
+            members = [str if member is InputPath else member for member in members]
+            self.inputs += [(key, value)] * isinstance(value, str)
         if Any in members or (value is None and type(None) in members):
             return []
         classes = tuple(member for member in members if _is_component(member))

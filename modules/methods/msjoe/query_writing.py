@@ -18,6 +18,7 @@ import torch
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from modules.files.paths import InputPath
 from modules.mllms.base import MLLM, FrameTokens, Row
 from modules.mllms.kept_frames import KeptFrames
 from modules.records import Candidates, QuestionBatch
@@ -71,7 +72,7 @@ class PreviewQueries(QueryWriter):
     def __init__(
         self,
         *,
-        template: str,
+        template: InputPath,
         max_queries: PositiveInt = 4,
         num_previews: PositiveInt | None = None,
         preview_tokens: PositiveInt = 32,

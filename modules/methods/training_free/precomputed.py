@@ -7,6 +7,7 @@ import logging
 import torch
 from torch import Tensor
 
+from modules.files.paths import InputPath
 from modules.records import QuestionBatch
 from modules.selection.base import FrameSampler
 from modules.selection.policies import FramePolicy, PlackettLuce
@@ -28,7 +29,7 @@ class Precomputed(FrameSampler):
 
     reads_features = False
 
-    def __init__(self, *, path: str, sampler: str | None = None) -> None:
+    def __init__(self, *, path: InputPath, sampler: str | None = None) -> None:
         super().__init__()
         self.rows: dict[str, SelectionRow] = {row.sample_id: row for row in read_selections(path, sampler)}
         self.path, self.num_moved = path, 0

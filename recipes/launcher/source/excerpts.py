@@ -6,7 +6,6 @@ for something that nothing may use: whoever does is told with an `ImportNeededEr
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast

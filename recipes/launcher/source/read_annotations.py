@@ -22,9 +22,14 @@ _BUILTINS = {c.__name__: c for c in (bool, int, float, complex, str, bytes, list
 _IMPORTED = ("typing", "typing_extensions", "collections", "collections.abc", "pathlib", "os", "datetime", "decimal",
              "uuid", "re", "jsonargparse.typing")  # fmt: skip
 """Modules whose types are taken from them; they are small, and importing them does nothing else."""
+_INPUT_PATH = "modules.files.paths.InputPath"
 _OF_WHAT_IS_INSIDE = (typing.Annotated, typing.ClassVar, typing.Final)
 _GENERIC = (list, dict, tuple, set, frozenset, type, collections.abc.Sequence, collections.abc.Iterable,
             collections.abc.Mapping, collections.abc.MutableMapping)  # fmt: skip
+
+
+class InputPath(str):
+    """A text that names a file or folder which is read, and so has to be there: `modules.files.paths.InputPath`."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Annotations:
 
     def _defined(self, found: Definition) -> Any:
         """A class, a name for another annotation, or a type variable."""
+        if found.path == _INPUT_PATH:
+            return InputPath
         if (read := self.classes.read(found)) is not None:
             if not read.is_plain_value:
                 return read

@@ -1,12 +1,36 @@
-"""Trained weights that a recipe starts from: whether the run or the file that it names is there."""
+"""Files that a recipe names: whether the data that it reads and the trained weights that it starts from are there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from recipes.launcher.merge import MISSING
 from recipes.launcher.runs import resolve_checkpoint
 from recipes.launcher.top_level import RUN_NAME
+
+
+def missing_inputs(inputs: Iterable[tuple[str, str]]) -> list[str]:
+    """Annotations, videos, lists of questions and the like that are not there, as ``key: what is wrong``.
+
+    Args:
+        inputs: keys with what they name.
+    """
+    found = []
+    for key, name in inputs:
+        if not _exists(name):
+            where = "" if Path(name).is_absolute() else f" below {Path.cwd()}"
+            short = ".".join(part for part in key.split(".") if part != "init_args")
+            found.append(f"{key}: no such file or folder: {name!r:.300}{where}; --{short} names yours")
+    return found
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def missing_weights(recipe: dict[str, Any]) -> list[str]:
