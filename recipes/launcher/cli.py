@@ -13,6 +13,7 @@ from pathlib import Path
 
 from recipes.launcher.command_line import build_parser, unknown_command
 from recipes.launcher.guard import guard
+from recipes.launcher.library_imports import library_imports
 from recipes.launcher.parent import end_with_parent
 
 _OF_FINISHED_RUNS = {
@@ -92,6 +93,7 @@ def _run(options: argparse.Namespace, rest: list[str], folders: list[Path]) -> N
 def _of_finished_runs(options: argparse.Namespace, rest: list[str]) -> None:
     if rest:
         raise ValueError(f"{options.command} does not know {' '.join(rest)}; lightning {options.command} --help")
-    module = importlib.import_module(f"recipes.launcher.{_OF_FINISHED_RUNS[options.command]}")
+    with library_imports():
+        module = importlib.import_module(f"recipes.launcher.{_OF_FINISHED_RUNS[options.command]}")
     if (text := getattr(module, f"{options.command}_command")(options)) is not None:
         print(text)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 
 from recipes.launcher.mistakes import RecipeError, first_line
 from recipes.launcher.moved import up_to_date
@@ -40,15 +40,26 @@ def merge(files: list[str], overrides: list[str], known: dict[str, Any] | None =
                 _clear_other_classes(merged, content)
                 merged.merge_with(content)
             except _DOES_NOT_FIT as error:
-                raise RecipeError(
-                    file, [f"does not go together with the files before it: {first_line(error)}"]
-                ) from error
+                reason = _other_kind("", merged, content) or first_line(error)
+                raise RecipeError(file, [f"does not go together with the files before it: {reason}"]) from error
     for key, value in pairs(overrides):
         try:
             _override(merged, key, value)
         except _DOES_NOT_FIT as error:
             raise RecipeError("the command line", [f"--{key} {value:.100}: {first_line(error)}"]) from error
     return merged
+
+
+def _other_kind(key: str, known: Any, given: Any) -> str | None:
+    """Where one file has a list and another a mapping, such as rewards that have no names."""
+    if OmegaConf.is_dict(known) and isinstance(given, list):
+        return f"{key} is a mapping of names ({', '.join(map(str, known))}), and a list has none"
+    if OmegaConf.is_list(known) and isinstance(given, dict):
+        return f"{key} is a list, and names are given ({', '.join(map(str, given))})"
+    if not (OmegaConf.is_dict(known) and isinstance(given, dict)):
+        return None
+    inner = (_other_kind(f"{key}.{name}".lstrip("."), known.get(name), value) for name, value in given.items())
+    return next((reason for reason in inner if reason is not None), None)
 
 
 def _override(merged: DictConfig, key: str, value: str) -> None:
@@ -64,7 +75,10 @@ def _override(merged: DictConfig, key: str, value: str) -> None:
             raise ValueError(f"there is no callback {name!r} to leave out; there are {', '.join(known or {})}")
     place = _as_init_args(merged, key)
     _check_numbers_of_lists(merged, place)
-    OmegaConf.update(merged, place, content, force_add=True)
+    try:
+        OmegaConf.update(merged, place, content, force_add=True)
+    except ConfigTypeError as error:
+        raise ValueError(_other_kind(place, OmegaConf.select(merged, place), content) or first_line(error)) from error
 
 
 def _nested(key: str, content: Any) -> Any:

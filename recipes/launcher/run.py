@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from recipes.launcher.check import check
-from recipes.launcher.class_paths import admit
+from recipes.launcher.class_paths import admit, class_paths, is_known
+from recipes.launcher.library_imports import library_imports
 from recipes.launcher.source.source_modules import file_of
 
 
@@ -32,12 +35,28 @@ def run(
 ) -> None:  # fmt: skip
     """Checks and runs a recipe."""
     merged = check(recipe, overlays, overrides, folders=folders)
-    _quieten()
-    for path in admit(OmegaConf.to_container(merged), folders):
-        logging.getLogger(__name__).warning("%s is code of %s, and runs", path, file_of(path, folders))
-    from recipes.launcher.launch import launch
+    content: Any = OmegaConf.to_container(merged)
+    with library_imports():
+        _quieten()
+        from recipes.launcher.launch import launch
 
+        _import_modules_of(path for _, path in class_paths(content) if is_known(path))
+    for path in admit(content, folders):
+        logging.getLogger(__name__).warning("%s is code of %s, and runs", path, file_of(path, folders))
     launch(merged, resume, requeue)
+
+
+def _import_modules_of(paths: Iterable[str]) -> None:
+    """Imports the modules of classes.
+
+    Raises:
+        ValueError: one needs a package that is not installed.
+    """
+    for path in paths:
+        try:
+            importlib.import_module(path.rpartition(".")[0])
+        except ImportError as error:
+            raise ValueError(f"cannot import {path!r}: {error}") from error
 
 
 def _quieten() -> None:

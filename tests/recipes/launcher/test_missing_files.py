@@ -1,0 +1,134 @@
+"""Data and weights that a recipe names and that are not there, and what the command line says of lists."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recipes.launcher.check import check
+from recipes.launcher.cli import main
+from recipes.launcher.guard import ROOT
+from recipes.launcher.mistakes import RecipeError
+
+MLVU = str(ROOT / "recipes/eval/mlvu.yaml")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def mistakes(recipe: str, *overrides: str) -> list[str]:
+    try:
+        check(recipe, [], list(overrides))
+    except RecipeError as error:
+        return error.mistakes
+    return []
+
+
+def test_annotations_and_videos_have_to_be_there(tmp_path: Path) -> None:
+    assert mistakes(MLVU) == [
+        f"data.init_args.test.init_args.{key}: no such file or folder: 'data/MLVU/{name}' below {tmp_path}; "
+        f"--data.test.{key} names yours"
+        for key, name in (("annotations", "json"), ("videos", "video"))
+    ]
+    for name in ("json", "video"):
+        (tmp_path / "data/MLVU" / name).mkdir(parents=True)
+    assert mistakes(MLVU) == []
+    check(MLVU, [], [], files=True)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "key"),
+    [
+        ("recipes/msjoe_pretrain.yaml", ["--data.pass_rates", "gone.jsonl"], "data.init_args.pass_rates"),
+        ("recipes/tspo.yaml", ["--data.train_ids", "gone.jsonl"], "data.init_args.train_ids"),
+        ("recipes/ask.yaml", ["--checkpoint", "null", "--question", "?", "--video", "gone"], "data.init_args.video"),
+        (
+            "recipes/msjoe.yaml",
+            ["--model.query_writer.template", "gone.txt"],
+            "model.init_args.query_writer.init_args.template",
+        ),
+        ("recipes/data/needles.yaml", ["--job.videos", "gone"], "job.init_args.videos"),
+        ("recipes/data/long_video_qa.yaml", ["--job.rates", "gone.jsonl"], "job.init_args.rates"),
+        ("recipes/data/save_tspo_folder.yaml", ["--job.checkpoint", "gone.ckpt"], "job.init_args.checkpoint"),
+        ("recipes/eval/videomme.yaml", ["--data.test.subtitles", "gone"], "data.init_args.test.init_args.subtitles"),
+        (
+            "recipes/tspo.yaml",
+            [
+                "--model.baselines",
+                "{chosen: {class_path: modules.methods.training_free.precomputed.Precomputed, init_args: {path: no}}}",
+            ],
+            "model.init_args.baselines.chosen.init_args.path",
+        ),
+    ],
+)
+def test_what_else_is_read(recipe: str, overrides: list[str], key: str) -> None:
+    found = [m for m in mistakes(str(ROOT / recipe), *overrides) if m.startswith(f"{key}: no such file or folder: ")]
+    assert len(found) == 1, mistakes(str(ROOT / recipe), *overrides)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
+def test_a_name_that_no_file_can_have(name: str) -> None:
+    words = ["--checkpoint", "null", "--data.question", "?", "--data.video", name]
+    assert "no such file or folder" in mistakes(str(ROOT / "recipes/ask.yaml"), *words)[0]
+
+
+def test_a_recipe_can_be_looked_at_where_its_data_is_not() -> None:
+    check(MLVU, [], [], files=False)
+    main(["submit", MLVU, "--dry-run", "--sbatch=--dependency=afterok:1"])
+    with pytest.raises(SystemExit, match="no such file or folder"):
+        main(["submit", MLVU, "--dry-run"])
+
+
+def test_an_estimate_needs_no_data(capsys) -> None:
+    with pytest.raises(SystemExit, match="no such file or folder"):
+        main(["check", str(ROOT / "recipes/paper/tspo_qwen2_5_vl_7b.yaml"), "--memory"])
+    assert "memory a GPU" in capsys.readouterr().out
+
+
+LIST = "[{class_path: callbacks.learning_curve.LearningCurve, init_args: {run_dir: here}}]"
+
+
+def test_a_value_in_a_list_is_named_by_its_number(tmp_path: Path) -> None:
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"base: {ROOT}/recipes/tspo.yaml\ntrainer: {{callbacks: {LIST}}}\nstage: [fit, test]\n")
+    merged = check(str(recipe), [], ["--trainer.callbacks.0.run_dir", "there", "--stage.1", "validate"])
+    assert merged.trainer.callbacks[0].init_args.run_dir == "there"
+    assert merged.stage == ["fit", "validate"]
+
+
+@pytest.mark.parametrize("number", ["2", "-1", "x", "1.5"])
+def test_a_number_that_a_list_does_not_have(number: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"base: {ROOT}/recipes/tspo.yaml\nstage: [fit, test]\n")
+    for command in ("check", "run"):
+        with pytest.raises(SystemExit) as refused:
+            main([command, str(recipe), f"--stage.{number}", "validate"])
+        if number != "1.5":
+            assert f"stage is a list and has no '{number}'; its values have the numbers 0 to 1" in str(refused.value)
+        assert str(refused.value).startswith("error: ")
+
+
+def test_an_example_of_two_data_sets_by_dotted_keys(tmp_path: Path) -> None:
+    """`--data.SPLIT.videos X` reaches through the class that is there, in check as in run."""
+    (tmp_path / "json").mkdir()
+    (tmp_path / "videos").mkdir()
+    words = ["--data.test.annotations", "json", "--data.test.videos", "videos"]
+    merged = check(MLVU, [], words)
+    assert merged.data.init_args.test.init_args.videos == "videos"
+
+
+def test_rewards_without_names_are_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "own.yaml"
+    reward = {"reward": {"class_path": "modules.rewards.accuracy.Accuracy"}}
+    recipe.write_text(json.dumps({"model": {"init_args": {"rewards": [reward]}}}))
+    with pytest.raises(RecipeError) as refused:
+        check(str(ROOT / "recipes/tspo.yaml"), [str(recipe)], [])
+    assert "model.init_args.rewards is a mapping of names (probability, accuracy), and a list has none" in str(
+        refused.value
+    )
+    found = mistakes(str(ROOT / "recipes/tspo.yaml"), "--model.rewards", json.dumps([reward]))
+    assert found[0].endswith("is a mapping of names (probability, accuracy), and a list has none")
