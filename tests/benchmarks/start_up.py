@@ -31,7 +31,7 @@ COMMANDS = {
     "score": "score answers.jsonl",
     "compare": "compare answers.jsonl answers.jsonl --system-a uniform --system-b sampler",
     "export": "export chosen.parquet --sampler sampler --format json --out frames.json",
-    "ask, video of 90 s": "run recipes/ask.yaml --checkpoint null --video video.mp4 --question Colour? --options red,blue",
+    "ask, video of 90 s": "run recipes/ask.yaml --checkpoint null --video video.mp4 --question Who? --options a,b",
 }
 
 
@@ -48,7 +48,10 @@ def main() -> None:
         print("|---" * (1 + 2 * len(copies)) + "|")
         for label, words in COMMANDS.items():
             if options.only is None or options.only in label:
-                print(f"| {label} | " + " | ".join(measured(words.split(), copies, options.repeats, Path(name))) + " |")
+                print(
+                    f"| {label} | " + " | ".join(measured(words.split(), copies, options.repeats, Path(name))) + " |",
+                    flush=True,
+                )
 
 
 def measured(words: list[str], copies: list[Path], repeats: int, folder: Path) -> list[str]:

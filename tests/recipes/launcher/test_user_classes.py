@@ -35,6 +35,10 @@ class Brevity(Reward):
 class Derived(Brevity):
     pass
 
+class Ranged(Reward):
+    def __init__(self, *, width: PositiveInt = 3, sizes: list[PositiveInt] | None = None, right: Right | None = None):
+        ...
+
 class ByModule(base.Reward):
     pass
 
@@ -92,6 +96,7 @@ def mistakes(folder: Path, reward: str) -> list[str]:
         "own.mine.ByModule",
         "{class_path: own.mine.OfAccuracy, init_args: {more: 2}}",
         "{class_path: own.mine.OfShared, init_args: {width: 2}}",
+        "{class_path: own.mine.Ranged, init_args: {right: {class_path: own.mine.OfAccuracy, init_args: {more: 3}}}}",
     ],
 )
 def test_they_are_read_and_not_imported(reward: str, folder: Path) -> None:
@@ -111,6 +116,9 @@ def test_they_are_read_and_not_imported(reward: str, folder: Path) -> None:
         ("{class_path: own.mine.Brevity, init_args: {most: 1, inner: os.system}}", "in no known package"),
         ("{class_path: own.mine.Brevity, init_args: {most: 1, inner: own.mine.Nothing}}", "from no class of Kairos"),
         ("{class_path: own.mine.Derived, init_args: {width: 3, most: 1}}", "width: no such key"),
+        ("{class_path: own.mine.Ranged, init_args: {width: -1}}", "-1 does not conform to restriction v>0"),
+        ("{class_path: own.mine.Ranged, init_args: {sizes: [1, 0]}}", "sizes.1: 0: Not of type PositiveInt"),
+        ("{class_path: own.mine.Ranged, init_args: {right: own.mine.Derived}}", "own.mine.Derived is not a Accuracy"),
         ("own.mine.Nothing", "is derived from nothing, and so from no class of Kairos"),
         ("own.ring.Ring", "from no class of Kairos"),
         ("own.mine.function", "has no class 'function'"),
