@@ -18,8 +18,10 @@ _OBJECT = Unimported("an object that is not built")
 
 
 class OwnChecks:
-    """Args:
-    sources: of Kairos' modules.
+    """Runs the checks of classes on arguments that are each of the right type.
+
+    Args:
+        sources: of Kairos' modules.
     """
 
     def __init__(self, sources: Sources) -> None:

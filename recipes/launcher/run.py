@@ -20,21 +20,13 @@ from recipes.launcher.source.source_modules import file_of
 
 
 def run_command(options: argparse.Namespace, overrides: list[str], folders: Sequence[Path]) -> None:
-    """``lightning run RECIPE``.
+    """Checks and runs a recipe.
 
     Args:
         options, overrides: of the command line.
         folders: that may hold classes of the person's own.
     """
-    run(options.recipe, options.overlay, overrides, options.resume, options.requeue, folders)
-
-
-def run(
-    recipe: str, overlays: list[str], overrides: list[str], resume: str | None, requeue: bool = False,
-    folders: Sequence[Path] = (),
-) -> None:  # fmt: skip
-    """Checks and runs a recipe."""
-    merged = check(recipe, overlays, overrides, folders=folders)
+    merged = check(options.recipe, options.overlay, overrides, folders=folders)
     content: Any = OmegaConf.to_container(merged)
     with library_imports():
         _quieten()
@@ -43,7 +35,7 @@ def run(
         _import_modules_of(path for _, path in class_paths(content) if is_known(path))
     for path in admit(content, folders):
         logging.getLogger(__name__).warning("%s is code of %s, and runs", path, file_of(path, folders))
-    launch(merged, resume, requeue)
+    launch(merged, options.resume, options.requeue)
 
 
 def _import_modules_of(paths: Iterable[str]) -> None:

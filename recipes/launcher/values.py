@@ -23,8 +23,10 @@ _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
 class Values:
-    """Args:
-    folders: that may hold classes of the person's own.
+    """Holds values against annotations, for one recipe.
+
+    Args:
+        folders: that may hold classes of the person's own.
     """
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:

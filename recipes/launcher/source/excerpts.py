@@ -35,8 +35,10 @@ class Unimported:
 
 
 class Excerpts:
-    """Args:
-    sources: of Kairos' modules.
+    """Builds parts of modules; what was built once is there for the next part.
+
+    Args:
+        sources: of Kairos' modules.
     """
 
     def __init__(self, sources: Sources) -> None:
