@@ -39,6 +39,9 @@ class Ranged(Reward):
     def __init__(self, *, width: PositiveInt = 3, sizes: list[PositiveInt] | None = None, right: Right | None = None):
         ...
 
+class WithNothing(Reward):
+    def __init__(self, *, nothing: Nothing): ...
+
 class ByModule(base.Reward):
     pass
 
@@ -94,6 +97,7 @@ def mistakes(folder: Path, reward: str) -> list[str]:
         "{class_path: own.mine.Brevity, init_args: {most: 3, inner: modules.rewards.accuracy.Accuracy}}",
         "{class_path: own.mine.Derived, init_args: {most: 3}}",
         "own.mine.ByModule",
+        "{class_path: own.mine.WithNothing, init_args: {nothing: {class_path: own.mine.Nothing}}}",
         "{class_path: own.mine.OfAccuracy, init_args: {more: 2}}",
         "{class_path: own.mine.OfShared, init_args: {width: 2}}",
         "{class_path: own.mine.Ranged, init_args: {right: {class_path: own.mine.OfAccuracy, init_args: {more: 3}}}}",
