@@ -156,7 +156,8 @@ def submit_command(options: argparse.Namespace, overrides: list[str]) -> str:
     from recipes.launcher.check import check
     from recipes.launcher.class_paths import folders_of
 
-    waits = any("dependency" in option for option in options.sbatch)  # perhaps for the run that it starts from
+    # perhaps for the run that it starts from; what is only printed is for a machine that has the files
+    later = options.dry_run or any("dependency" in option for option in options.sbatch)
     folders = folders_of(options.user_dir, options.recipe)
-    check(options.recipe, options.overlay, overrides, files=not waits, folders=folders)
+    check(options.recipe, options.overlay, overrides, files=not later, folders=folders)
     return submit(options, overrides)

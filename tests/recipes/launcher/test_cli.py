@@ -192,7 +192,7 @@ def test_a_foreign_package_of_the_same_name_does_no_harm_or_is_named(tmp_path: P
 
 def test_another_class_in_an_overlay_brings_its_own_arguments(tmp_path: Path) -> None:
     recipe, overlay = ROOT / "recipes/paper/tspo_qwen2_5_vl_7b.yaml", ROOT / "recipes/overlays/served.yaml"
-    merged = check(str(recipe), [str(overlay)], [])
+    merged = check(str(recipe), [str(overlay)], [], files=False)
     mllm = merged.model.init_args.mllm
     assert mllm.class_path.endswith("OpenAIChat")
     assert "frame_pixels" not in mllm.init_args
@@ -201,7 +201,7 @@ def test_another_class_in_an_overlay_brings_its_own_arguments(tmp_path: Path) ->
     same.write_text(
         "model: {init_args: {mllm: {class_path: modules.mllms.qwen_vl.Qwen25VL, init_args: {positions: v4}}}}\n"
     )
-    kept = check(str(recipe), [str(same)], []).model.init_args.mllm.init_args
+    kept = check(str(recipe), [str(same)], [], files=False).model.init_args.mllm.init_args
     assert (kept.positions, list(kept.frame_pixels)) == ("v4", [200704, 235200])
 
 

@@ -15,7 +15,7 @@ from recipes.launcher.merge import merge
 from recipes.launcher.mistakes import RecipeError
 
 ASK = str(ROOT / "recipes/ask.yaml")
-WORDS = ["--video", "v.mp4", "--question", "What?"]
+WORDS = ["--video", __file__, "--question", "What?"]
 UNET = {"class_path": "modules.methods.msjoe.unet.UNetSampler", "init_args": {"max_queries": 1, "channels": [8]}}
 
 
