@@ -39,10 +39,10 @@ def test_a_copied_checkpoint_says_which_sampler_it_is(tmp_path: Path, monkeypatc
     assert merged.model.init_args.num_frames == 5
     assert "LlavaOnevision" in merged.model.init_args.mllm.class_path  # nothing is said of it, so the recipe's stays
     merged = check(
-        ASK, [], [*WORDS, "--checkpoint", path, "--num_frames", "3", "--model.systems.sampler.sampler.channels", "[4]"]
+        ASK, [], [*WORDS, "--checkpoint", path, "--num_frames", "3", "--model.systems.sampler.sampler.channels", "[16]"]
     )
     assert merged.model.init_args.num_frames == 3  # the command line knows best
-    assert merged.model.init_args.systems.sampler.init_args.sampler.init_args.channels == [4]
+    assert merged.model.init_args.systems.sampler.init_args.sampler.init_args.channels == [16]
 
 
 def test_the_recipe_of_the_run_folder_needs_no_checkpoint_to_be_read(tmp_path: Path) -> None:
