@@ -28,11 +28,9 @@ def problems(recipe: dict[str, Any], folders: Sequence[Path] = (), files: bool =
         folders: that may hold classes of the person's own.
         files: the data and the trained weights that it names have to be there.
     """
-    found = _at_the_top(recipe)
-    if missing := _missing_or_from_elsewhere(recipe, folders):
-        return found + missing  # what they would take is not known
-    values = Values(folders)
-    found += _in_parts(values, recipe)
+    found, values = _at_the_top(recipe), Values(folders)
+    # where a part is missing or from elsewhere, what it would take is not known
+    found += _missing_or_from_elsewhere(recipe, folders) or _in_parts(values, recipe)
     return found + (missing_inputs(values.inputs) + missing_weights(recipe) if files else [])
 
 
