@@ -99,7 +99,10 @@ class Values:
             return []
         if not cls.is_dataclass:
             return [f"{key}: {refusal}" for refusal in self._checks.of_constructor(cls, arguments)]
-        mistake = self._checks.of_settings(cls, arguments) if all(map(_is_plain, arguments.values())) else None
+        plain = {name: value for name, value in arguments.items() if _is_plain(value)}  # objects are not built here
+        if any(parameter.required and name not in plain for name, parameter in cls.arguments.items()):
+            return []
+        mistake = self._checks.of_settings(cls, plain)
         return [] if mistake is None else [f"{key}: {mistake}"]
 
     def of_value(self, key: str, value: Any, annotation: Any) -> list[str]:
