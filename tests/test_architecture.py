@@ -86,6 +86,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.selection.selection_files",
         "datamodules.questions.exports",
     ),
+    "recipes.launcher.cache": ("datamodules.video.cached_entries", "datamodules.video.in_use"),
     "recipes.launcher.consolidate": (
         "modules.checkpoints.checkpoint_sums",
         "modules.console",

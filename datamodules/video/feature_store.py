@@ -1,7 +1,8 @@
-"""The feature store: one entry per video and encoder, shared by every question on the video and by every process.
+"""The feature store: one entry per content of a video and encoder, shared by all questions on it and by all processes.
 
-An entry is a sealed file (`datamodules.video.sealed`) of the features, frame ids and times. One whose key or checksum
-does not match is refused and made again.
+A video is known by its content (`datamodules.video.content`), not by its place, so that a folder that is copied or
+moved keeps its features, and equal files share them. An entry is a sealed file (`datamodules.video.sealed`) of the
+features, frame ids and times. One whose key or checksum does not match is refused and made again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from datamodules.video.earlier_entries import adopt
 from datamodules.video.sealed import path_of, seal, unseal
+from datamodules.video.sighting import Sighting
+from datamodules.video.sightings import sightings_of
 from modules.records import Candidates
 
 
@@ -37,8 +41,12 @@ class FeatureStore:
     grid: str
 
     def path(self, video: str, encoder_key: str) -> Path:
-        """Where the entry of a video lies; its name holds the file's size and time, so a replaced video misses."""
-        return path_of(self.root / encoder_key, video, self.grid)
+        """Where the entry of a video lies, by its content, so a replaced video misses.
+
+        Raises:
+            BadVideoError: the video cannot be read, and this process has not seen it before.
+        """
+        return self._path(self._seen(video), encoder_key)
 
     def has(self, video: str, encoder_key: str) -> bool:
         """Whether a whole, matching entry is there. Reads the header and checks the sum."""
@@ -67,14 +75,24 @@ class FeatureStore:
             "duration_s": repr(candidates.duration_s),
             "num_video_frames": str(candidates.num_video_frames),
             "decoder": candidates.decoder,
+            "seen": (seen := self._seen(video)).to_json(),
         }
-        seal(self.path(video, encoder_key), tensors, self._made_under(encoder_key), told)
+        seal(self._path(seen, encoder_key), tensors, self._made_under(encoder_key), told)
+
+    def _seen(self, video: str) -> Sighting:
+        return sightings_of(self.root.absolute()).of(video)
+
+    def _path(self, seen: Sighting, encoder_key: str) -> Path:
+        return path_of(self.root / encoder_key, seen.content, self.grid)
 
     def _made_under(self, encoder_key: str) -> dict[str, str]:
         return {"key": encoder_key, "grid": self.grid}
 
     def _load(self, video: str, encoder_key: str, verify: bool) -> Entry | None:
-        sealed = unseal(self.path(video, encoder_key), self._made_under(encoder_key), verify)
+        seen = self._seen(video)
+        path = self._path(seen, encoder_key)
+        adopt(path, seen, self.grid)
+        sealed = unseal(path, self._made_under(encoder_key), verify)
         if sealed is None:
             return None
         tensors, told = sealed

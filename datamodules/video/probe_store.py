@@ -2,7 +2,7 @@
 
 Reading all packets of a nine-hour file takes longer than decoding eight frames of it, and no file changes between two
 steps. So what a probe found is stored below the feature store's folder, and whoever decodes later hands it to the
-worker. A file that was replaced (other size or time) misses, and is probed again.
+worker. A file whose content was replaced misses, and is probed again; a copy elsewhere does not.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from datamodules.video.earlier_entries import adopt
 from datamodules.video.packet_table import PacketTable
 from datamodules.video.sealed import path_of, seal, unseal
+from datamodules.video.sighting import Sighting
+from datamodules.video.sightings import sightings_of
 from datamodules.video.video_info import BadVideoError, VideoInfo
 
 PROBE_VERSION = "2"
@@ -35,26 +38,31 @@ class ProbeStore:
 
     def __init__(self, root: Path) -> None:
         self.folder = root / "probes"
+        self._sightings = sightings_of(root.absolute())
         self._recent: OrderedDict[Path, VideoInfo] = OrderedDict()
         self._lock = threading.Lock()
 
     def load(self, video: str) -> VideoInfo | None:
         """What the file holds, or held when it was seen last; None where that is not stored."""
         try:
-            path = path_of(self.folder, video)
+            seen = self._sightings.of(video)
         except BadVideoError:  # whoever opens it will say why
             return None
+        path = path_of(self.folder, seen.content)
         with self._lock:
             if path in self._recent:
                 self._recent.move_to_end(path)
-                return self._recent[path]
+                return _as_seen(self._recent[path], video, seen)
+        adopt(path, seen, "")
         sealed = unseal(path, {"probe": PROBE_VERSION}, verify=True)
-        return None if sealed is None else self._remember(path, _info(video, *sealed))
+        return None if sealed is None else _as_seen(self._remember(path, _info(video, *sealed)), video, seen)
 
     def save(self, info: VideoInfo) -> None:
         """Stores what a file holds, atomically."""
-        path = path_of(self.folder, info.path)
-        seal(path, _arrays(info), {"probe": PROBE_VERSION}, {"plain": json.dumps(_plain(info))})
+        seen = self._sightings.of(info.path)
+        path = path_of(self.folder, seen.content)
+        told = {"plain": json.dumps(_plain(info)), "seen": seen.to_json()}
+        seal(path, _arrays(info), {"probe": PROBE_VERSION}, told)
         self._remember(path, info)
 
     def _remember(self, path: Path, info: VideoInfo) -> VideoInfo:
@@ -63,6 +71,11 @@ class ProbeStore:
             if len(self._recent) > _KEPT:
                 self._recent.popitem(last=False)
         return info
+
+
+def _as_seen(info: VideoInfo, video: str, seen: Sighting) -> VideoInfo:
+    """What is known of equal content, of this file: it has another path, and was written at another time."""
+    return dataclasses.replace(info, path=video, num_bytes=seen.num_bytes, changed_ns=seen.mtime_ns)
 
 
 def _columns(info: VideoInfo) -> dict[str, Any]:

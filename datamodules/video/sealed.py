@@ -10,7 +10,9 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -18,7 +20,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from datamodules.video.video_file import BadVideoError, status_of
 from modules.files.whole_files import appearing
 
 FORMAT_VERSION = "3"
@@ -33,41 +34,10 @@ def checksum(tensor: Tensor) -> str:
     return hashlib.blake2b(tensor.contiguous().view(torch.uint8).numpy().data, digest_size=16).hexdigest()
 
 
-def identity(video: str) -> str:
-    """Path, size and time of a file as one string: another file in its place has another.
-
-    Of a file that has vanished, what it was when it was seen last: what was made of it is still of use.
-
-    Raises:
-        BadVideoError: it was never seen.
-    """
-    try:
-        status = status_of(video)
-    except BadVideoError:
-        if video in _SEEN:
-            return _SEEN[video]
-        raise
-    _SEEN[video] = f"{os.path.abspath(video)}|{status.st_size}|{status.st_mtime_ns}"
-    return _SEEN[video]
-
-
-_SEEN: dict[str, str] = {}
-"""Identity by path; of this process."""
-
-
-def path_of(folder: Path, video: str, more: str = "") -> Path:
-    """Where a folder keeps what belongs to a video and, where there is such, to ``more``.
-
-    Its name begins like the video's, as far as that can be shown and is not too long for a name with an ending.
-    """
-    name = hashlib.sha256(os.fsencode(f"{identity(video)}|{more}")).hexdigest()[:20]
-    stem = "".join(c if c.isprintable() else "_" for c in Path(video).stem)
-    stem = stem.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
-    return folder / f"{stem}-{name}.safetensors"
-
-
-_NAME_BYTES = 120
-"""Of a video's name, within a file's; file systems take 255, some 143 (eCryptfs)."""
+def path_of(folder: Path, content: str, more: str = "") -> Path:
+    """Where a folder keeps what belongs to a video's content and, where there is such, to ``more``."""
+    tail = "-" + hashlib.sha256(more.encode()).hexdigest()[:12] if more else ""
+    return folder / f"{content}{tail}.safetensors"
 
 
 def seal(path: Path, tensors: Mapping[str, Tensor], made_under: Mapping[str, str], told: Mapping[str, str]) -> None:
@@ -100,7 +70,18 @@ def unseal(path: Path, made_under: Mapping[str, str], verify: bool) -> Sealed | 
         _log.warning("%s is refused and will be made again: %s", path, error)
         path.unlink(missing_ok=True)
         return None
+    _mark_used(path)
     return tensors, metadata
+
+
+def _mark_used(path: Path) -> None:
+    """Sets a file's time to now, once a day, so that `lightning cache` can tell what nobody has needed for long."""
+    with suppress(OSError):  # a cache may be another user's, or read-only
+        if time.time() - path.stat().st_mtime > _DAY_S:
+            os.utime(path)
+
+
+_DAY_S = 86400.0
 
 
 def _mapped(path: Path) -> Sealed:

@@ -1,4 +1,4 @@
-"""``lightning run | submit | check | ls | score | compare | export | consolidate | track`` (``python -m recipes``).
+"""``lightning run | submit | check | ls | score | compare | export | consolidate | track | cache`` (``python -m recipes``).
 
 Each command is in a file of its own, which is imported when the command is given: `lightning ls` needs no torch.
 """
@@ -22,6 +22,7 @@ _OF_FINISHED_RUNS = {
     "export": "results",
     "consolidate": "consolidate",
     "track": "track",
+    "cache": "cache",
 }
 """Commands that take no keys of a recipe, and the modules of `recipes.launcher` that have their functions."""
 

@@ -118,3 +118,8 @@ def _add_result_commands(commands: Any) -> None:
     command = commands.add_parser("track", help="send MLflow what it has not got of a run")
     command.add_argument("run", help="run folder")
     command.add_argument("--tracking-uri", help="another MLflow than the run's recipe names")
+    command = commands.add_parser("cache", help="list stored features, or remove those that nobody can use again")
+    command.add_argument("action", choices=["ls", "gc"], help="ls lists them; gc removes what is of no use")
+    command.add_argument("--root", default="data", metavar="DIR", help="folder that holds feature stores (data)")
+    command.add_argument("--dry-run", action="store_true", help="gc: only print what it would remove")
+    command.add_argument("--older-than", type=float, metavar="DAYS", help="also what no run has used for so long")

@@ -75,7 +75,7 @@ def test_features_on_a_full_disk_are_not_there_afterwards(small_disk: Path, shor
     store = FeatureStore(small_disk / "features", "grid")
     with pytest.raises(StorageError, match="^cache entry .*" + FULL):
         store.save(str(short_video), "key", entry(short_video, 2))
-    assert files(small_disk) == []
+    assert {Path(name).suffix for name in files(small_disk)} == {".lock", ".json"}  # that the video was seen
     assert not store.has(str(short_video), "key")
     enlarge(small_disk)
     store.save(str(short_video), "key", entry(short_video, 2))
