@@ -105,7 +105,7 @@ def _cached(path: Path, seen: _Seen) -> Cached | None:
 
     if _PARTIAL.fullmatch(path.name):
         return described("a writer that has ended left it unfinished") if unused_s > _ABANDONED_S else None
-    if path.parent.name == NOTES:
+    if path.parent.name == NOTES and path.suffix == ".json":
         place = _sighting(path)
         gone = place is not None and seen.standing(place) is Standing.GONE
         return described("a note on a video that is gone", "note", "", (place,)) if place and gone else None

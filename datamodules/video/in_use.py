@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from datamodules.video.sighting import NOTES
+
 _NAME = "in_use.lock"
 _log = logging.getLogger(__name__)
 
@@ -61,5 +63,5 @@ def alone(root: Path) -> Iterator[str]:
 
 def _open(root: Path, create: bool) -> int:
     if create:
-        root.mkdir(parents=True, exist_ok=True)
-    return os.open(root / _NAME, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
+        (root / NOTES).mkdir(parents=True, exist_ok=True)
+    return os.open(root / NOTES / _NAME, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
