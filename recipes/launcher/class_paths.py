@@ -198,4 +198,9 @@ def passed_through(error: BaseException, folders: Sequence[Path]) -> bool:
     while cause is not None:
         files += [frame.filename for frame in traceback.extract_tb(cause.__traceback__)]
         cause = cause.__cause__ or cause.__context__
-    return any(Path(file).is_relative_to(folder.resolve()) for file in files for folder in folders)
+    own = [Path(file) for file in files if not any(Path(file).is_relative_to(place) for place in _NOBODYS_OWN)]
+    return any(file.is_relative_to(folder.resolve()) for file in own for folder in folders)
+
+
+_NOBODYS_OWN = (Path(sys.prefix), *(ROOT / room for room in ("modules", "datamodules", "callbacks", "recipes")))
+"""Kairos and what is installed, also where a recipe lies in the folder that holds them."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recipes.launcher.check import check
-from recipes.launcher.class_paths import folders_of
+from recipes.launcher.class_paths import folders_of, passed_through
 from recipes.launcher.cli import main
 from recipes.launcher.guard import ROOT
 from recipes.launcher.mistakes import RecipeError
@@ -159,6 +159,17 @@ def test_an_estimate_runs_none_of_it(folder: Path) -> None:
 def test_a_folder_that_is_none_is_named() -> None:
     with pytest.raises(SystemExit, match="--user-dir nowhere: no such folder"):
         main(["check", str(ROOT / "recipes/tspo.yaml"), "--user-dir", "nowhere"])
+
+
+def test_an_error_of_kairos_is_not_the_persons_where_the_recipe_lies_in_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def raises():\n    raise ValueError('mine')\n")
+    for code, folder, own in (
+        ("from datamodules.video.content import content_of as raises\nraises('nowhere')", ROOT, False),
+        (f"exec(compile(open('{tmp_path}/own.py').read(), '{tmp_path}/own.py', 'exec'))\nraises()", tmp_path, True),
+    ):
+        with pytest.raises((OSError, ValueError)) as caught:
+            exec(code, {})
+        assert passed_through(caught.value.with_traceback(caught.value.__traceback__.tb_next), [folder]) is own
 
 
 @pytest.mark.slow
