@@ -15,6 +15,7 @@ from torch import Tensor
 
 from modules.encoders.base import ImageTextEncoder, weights_digest
 from modules.encoders.resize import resize
+from modules.files.hub import fetching
 from modules.files.model_files import as_data
 from modules.files.paths import ModelPath
 
@@ -33,10 +34,12 @@ class OpenCLIPEncoder(ImageTextEncoder):
 
     def __init__(self, *, model: ModelPath, pretrained: str | None = None, frames_per_forward: int = 256) -> None:
         super().__init__()
-        self.name = as_data(str(ModelPath(model)))
+        name = str(ModelPath(model))
         self.frames_per_forward = frames_per_forward
-        self.model = open_clip.create_model(self.name, pretrained=pretrained).eval().requires_grad_(False)
-        self.tokenize = open_clip.get_tokenizer(self.name)
+        with fetching(name, _repository(name, pretrained)):
+            self.name = as_data(name)
+            self.model = open_clip.create_model(self.name, pretrained=pretrained).eval().requires_grad_(False)
+            self.tokenize = open_clip.get_tokenizer(self.name)
         config = open_clip.get_model_preprocess_cfg(self.model)
         size = config["size"]
         self.size = (size, size) if isinstance(size, int) else tuple(size)
@@ -70,3 +73,9 @@ class OpenCLIPEncoder(ImageTextEncoder):
             self.num_truncated += full
             _log.log(level, "%d of %d texts fill the encoder's %d tokens and are cut", full, len(texts), ids.shape[1])
         return self.model.encode_text(ids.to(self.mean.device)).float()
+
+
+def _repository(name: str, pretrained: str | None) -> str:
+    """Where on the hub open_clip finds weights that it knows by an architecture's name and a tag; empty elsewhere."""
+    weights = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
+    return weights.get("hf_hub", "").rstrip("/")

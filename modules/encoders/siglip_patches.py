@@ -17,6 +17,7 @@ from torch import Tensor
 
 from modules.encoders.base import FrameEncoder, weights_digest
 from modules.encoders.resize import resize
+from modules.files.hub import fetching
 from modules.files.model_files import WEIGHTS_AS_DATA, as_data
 from modules.files.paths import ModelPath
 
@@ -44,7 +45,8 @@ class SiglipPatches(FrameEncoder):
         super().__init__()
         name = as_data(str(ModelPath(path)))
         self.pool, self.pool_by, self.frames_per_forward = pool, pool_by, frames_per_forward
-        model = transformers.SiglipVisionModel.from_pretrained(name, dtype="float32", **WEIGHTS_AS_DATA)
+        with fetching(name):
+            model = transformers.SiglipVisionModel.from_pretrained(name, dtype="float32", **WEIGHTS_AS_DATA)
         self.model = model.eval().requires_grad_(False)
         self.size = self.model.config.image_size
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from modules.encoders.base import ImageTextEncoder, weights_digest
 from modules.encoders.resize import resize
+from modules.files.hub import fetching
 from modules.files.model_files import AS_DATA, WEIGHTS_AS_DATA, as_data
 from modules.files.paths import ModelPath
 
@@ -38,11 +39,12 @@ class TransformersCLIP(ImageTextEncoder):
         logger = logging.getLogger("transformers.modeling_utils")
         level = logger.level
         logger.setLevel(logging.ERROR)  # selector.* is no surprise here
-        model = transformers.CLIPModel.from_pretrained(self.name, dtype="float32", **WEIGHTS_AS_DATA)
+        with fetching(self.name):
+            model = transformers.CLIPModel.from_pretrained(self.name, dtype="float32", **WEIGHTS_AS_DATA)
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.name, **AS_DATA)
+            processor = transformers.AutoImageProcessor.from_pretrained(self.name, **AS_DATA)
         self.model = model.eval().requires_grad_(False)
         logger.setLevel(level)
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.name, **AS_DATA)
-        processor = transformers.AutoImageProcessor.from_pretrained(self.name, **AS_DATA)
         self.size = self.model.config.vision_config.image_size
         self.num_tokens = self.model.config.text_config.max_position_embeddings
         self.num_truncated = 0

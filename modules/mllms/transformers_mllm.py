@@ -28,6 +28,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.video_utils import VideoMetadata
 
 from modules.encoders.base import weights_digest
+from modules.files.hub import fetching
 from modules.files.model_files import AS_DATA, as_data
 from modules.files.paths import ModelPath
 from modules.mllms.base import MLLM, Generation, Row
@@ -81,8 +82,9 @@ class TransformersMLLM(MLLM):
         self.prompt, self.loading = prompt or Prompt(), loading or Loading()
         self.frames_per_forward = frames_per_forward
         name = as_data(ModelPath(path))
-        self.processor = transformers.AutoProcessor.from_pretrained(name, revision=self.loading.revision, **AS_DATA)
-        self.model = self.loading.model(self.model_class, name)
+        with fetching(name):
+            self.processor = transformers.AutoProcessor.from_pretrained(name, revision=self.loading.revision, **AS_DATA)
+            self.model = self.loading.model(self.model_class, name)
 
     # ---- what a family says about itself ----
 

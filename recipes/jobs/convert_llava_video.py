@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from modules.console import PlainConsole
+from modules.files.hub import fetching
 from modules.files.model_files import AS_DATA, as_data
 from modules.files.paths import InputPath
 from modules.mllms.llava_video import convert
@@ -31,7 +32,8 @@ class ConvertLlavaVideo(Job):
     def run(self, run_dir: Path) -> None:
         if not self.source.is_dir():
             raise ValueError(f"job.source: {self.source} is not a folder")
-        processor = transformers.AutoProcessor.from_pretrained(as_data(self.processor), **AS_DATA)
+        with fetching(self.processor):
+            processor = transformers.AutoProcessor.from_pretrained(as_data(self.processor), **AS_DATA)
         config = config_of(self.config)
         tokens = processor.tokenizer
         config.video_token_id, config.image_token_id = (

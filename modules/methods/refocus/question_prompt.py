@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from modules.files.hub import fetching
 from modules.files.model_files import AS_DATA, as_data
 from modules.files.paths import ModelPath
 from modules.methods.refocus.backbones.base import SequenceBackbone
@@ -33,7 +34,8 @@ class QuestionPrompt(nn.Module):
         super().__init__()
         from transformers import AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(as_data(str(ModelPath(tokenizer))), **AS_DATA)
+        with fetching(tokenizer):
+            self.tokenizer = AutoTokenizer.from_pretrained(as_data(str(ModelPath(tokenizer))), **AS_DATA)
         self.head, self.tail = head, tail
 
     def text(self, question: VideoQuestion) -> str:

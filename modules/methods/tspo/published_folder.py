@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from modules.files.hub import fetching
 from modules.files.model_files import AS_DATA, as_data
 
 WEIGHTS = "model.safetensors"
@@ -51,7 +52,8 @@ def write_tspo_folder(clip: transformers.CLIPModel, clip_path: str, selector: di
     config = json.loads((folder / "config.json").read_text())
     config |= {"architectures": ["TSPOModel"], "dtype": "bfloat16"}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    transformers.CLIPProcessor.from_pretrained(as_data(clip_path), **AS_DATA).save_pretrained(folder)
+    with fetching(clip_path):
+        transformers.CLIPProcessor.from_pretrained(as_data(clip_path), **AS_DATA).save_pretrained(folder)
     tensors = {**clip.state_dict(), **selector}
     whole = {k: v.detach().to("cpu", torch.bfloat16).contiguous() for k, v in tensors.items()}
     save_file(whole, folder / WEIGHTS, {"format": "pt"})

@@ -13,6 +13,7 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 from transformers import Mamba2Config, Mamba2Model
 
+from modules.files.hub import fetching
 from modules.files.model_files import WEIGHTS_AS_DATA, as_data
 from modules.files.paths import ModelPath
 from modules.methods.refocus.backbones.base import SequenceBackbone, State
@@ -80,9 +81,9 @@ class Mamba2Backbone(SequenceBackbone):
     ) -> None:
         super().__init__()
         if path is not None:
-            self.model = Mamba2Model.from_pretrained(
-                as_data(str(ModelPath(path))), dtype=torch.float32, **WEIGHTS_AS_DATA
-            )
+            name = as_data(str(ModelPath(path)))
+            with fetching(name):
+                self.model = Mamba2Model.from_pretrained(name, dtype=torch.float32, **WEIGHTS_AS_DATA)
         else:
             if 2 * width % head_dim:
                 raise ValueError(f"head_dim={head_dim} must divide 2 * width={2 * width}")
