@@ -42,12 +42,18 @@ gpu: $(VENV)/ready
 	KAIROS_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/gpu $(wildcard tests/accelerator/device)
 	$(BIN)/python tests/benchmarks/gpu_step.py
 
-$(VENV)/ready: pyproject.toml
+# the versions that were tested (CONSTRAINTS= for the newest); where they cannot be had, those that pyproject.toml allows
+CONSTRAINTS ?= constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet
+PINS = $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+$(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
-	$(BIN)/python -m pip install --quiet "setuptools>=77" wheel ninja
-	$(BIN)/python -m pip install --quiet --no-build-isolation -e ".[sharding]"
+	$(INSTALL) --upgrade "pip>=24"
+	$(INSTALL) -e ".[dev]" $(PINS) || { \
+	  echo "The tested versions of constraints.txt cannot be installed here; trying what pyproject.toml allows."; \
+	  $(INSTALL) -e ".[dev]"; }
+	$(INSTALL) "setuptools>=77" wheel ninja
+	$(INSTALL) --no-build-isolation -e ".[sharding]"
 	touch $@
 
 clean:
