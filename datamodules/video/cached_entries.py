@@ -21,6 +21,7 @@ from datamodules.video.sighting import NOTES, Sighting, Standing
 _NAME = re.compile(r"([0-9a-f]{32})(-[0-9a-f]{12})?\.safetensors")
 _PARTIAL = re.compile(r"[0-9a-f]{16}\.partial")
 _MOST_HEADER_BYTES = 100 * 2**20
+_SECOND_NAME = "an earlier version's second name, which takes no room"
 _ABANDONED_S = 3600.0
 _DAY_S = 86400.0
 
@@ -31,7 +32,7 @@ class Cached:
 
     Args:
         path: of the file.
-        num_bytes: that it takes.
+        num_bytes: that its removal gives back.
         unused_s: since a run used it last, to a day.
         encoder: whose features it holds; ``packet table`` of what a file holds.
         grid: how candidates were chosen.
@@ -101,7 +102,8 @@ def _cached(path: Path, seen: _Seen) -> Cached | None:
     unused_s = time.time() - status.st_mtime
 
     def described(reason: str, encoder: str = "", grid: str = "", places: tuple[Sighting, ...] = ()) -> Cached:
-        return Cached(path, status.st_size, unused_s, encoder or path.parent.name, grid, places, reason)
+        num_bytes = 0 if reason == _SECOND_NAME else status.st_size
+        return Cached(path, num_bytes, unused_s, encoder or path.parent.name, grid, places, reason)
 
     if _PARTIAL.fullmatch(path.name):
         return described("a writer that has ended left it unfinished") if unused_s > _ABANDONED_S else None
@@ -120,7 +122,7 @@ def _cached(path: Path, seen: _Seen) -> Cached | None:
     encoder, grid = header.get("key", "packet table"), header.get("grid", "")
     if known is None:
         linked = status.st_nlink > 1
-        return described("an earlier version's second name, which takes no room" if linked else "", encoder, grid)
+        return described(_SECOND_NAME if linked else "", encoder, grid)
     places = _places(header, known[1], seen)
     gone = bool(places) and all(seen.standing(place) is Standing.GONE for place in places)
     return described("its video is gone" if gone else "", encoder, grid, places)
@@ -150,9 +152,11 @@ def _header(path: Path) -> dict[str, str] | None:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            return json.loads(file.read(length))["__metadata__"] if length < _MOST_HEADER_BYTES else None
+            told = json.loads(file.read(length))["__metadata__"] if length < _MOST_HEADER_BYTES else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    texts = isinstance(told, dict) and all(isinstance(value, str) for value in told.values())
+    return told if texts else None
 
 
 def unused(entries: list[Cached], older_than_days: float | None) -> Iterator[tuple[Cached, str]]:

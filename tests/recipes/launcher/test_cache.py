@@ -128,6 +128,38 @@ def test_leftovers_of_writers_go_after_an_hour_and_damaged_entries_at_once(data:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "header", [b"[]", b"{}", b'{"__metadata__": 1}', b'{"__metadata__": {"key": 1}}', b"[" * 10**5, b"\xff"], ids=str
+)
+def test_an_entry_with_a_header_that_is_none_is_damaged(header: bytes, data: Path, capsys) -> None:
+    damaged = entries_of(data / "features")[0].path
+    damaged.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert "(it is damaged)" in cache(capsys, "gc", "--root", str(data))
+    assert not damaged.exists()
+
+
+@pytest.mark.parametrize(
+    "changed", [{"path": "/dev/zero"}, {"path": "a\0b"}, {"path": "\ud800"}, {"path": ""}], ids=repr
+)
+def test_notes_of_strangers_remove_nothing_of_use(changed: dict, data: Path, capsys) -> None:
+    for path in (data / "features" / "known_videos").iterdir():
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    cache(capsys, "gc", "--root", str(data))
+    assert [name.split()[0] for name in stored(data)] == [name.split()[0] for name in ALL]
+
+
+def test_second_names_of_an_earlier_version_go_and_entries_that_have_no_other_stay(data: Path, capsys) -> None:
+    first, second, *_ = (e.path for e in entries_of(data / "features"))
+    os.link(first, first.with_name("one-0123456789abcdef0123.safetensors"))
+    second.rename(second.with_name("two-0123456789abcdef0123.safetensors"))
+    told = cache(capsys, "gc", "--root", str(data))
+    assert told.startswith(f"{data}/features: removed 1 file, 0 B\n")
+    assert told.rstrip().endswith("(an earlier version's second name, which takes no room)")
+    assert first.exists()
+    assert second.with_name("two-0123456789abcdef0123.safetensors").exists()
+    assert cache(capsys, "ls", "--root", str(data)).count("  ?\n") == 1
+
+
 def test_nothing_is_removed_while_a_run_uses_the_folder(data: Path, capsys) -> None:
     (data / "one.mp4").unlink()
     program = (
