@@ -76,8 +76,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "callbacks.shortfalls",
     ),
     "recipes.launcher.mistakes": ("modules.files.whole_files",),
-    "recipes.launcher.whole_checkpoints": ("modules.checkpoints.checkpoint_files",),
-    "recipes.launcher.from_checkpoint": ("modules.checkpoints.checkpoint_files", "recipes.launcher"),
+    "recipes.launcher.whole_checkpoints": ("modules.checkpoints",),
+    "recipes.launcher.from_checkpoint": ("modules.checkpoints", "recipes.launcher"),
     "recipes.jobs": ("modules", "datamodules", "recipes.jobs"),
     "recipes.launcher.results": (
         "modules.console",
@@ -88,13 +88,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "recipes.launcher.cache": ("datamodules.video.cached_entries", "datamodules.video.in_use"),
     "recipes.launcher.consolidate": (
-        "modules.checkpoints.checkpoint_sums",
+        "modules.checkpoints",
         "modules.console",
         "modules.mllms",
-        "modules.checkpoints.weights",
         "modules.files.whole_files",
         "recipes",
     ),
+    "recipes.launcher.loaded_systems": ("modules", "datamodules", "recipes.launcher"),
     "recipes.launcher.lmms_eval": ("modules", "datamodules", "recipes.launcher"),
     "recipes.launcher.cost": ("modules.mllms", "modules.files.model_files", "recipes"),
 }

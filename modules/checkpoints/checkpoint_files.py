@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import lightning
 import torch
 from lightning.fabric.plugins import CheckpointIO, TorchCheckpointIO
 from torch import Tensor
@@ -28,6 +29,7 @@ from torch.utils._pytree import keystr, tree_leaves, tree_leaves_with_path, tree
 
 from modules.checkpoints.checkpoint_sums import compare_sums, keep_sums
 from modules.checkpoints.finite import not_finite, trained_tensors
+from modules.checkpoints.sampler_files import SUFFIX, read_sampler
 from modules.files.whole_files import appearing
 
 
@@ -42,6 +44,8 @@ class Gathered:
 
 
 _TENSORS = (Tensor, Gathered)
+PATH_KEY = "path"
+"""Of a checkpoint that was read for a trainer: the file that it is."""
 
 
 def write(checkpoint: dict[str, Any], path: str | Path, *, writer: bool = True) -> None:
@@ -88,6 +92,8 @@ def _not_saved(name: str) -> str:
 def read(path: str | Path) -> dict[str, Any]:
     """The checkpoint, its tensors mapped instead of read: only what is looked at takes memory.
 
+    What `lightning consolidate` wrote is read too, as a checkpoint of a sampler alone.
+
     Raises:
         ValueError: it is none, is damaged, holds anything but plain data, or weights that are not finite.
     """
@@ -95,8 +101,7 @@ def read(path: str | Path) -> dict[str, Any]:
     reason = _no_checkpoint(file)
     if reason is None:
         try:
-            compare_sums(file)
-            checkpoint = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+            checkpoint = read_sampler(file) if file.suffix == SUFFIX else _load(file)
         except ValueError as error:
             reason = str(error)
         except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, AttributeError) as error:
@@ -110,17 +115,22 @@ def read(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def _load(file: Path) -> Any:
+    compare_sums(file)
+    return torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+
+
 def _no_checkpoint(file: Path) -> str | None:
     """Why a path cannot be a checkpoint, by what lies there; None where it may be one."""
     if file.is_dir():
-        return "it is a folder; name a .ckpt file in it"
+        return "it is a folder; name a file in it"
     if not file.is_file():
         return "there is no such file"
     with file.open("rb") as content:
         begins = content.read(4)
     if not begins:
         return "it is empty"
-    if not begins.startswith(b"PK"):
+    if file.suffix != SUFFIX and not begins.startswith(b"PK"):
         return "it is no checkpoint of plain data, and nothing else is loaded"
     return None
 
@@ -132,7 +142,8 @@ class PlainFiles(TorchCheckpointIO):
         write(checkpoint, path)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read(path)
+        # where it is from is for messages; Lightning asks any checkpoint for the version that wrote it
+        return {"pytorch-lightning_version": lightning.__version__, **read(path), PATH_KEY: str(path)}
 
 
 def plain_files(io: CheckpointIO) -> CheckpointIO:

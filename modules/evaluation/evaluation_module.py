@@ -15,10 +15,12 @@ import lightning as L
 import torch
 from jsonargparse.typing import PositiveInt
 
-from modules.checkpoints.weights import refuse_unknown
+from modules.checkpoints.checkpoint_files import plain_files
+from modules.checkpoints.weights import SAMPLER
 from modules.distributed.precision import settle_precision
 from modules.encoders.base import FrameEncoder
 from modules.encoders.frame_demand import FrameDemand
+from modules.evaluation.trained_sampler import prepare_sampler
 from modules.mllms.base import MLLM
 from modules.records import QuestionBatch
 from modules.systems.answering import Answering
@@ -92,15 +94,9 @@ class EvaluationModule(L.LightningModule, FrameDemand):
                 f"a checkpoint holds a trained sampler; `trained` names the system that it belongs to, and there is no "
                 f"{self.trained!r} with a sampler of its own"
             )
-        prefix = f"systems.{self.trained}.choice.sampler."
+        prepare_sampler(system.sampler, checkpoint, dict(self.mllm.named_parameters(remove_duplicate=False)))
+        prefix = f"systems.{self.trained}.choice.{SAMPLER}"
         saved = {_moved(name, prefix): tensor for name, tensor in checkpoint["state_dict"].items()}
-        refuse_unknown(saved, self)
-        expected = {f"{prefix}{n}" for n, p in system.sampler.named_parameters() if p.requires_grad}
-        missing = expected - saved.keys()
-        if missing:
-            raise ValueError(f"this checkpoint is of another sampler: {sorted(missing)[:5]} are not in it")
-        if checkpoint.get("temperature") is not None:
-            system.sampler.temperature = checkpoint["temperature"]
         weights = [tensor for name, tensor in saved.items() if name.startswith("mllm.")]
         self._trained_mllm = f"{sum(t.numel() for t in weights):,} parameters of the checkpoint" if weights else "none"
         checkpoint["state_dict"] = saved
@@ -115,6 +111,7 @@ class EvaluationModule(L.LightningModule, FrameDemand):
 
     def setup(self, stage: str) -> None:
         settle_precision(self.trainer.strategy, self.mllm)
+        self.trainer.strategy.checkpoint_io = plain_files(self.trainer.strategy.checkpoint_io)
 
     def describe(self) -> dict[str, Any]:
         """For the evaluation card."""
@@ -136,4 +133,4 @@ class EvaluationModule(L.LightningModule, FrameDemand):
 
 def _moved(name: str, prefix: str) -> str:
     """Where a parameter of a training's checkpoint belongs here."""
-    return f"{prefix}{name.removeprefix('sampler.')}" if name.startswith("sampler.") else name
+    return f"{prefix}{name.removeprefix(SAMPLER)}" if name.startswith(SAMPLER) else name

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from modules.checkpoints.checkpoint_files import refuse_nonfinite
-from modules.checkpoints.weights import refuse_unknown
+from modules.checkpoints.weights import refuse_other
 
 
 def keep_trained(module: Any, checkpoint: dict[str, Any]) -> None:
@@ -39,14 +39,8 @@ def take_trained(module: Any, checkpoint: dict[str, Any]) -> None:
         ValueError: it is of another sampler, or has what this module has not.
     """
     if "state_dict" in checkpoint:
-        saved = checkpoint["state_dict"]
-        refuse_unknown(saved, module)
-        other = {
-            n
-            for n, p in module.named_parameters()
-            if p.requires_grad and (n not in saved or saved[n].shape != getattr(p, "ds_shape", p.shape))  # ZeRO-3's
-        }
-        if other:
-            raise ValueError(f"this checkpoint is of another sampler: {sorted(other)} are missing or of another shape")
+        own = dict(module.named_parameters(remove_duplicate=False))
+        trained = [name for name, p in module.named_parameters() if p.requires_grad]
+        refuse_other(checkpoint, own, trained, type(module.sampler).__name__)
     if checkpoint.get("temperature") is not None:
         module.sampler.temperature = checkpoint["temperature"]

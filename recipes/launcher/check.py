@@ -9,8 +9,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from recipes.launcher.class_paths import folders_of
-from recipes.launcher.from_checkpoint import known_of_checkpoint
-from recipes.launcher.merge import expand_shortcuts, merge, resolve
+from recipes.launcher.from_checkpoint import merged_with_checkpoint
+from recipes.launcher.merge import resolve
 from recipes.launcher.mistakes import RecipeError
 from recipes.launcher.problems import problems
 
@@ -48,9 +48,7 @@ def check(
         RecipeError: with every mistake in it.
     """
     sources = [recipe, *overlays]
-    merged = merge(sources, expand_shortcuts(sources, overrides))
-    if (known := known_of_checkpoint(merged)) is not None:
-        merged = merge(sources, expand_shortcuts(sources, overrides), known)
+    merged = merged_with_checkpoint(sources, overrides)
     resolved = resolve(merged, recipe)
     if mistakes := problems(resolved, folders, files):
         raise RecipeError(" + ".join(sources), mistakes)

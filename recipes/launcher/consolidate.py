@@ -1,30 +1,31 @@
 """``lightning consolidate``: what a run has trained, in the files that everybody loads.
 
 A checkpoint of any strategy is one plain file already; this takes the optimizer's states out of it, and puts an MLLM
-that was trained into a folder that ``from_pretrained`` reads.
+that was trained into a folder that ``from_pretrained`` reads. What it writes knows what it is as the checkpoint does,
+and is taken wherever one is.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
-from modules.checkpoints.checkpoint_sums import SUMS_KEY, sums_of
-from modules.checkpoints.weights import read_weights
+from modules.checkpoints.checkpoint_files import read
+from modules.checkpoints.sampler_files import MLLM_FOLDER, SUFFIX, TEMPERATURE_KEY, write_sampler
+from modules.checkpoints.weights import SAMPLER, weights_of
 from modules.console import PlainConsole
 from modules.files.whole_files import appearing
 from recipes.launcher.class_paths import admit, folders_of
+from recipes.launcher.from_checkpoint import recorded_recipe, recorded_text
 from recipes.launcher.mistakes import RecipeError
-from recipes.launcher.moved import up_to_date
-from recipes.launcher.reading import read_file
-from recipes.launcher.runs import resolve_checkpoint
+from recipes.launcher.runs import SAMPLER_FILE, resolve_checkpoint
 from recipes.launcher.values import Values
 
 _MLLM = "mllm.model."
+_log = logging.getLogger(__name__)
 
 
 def consolidate_command(options: argparse.Namespace) -> None:
@@ -35,29 +36,38 @@ def consolidate_command(options: argparse.Namespace) -> None:
 def consolidate(checkpoint: str, out: str, folders: Sequence[Path] = ()) -> None:
     """Writes ``sampler.safetensors`` and, where the MLLM was trained, its folder ``mllm`` with processor and tokenizer.
 
+    The MLLM is written first: a folder with a sampler in it is complete.
+
     Args:
         checkpoint: of a run.
         out: folder.
         folders: that may hold an MLLM's class of the person's own.
 
     Raises:
-        ValueError: no such checkpoint, or its run folder does not say which MLLM it was.
+        ValueError: no such checkpoint, one that is consolidated already, or its run folder does not say which MLLM it
+            was.
     """
-    path, folder = resolve_checkpoint(checkpoint), Path(out)
-    weights = read_weights(str(path))
-    sampler = {n: w.contiguous() for n, w in weights.items() if n.startswith("sampler.")}
+    path, folder, console = resolve_checkpoint(checkpoint), Path(out), PlainConsole()
+    if path.suffix == SUFFIX:
+        raise ValueError(f"{path} is what `lightning consolidate` wrote: there is nothing left to take out of it")
+    saved = read(path)
+    weights, recipe = weights_of(saved, str(path)), recorded_text(path)
+    sampler = {n: w.contiguous() for n, w in weights.items() if n.startswith(SAMPLER)}
     mllm = {n.removeprefix(_MLLM): w for n, w in weights.items() if n.startswith(_MLLM)}
-    with appearing(folder / "sampler.safetensors", "sampler") as partial:
-        save_file(sampler, partial, {"format": "pt", SUMS_KEY: sums_of(sampler)})
-    console = PlainConsole()
-    count = sum(w.numel() for w in sampler.values())
-    console.print(f"sampler     {folder / 'sampler.safetensors'}  {count:,} parameters")
+    if recipe is None:
+        _log.warning("%s does not say what it is, so %s cannot either: whoever uses it names its sampler", path, out)
     if mllm:
-        _write_mllm(path, mllm, folder / "mllm", folders)
+        _write_mllm(path, mllm, folder / MLLM_FOLDER, folders)
+    file = folder / SAMPLER_FILE
+    write_sampler(file, sampler, recipe=recipe, temperature=saved.get(TEMPERATURE_KEY), with_mllm=bool(mllm))
+    console.print(f"sampler     {file}  {sum(w.numel() for w in sampler.values()):,} parameters")
+    words = f"--model.init_from {file}"
+    if mllm:
         count = sum(w.numel() for w in mllm.values())
-        console.print(f"mllm        {folder / 'mllm'}  {count:,} trained parameters")
-    words = f"--model.init_from {folder / 'sampler.safetensors'}" + f" --model.mllm.path {folder / 'mllm'}" * bool(mllm)
-    console.print(f"next        lightning run RECIPE {words}", soft_wrap=True)
+        console.print(f"mllm        {folder / MLLM_FOLDER}  {count:,} trained parameters")
+        words += f" --model.mllm.path {folder / MLLM_FOLDER}"
+    console.print(f"ask         lightning run recipes/ask.yaml --checkpoint {folder} --video FILE --question WORDS")
+    console.print(f"train on    lightning run RECIPE {words}", soft_wrap=True)
 
 
 def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path, folders: Sequence[Path]) -> None:
@@ -68,10 +78,10 @@ def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path, folders: S
     from modules.mllms.loading import merge_adapters
     from modules.mllms.transformers_mllm import TransformersMLLM
 
-    recipe = checkpoint.parent.parent / "recipe.yaml"
-    if not recipe.is_file():
-        raise ValueError(f"{checkpoint} has a trained MLLM, but there is no {recipe} to say which model it began as")
-    node = _recorded_mllm(recipe, folders)
+    recipe = recorded_recipe(checkpoint)
+    if recipe is None:
+        raise ValueError(f"{checkpoint} has a trained MLLM, but no recipe to say which model it began as")
+    node = _recorded_mllm(recipe, str(checkpoint), folders)
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(TransformersMLLM, "mllm")
     mllm = parser.instantiate(parser.parse_object({"mllm": node})).mllm
@@ -90,18 +100,18 @@ def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path, folders: S
         mllm.processor.save_pretrained(partial)
 
 
-def _recorded_mllm(recipe: Path, folders: Sequence[Path]) -> Any:
-    """The MLLM that a run's folder, which may be a stranger's, says it trained; checked like that of any recipe.
+def _recorded_mllm(recipe: dict[str, Any], source: str, folders: Sequence[Path]) -> Any:
+    """The MLLM that a run, which may be a stranger's, says it trained; checked like that of any recipe.
 
     Raises:
         ValueError: it says none, or a class that is no MLLM.
     """
-    node = up_to_date(read_file(recipe))
+    node: Any = recipe
     for key in ("model", "init_args", "mllm"):
         node = node.get(key) if isinstance(node, dict) else None
     values = Values(folders)
     base = values.base("modules.mllms.transformers_mllm.TransformersMLLM")
     if mistakes := values.of_class("model.init_args.mllm", node, (base,)):
-        raise RecipeError(str(recipe), mistakes)
+        raise RecipeError(source, mistakes)
     admit(node, folders)
     return node

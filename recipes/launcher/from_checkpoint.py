@@ -6,29 +6,50 @@ better::
     from_checkpoint:
       model.init_args.systems.sampler.init_args.sampler: model.init_args.sampler
 
-A run's recipe lies in its folder, and every checkpoint has it inside, for files that were copied away. What is found
-goes over the recipe's own file and below overlays and the command line, and is checked like them.
+A run's recipe lies in its folder; every checkpoint has it inside, for files that were copied away, and so has the
+``sampler.safetensors`` that was made of one. A published TSPO folder says the same in its own way. What is found goes
+over the recipe's own file and below overlays and the command line, and is checked like them.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from recipes.launcher.merge import expand_shortcuts, merge
 from recipes.launcher.mistakes import RecipeError
 from recipes.launcher.moved import up_to_date
-from recipes.launcher.reading import content_of
-from recipes.launcher.recipe_files import read_recipe
+from recipes.launcher.published import published_recipe
+from recipes.launcher.reading import content_of, read_text, with_own_files
 from recipes.launcher.references import malformed
 from recipes.launcher.runs import resolve_checkpoint
 
-RECIPE_KEY = "recipe"
-"""Of a checkpoint: the text of the recipe that it was trained by."""
 _log = logging.getLogger(__name__)
 _ABSENT = object()
+_CONSOLIDATED = ".safetensors"
+
+
+def merged_with_checkpoint(files: Sequence[str], overrides: Sequence[str]) -> DictConfig:
+    """`merge`, with what the checkpoint that the recipe names says of itself.
+
+    Args:
+        files: the recipe and its overlays.
+        overrides: words of the command line, short names and all.
+
+    Raises:
+        RecipeError: as of `merge`, or the recipe in the checkpoint cannot be read.
+    """
+    words = expand_shortcuts([*files], [*overrides])
+    merged = merge([*files], words)
+    if (known := known_of_checkpoint(merged)) is not None:
+        merged = merge([*files], words, known)
+    if isinstance(named := merged.get("checkpoint"), str) and published_recipe(Path(named)) is not None:
+        merged.checkpoint = None  # its sampler reads the folder itself
+    return merged
 
 
 def known_of_checkpoint(merged: DictConfig) -> dict[str, Any] | None:
@@ -40,14 +61,24 @@ def known_of_checkpoint(merged: DictConfig) -> dict[str, Any] | None:
     wanted, named = merged.get("from_checkpoint"), merged.get("checkpoint")
     if not isinstance(named, str) or not OmegaConf.is_dict(wanted):
         return None
-    try:
-        path = Path(resolve_checkpoint(named))
-    except ValueError:
-        return None  # whoever needs its weights says so
-    recipe = _recipe_of(path)
+    recipe = published_recipe(Path(named))
+    if recipe is None:
+        try:
+            path = resolve_checkpoint(named)
+        except ValueError:
+            return None  # whoever needs its weights says so
+        recipe = recorded_recipe(path)
     if recipe is None:
         _log.warning("%s does not say what it is; this recipe's own settings are taken for its sampler", path)
         return None
+    known = taken(wanted, recipe)
+    if "model.init_args.mllm" in wanted and _at(known, "model.init_args.mllm") is _ABSENT:
+        _log.warning("%s does not say which MLLM it was trained with; the recipe's own answers", named)
+    return known
+
+
+def taken(wanted: Any, recipe: dict[str, Any]) -> dict[str, Any]:
+    """What a training's recipe says of the keys of another; ``wanted`` maps keys there to keys here."""
     content: dict[str, Any] = {}
     for here, there in wanted.items():
         value = _at(recipe, str(there))
@@ -56,12 +87,16 @@ def known_of_checkpoint(merged: DictConfig) -> dict[str, Any] | None:
     return content
 
 
-def _recipe_of(path: Path) -> dict[str, Any] | None:
-    beside = path.parent.parent / "recipe.yaml"
+def recorded_recipe(path: Path) -> dict[str, Any] | None:
+    """The recipe of the run that wrote a checkpoint, as a recipe of now; None where it has none.
+
+    The MLLM of a consolidated run is the one that lies beside the file, its adapters merged into it.
+
+    Raises:
+        RecipeError: it cannot be read.
+    """
     try:
-        if beside.is_file():
-            return up_to_date(read_recipe(beside, str(path)))
-        text = _inside(path) if path.suffix == ".ckpt" else None
+        text = recorded_text(path)
         content = None if text is None else content_of(text)
     except ValueError as error:
         raise RecipeError(str(path), [f"the recipe of this checkpoint cannot be read: {error}"]) from error
@@ -69,11 +104,36 @@ def _recipe_of(path: Path) -> dict[str, Any] | None:
         return None
     if mistakes := malformed(content):
         raise RecipeError(str(path), mistakes)
-    return up_to_date(content)
+    recipe: dict[str, Any] = with_own_files(up_to_date(content))
+    return _with_mllm_beside(recipe, path) if path.suffix == _CONSOLIDATED else recipe
 
 
-def _inside(path: Path) -> str | None:
+def _with_mllm_beside(recipe: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A consolidated run's recipe with the MLLM that it trained, if it trained one; LoRA is merged into that."""
     from modules.checkpoints.checkpoint_files import read
+    from modules.checkpoints.sampler_files import MLLM_FOLDER, MLLM_KEY
+
+    mllm = _at(recipe, "model.init_args.mllm.init_args")
+    if MLLM_KEY in read(path) and isinstance(mllm, dict):
+        mllm["path"] = str(path.parent.absolute() / MLLM_FOLDER)
+        loading = mllm.get("loading")
+        mllm["loading"] = {**loading, "lora": None} if isinstance(loading, dict) else loading
+    return recipe
+
+
+def recorded_text(path: Path) -> str | None:
+    """The recipe of a checkpoint as it was written, from its run's folder or from inside.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    beside = path.parent.parent / "recipe.yaml"
+    if path.parent.name == "checkpoints" and beside.is_file():
+        return read_text(beside)
+    if path.suffix not in (".ckpt", _CONSOLIDATED):
+        return None
+    from modules.checkpoints.checkpoint_files import read
+    from modules.checkpoints.sampler_files import RECIPE_KEY
 
     text = read(path).get(RECIPE_KEY)
     return text if isinstance(text, str) else None

@@ -29,7 +29,7 @@ from recipes.launcher.named_callbacks import listed
 from recipes.launcher.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
 from recipes.launcher.stopping import last_words
 from recipes.launcher.top_level import OWN
-from recipes.launcher.whole_checkpoints import whole, whole_or_another
+from recipes.launcher.whole_checkpoints import whole_for, whole_or_another
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> Non
     name = str(recipe.get("name", "run"))
     if resume == "auto":
         resume = str(recipe.run_dir) if begun(recipe.run_dir) else None
-    checkpoint = whole(resolve_checkpoint(recipe.checkpoint)) if recipe.get("checkpoint") else None
+    checkpoint = None
+    if recipe.get("checkpoint"):
+        checkpoint = whole_for(resolve_checkpoint(recipe.checkpoint), recipe.get("stage", "fit"))
     if resume is not None:
         run_dir = find_run(name, resume)
         os.environ[RUN_DIR_VARIABLE] = str(run_dir)

@@ -1,4 +1,8 @@
-"""Where runs lie: ``outputs/NAME/TIME``, or ``outputs/slurm/NAME-JOB``, with ``checkpoints/last.ckpt`` inside."""
+"""Where runs lie: ``outputs/NAME/TIME``, or ``outputs/slurm/NAME-JOB``, with ``checkpoints/last.ckpt`` inside.
+
+A checkpoint is named by its file, by the folder of its run, by the folder that `lightning consolidate` wrote, or as
+``last:NAME``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,10 @@ import time
 from pathlib import Path
 
 RUN_DIR_VARIABLE = "KAIROS_RUN_DIR"
+SAMPLER_FILE = "sampler.safetensors"
+"""What `lightning consolidate` writes."""
 _LAST = Path("checkpoints") / "last.ckpt"
+_MOST_NAMED = 8
 
 
 def new_run_dir(name: str) -> Path:
@@ -94,14 +101,38 @@ def last_checkpoint(run_dir: Path) -> Path:
 
 
 def resolve_checkpoint(value: str) -> Path:
-    """A path, or ``last:NAME`` for the newest run of a recipe.
+    """The file of trained weights that a path, or ``last:NAME`` for the newest run of a recipe, stands for.
+
+    Args:
+        value: a ``.ckpt`` or ``sampler.safetensors`` file, a run's folder, a folder of `lightning consolidate`, or
+            ``last:NAME``.
 
     Raises:
-        ValueError: no such file or run.
+        ValueError: there is none; says what is there instead.
     """
-    path = last_checkpoint(newest_run(value.removeprefix("last:"))) if value.startswith("last:") else Path(value)
+    path = newest_run(value.removeprefix("last:")) if value.startswith("last:") else Path(value)
     if path.is_dir():
-        raise ValueError(f"{path} is a folder: name a checkpoint, as {path / _LAST} or last:NAME")
+        run_dir = path.parent if path.name == _LAST.parent.name else path
+        found = [place for place in (last_checkpoint(run_dir), path / SAMPLER_FILE) if place.is_file()]
+        if not found:
+            raise ValueError(f"{path} is a folder with neither {_LAST} nor {SAMPLER_FILE}; {content_of_folder(path)}")
+        return found[0]
     if not path.is_file():
-        raise ValueError(f"no such file: {path}")
+        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        raise ValueError(f"no such file: {path}; {content_of_folder(folder)}")
     return path
+
+
+def content_of_folder(folder: Path) -> str:
+    """What lies in a folder, the newest first, as half a sentence."""
+
+    def newest_first(path: Path) -> float:
+        return -path.lstat().st_mtime
+
+    try:
+        entries = [p for p in folder.iterdir() if not p.name.startswith(".")]
+        names = [f"{p.name}/" if p.is_dir() else p.name for p in sorted(entries, key=newest_first)]
+    except OSError as error:
+        return f"{folder} cannot be looked into ({error.strerror})"
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"in {folder} there is {', '.join(names[:_MOST_NAMED]) or 'nothing'}{more}"

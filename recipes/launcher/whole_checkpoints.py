@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from modules.checkpoints.checkpoint_files import read
+from modules.checkpoints.sampler_files import SUFFIX
 
 
 def whole(checkpoint: Path) -> Path:
@@ -16,6 +18,21 @@ def whole(checkpoint: Path) -> Path:
     """
     read(checkpoint)
     return checkpoint
+
+
+def whole_for(checkpoint: Path, stage: str | Sequence[str]) -> Path:
+    """`whole`, for the stages that a run begins with.
+
+    Raises:
+        ValueError: also where a training should go on from what holds a sampler alone.
+    """
+    first = stage if isinstance(stage, str) else stage[0]
+    if first == "fit" and checkpoint.suffix == SUFFIX:
+        raise ValueError(
+            f"checkpoint: {checkpoint} is a sampler without the state of its training, so no training can go on from "
+            f"it; a new one starts from it with --checkpoint null --model.init_from {checkpoint}"
+        )
+    return whole(checkpoint)
 
 
 def whole_or_another(checkpoint: Path) -> Path:
