@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,13 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.timeline import draw_timeline
+from callbacks.timeline_picture import draw_timeline
 from modules.console import PlainConsole
 from modules.files.file_names import file_name
-from modules.records import Answer, Candidates, QuestionBatch
+from modules.records import Candidates, QuestionBatch
 from modules.systems.base import Reply
 from modules.systems.grading import most_probable_option
+from modules.systems.reply_text import answer_text, reply_lines
 from modules.systems.sampler_system import SamplerSystem
 from modules.systems.stage_data import data_of
 
@@ -58,24 +58,12 @@ class AnswerSheet(L.Callback):
             self._draw(path, reply, batch.candidates[b], None if scores is None else scores[b], data_of(trainer))
 
     def _print(self, reply: Reply, candidates: Candidates, named: bool) -> None:
-        answer, cost = reply.answer, reply.cost
         console = PlainConsole(soft_wrap=True)
         if named:
-            console.print(f"system      {answer.system}")
-        console.print(f"question    {answer.question}")
-        console.print("answer      ", end="")
-        console.print(said(answer), style="bold", end="")
-        console.print(f"   (in its own words: {answer.text})" if answer.option_log_probs is not None else "")
-        if answer.option_log_probs is not None:
-            shares = zip(answer.options, map(math.exp, answer.option_log_probs), strict=False)
-            console.print(f"options     {', '.join(f'{option} {share:.0%}' for option, share in shares)}")
-        times = ", ".join(f"{t:.1f} s" for t in answer.timestamps_s)
-        console.print(f"looked at   {times}  of {candidates.duration_s:.1f} s")
-        tokens = "tokens not told" if cost.visual_tokens is None else f"{cost.visual_tokens} tokens"
-        console.print(
-            f"cost        {cost.frames_decoded} frames decoded, {cost.frames_shown} shown ({tokens}), "
-            f"{cost.calls} calls, {sum(cost.seconds.values()):.1f} s"
-        )
+            console.print(f"system      {reply.answer.system}")
+        for name, words in reply_lines(reply, candidates.duration_s):
+            console.print(f"{name:<12}", end="")
+            console.print(words, style="bold" if name == "answer" else None)
 
     def _draw(self, path: Path, reply: Reply, candidates: Candidates, scores: Tensor | None, source: Any) -> None:
         if reply.selection is None:
@@ -83,18 +71,10 @@ class AnswerSheet(L.Callback):
         picks = torch.searchsorted(candidates.frame_ids, torch.tensor(reply.selection.frame_ids))
         draw_timeline(
             path,
-            title=f"{reply.answer.question}   {said(reply.answer)}",
+            title=f"{reply.answer.question}   {answer_text(reply.answer)}",
             timestamps_s=candidates.timestamps_s.numpy(),
             scores=None if scores is None else scores[: len(candidates)].cpu().numpy(),
             chosen=picks.numpy(),
             thumbnails=source.decode(candidates, picks).permute(0, 2, 3, 1).numpy(),
         )
         PlainConsole(soft_wrap=True).print(f"picture     {path}")
-
-
-def said(answer: Answer) -> str:
-    """The option that was found most probable, or the model's own words where there are no options."""
-    if answer.option_log_probs is None:
-        return answer.text or ""
-    best = most_probable_option(answer)
-    return "none of the options" if best is None else answer.options[best]

@@ -1,4 +1,4 @@
-"""Pictures of what a policy does: the candidates of one video with score curve, evidence and chosen frames."""
+"""Pictures of what a policy does in training: the candidates of one video with score curve, evidence, chosen frames."""
 
 from __future__ import annotations
 
@@ -7,79 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import matplotlib
-import numpy as np
 import torch
 from jsonargparse.typing import PositiveInt
 
 from callbacks.after_update import AfterUpdate
+from callbacks.timeline_picture import draw_timeline
 from callbacks.tracking.mlflow_logger import mlflow_logger
 from modules.records import Rollouts
 from modules.systems.stage_data import data_of
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-_INK, _EVIDENCE, _CHOSEN = "#1f3a5f", "#f2b134", "#c8322b"
-
-
-def draw_timeline(
-    path: Path,
-    *,
-    title: str,
-    timestamps_s: np.ndarray,
-    scores: np.ndarray | None,
-    chosen: np.ndarray,
-    thumbnails: np.ndarray,
-    evidence_s: tuple[tuple[float, float], ...] = (),
-    drawn: np.ndarray | None = None,
-) -> None:
-    """Writes a PNG: thumbnails of the chosen frames over the score of every candidate.
-
-    Args:
-        path: of the PNG.
-        title: question, options and answer.
-        timestamps_s: (T,).
-        scores: (T,) or None.
-        chosen: (K,) candidate indices in order of time.
-        thumbnails: uint8 (K, H, W, 3).
-        evidence_s: spans where the answer can be seen.
-        drawn: (T,) how often each candidate was drawn by the rollouts.
-    """
-    figure = plt.figure(figsize=(14, 4.6), layout="constrained")
-    grid = figure.add_gridspec(2, len(chosen), height_ratios=(1.0, 1.5))
-    times = timestamps_s[chosen]
-    for k, (pixels, t) in enumerate(zip(thumbnails, times, strict=True)):
-        axis = figure.add_subplot(grid[0, k])
-        axis.imshow(pixels)
-        axis.set_xticks([])
-        axis.set_yticks([])
-        hit = any(start <= t < end for start, end in evidence_s)
-        for spine in axis.spines.values():
-            spine.set_color(_EVIDENCE if hit else "#bbbbbb")
-            spine.set_linewidth(4 if hit else 1)
-        axis.set_title(f"{t:.1f} s", fontsize=9)
-    axis = figure.add_subplot(grid[1, :])
-    for n, (start, end) in enumerate(evidence_s):
-        middle, half = (start + end) / 2, max((end - start) / 2, timestamps_s[-1] / 500)
-        axis.axvspan(middle - half, middle + half, color=_EVIDENCE, alpha=0.9, label=None if n else "evidence")
-    if drawn is not None and drawn.any():
-        twin = axis.twinx()
-        twin.bar(timestamps_s, drawn, width=timestamps_s[-1] / 300, color="#7a9cc6", alpha=0.6)
-        twin.set_ylabel("times drawn", color="#7a9cc6")
-    if scores is not None:
-        axis.plot(timestamps_s, scores, color=_INK, linewidth=0.9, label="score")
-        axis.scatter(times, scores[chosen], color=_CHOSEN, zorder=3, s=28, label="chosen")
-        axis.set_ylabel("score")
-    else:
-        axis.scatter(times, np.zeros(len(times)), color=_CHOSEN, zorder=3, s=28, label="chosen")
-    axis.set_xlim(timestamps_s[0], timestamps_s[-1])
-    axis.set_xlabel("seconds")
-    axis.legend(loc="best", fontsize=8)
-    figure.suptitle(title, fontsize=11, parse_math=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
 
 
 class TimelineImages(AfterUpdate):

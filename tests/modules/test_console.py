@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from callbacks.answer_sheet import AnswerSheet
 from callbacks.evaluation_report import EvaluationReport
-from callbacks.timeline import draw_timeline
+from callbacks.timeline_picture import draw_timeline
 from datamodules.annotations.base import Annotations, Manifest
 from modules.console import PlainConsole
 from modules.evaluation.answer_files import Answered, write_answers

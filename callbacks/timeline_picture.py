@@ -1,0 +1,101 @@
+"""A picture of where somebody looked: the chosen frames over the score of every candidate.
+
+It is drawn without pyplot, so that a notebook's own figures stay as they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_INK, _EVIDENCE, _CHOSEN = "#1f3a5f", "#f2b134", "#c8322b"
+_DPI = 90
+
+
+def timeline_figure(
+    *,
+    title: str,
+    timestamps_s: np.ndarray,
+    scores: np.ndarray | None,
+    chosen: np.ndarray,
+    thumbnails: np.ndarray,
+    evidence_s: tuple[tuple[float, float], ...] = (),
+    drawn: np.ndarray | None = None,
+) -> Figure:
+    """Thumbnails of the chosen frames over the score of every candidate.
+
+    Args:
+        title: question, options and answer.
+        timestamps_s: (T,).
+        scores: (T,) or None.
+        chosen: (K,) candidate indices in order of time.
+        thumbnails: uint8 (K, H, W, 3).
+        evidence_s: spans where the answer can be seen.
+        drawn: (T,) how often each candidate was drawn by the rollouts.
+    """
+    figure = Figure(figsize=(14, 4.6), dpi=_DPI, layout="constrained")
+    grid = figure.add_gridspec(2, max(len(chosen), 1), height_ratios=(1.0, 1.5))
+    times = timestamps_s[chosen]
+    for k, (pixels, t) in enumerate(zip(thumbnails, times, strict=True)):
+        hit = any(start <= t < end for start, end in evidence_s)
+        _draw_thumbnail(figure.add_subplot(grid[0, k]), pixels, f"{t:.1f} s", hit)
+    axis = figure.add_subplot(grid[1, :])
+    for n, (start, end) in enumerate(evidence_s):
+        middle, half = (start + end) / 2, max((end - start) / 2, timestamps_s[-1] / 500)
+        axis.axvspan(middle - half, middle + half, color=_EVIDENCE, alpha=0.9, label=None if n else "evidence")
+    if drawn is not None and drawn.any():
+        twin = axis.twinx()
+        twin.bar(timestamps_s, drawn, width=timestamps_s[-1] / 300, color="#7a9cc6", alpha=0.6)
+        twin.set_ylabel("times drawn", color="#7a9cc6")
+    if scores is not None:
+        axis.plot(timestamps_s, scores, color=_INK, linewidth=0.9, label="score")
+        axis.set_ylabel("score")
+    heights = np.zeros(len(times)) if scores is None else scores[chosen]
+    axis.scatter(times, heights, color=_CHOSEN, zorder=3, s=28, label="chosen")
+    axis.set_xlim(timestamps_s[0], max(timestamps_s[-1], timestamps_s[0] + 1e-3))
+    axis.set_xlabel("seconds")
+    axis.legend(loc="best", fontsize=8)
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    return figure
+
+
+def _draw_thumbnail(axis: Axes, pixels: np.ndarray, title: str, hit: bool) -> None:
+    axis.imshow(pixels)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_color(_EVIDENCE if hit else "#bbbbbb")
+        spine.set_linewidth(4 if hit else 1)
+    axis.set_title(title, fontsize=9)
+
+
+def draw_timeline(
+    path: Path,
+    *,
+    title: str,
+    timestamps_s: np.ndarray,
+    scores: np.ndarray | None,
+    chosen: np.ndarray,
+    thumbnails: np.ndarray,
+    evidence_s: tuple[tuple[float, float], ...] = (),
+    drawn: np.ndarray | None = None,
+) -> None:
+    """Writes a PNG of `timeline_figure`, whose arguments these are.
+
+    Args:
+        path: of the PNG; its folder is made.
+        title, timestamps_s, scores, chosen, thumbnails, evidence_s, drawn: see `timeline_figure`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    timeline_figure(
+        title=title,
+        timestamps_s=timestamps_s,
+        scores=scores,
+        chosen=chosen,
+        thumbnails=thumbnails,
+        evidence_s=evidence_s,
+        drawn=drawn,
+    ).savefig(path)

@@ -1,0 +1,47 @@
+"""A reply in words: the answer, the options' probabilities, where the system looked, and what that cost."""
+
+from __future__ import annotations
+
+import math
+
+from modules.records import Answer
+from modules.systems.base import Reply
+from modules.systems.grading import most_probable_option
+
+
+def answer_text(answer: Answer) -> str:
+    """The option that was found most probable, or the model's own words where there are no options."""
+    if answer.option_log_probs is None:
+        return answer.text or ""
+    best = most_probable_option(answer)
+    return "none of the options" if best is None else answer.options[best]
+
+
+def option_probabilities(answer: Answer) -> dict[str, float]:
+    """Each option with its probability; empty where none were taken."""
+    return dict(zip(answer.options, map(math.exp, answer.option_log_probs or ()), strict=False))
+
+
+def reply_lines(reply: Reply, duration_s: float) -> list[tuple[str, str]]:
+    """Lines to print, each with its name: question, answer, options, looked at, cost.
+
+    Args:
+        reply: to one question.
+        duration_s: of the video.
+    """
+    answer, cost = reply.answer, reply.cost
+    own_words = f"   (in its own words: {answer.text})" if answer.option_log_probs and answer.text else ""
+    lines = [("question", answer.question), ("answer", answer_text(answer) + own_words)]
+    if shares := option_probabilities(answer):
+        lines.append(("options", ", ".join(f"{option} {share:.0%}" for option, share in shares.items())))
+    times = ", ".join(f"{t:.1f} s" for t in answer.timestamps_s) or "nothing"
+    tokens = "tokens not told" if cost.visual_tokens is None else f"{cost.visual_tokens} tokens"
+    return [
+        *lines,
+        ("looked at", f"{times}  of {duration_s:.1f} s"),
+        (
+            "cost",
+            f"{cost.frames_decoded} frames decoded, {cost.frames_shown} shown ({tokens}), {cost.calls} calls, "
+            f"{sum(cost.seconds.values()):.1f} s",
+        ),
+    ]
