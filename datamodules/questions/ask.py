@@ -1,7 +1,8 @@
-"""One question about one video file, from the command line."""
+"""One question about one video file, from the command line or from Python."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from datamodules.questions.video_questions import VideoQuestionData
@@ -25,15 +26,33 @@ class AskData(VideoQuestionData):
     ) -> None:
         super().__init__(**kwargs)
         self.bad_videos.on_bad_video = "raise"  # there is no other video to go on with
-        if isinstance(options, str):
-            options = [o.strip() for o in options.split(",") if o.strip()]
-        self.video, self.question, self.options = video, question, tuple(str(o) for o in options or ())
+        self.video, self.question, self.options = video, question, options
 
     def load_questions(self, split: str) -> list[VideoQuestion]:
-        if not self.question.strip():
-            raise ValueError("--question is empty")
         try:
-            duration_s = probe(self.video).duration_s
+            return [question_about(self.video, self.question, self.options, split)]
         except BadVideoError as error:
             raise ValueError(f"--video: {error}") from error
-        return [VideoQuestion("ask", split, "ask-0", self.video, duration_s, self.question, self.options)]
+
+
+def question_about(
+    video: str, question: str, options: Sequence[str] | str | None = None, split: str = "predict"
+) -> VideoQuestion:
+    """A question that somebody asks.
+
+    Args:
+        video: path of the file.
+        question: about it.
+        options: to choose between, as a list or separated by commas; none for a free answer.
+        split: that it belongs to.
+
+    Raises:
+        BadVideoError: the video cannot be read.
+        ValueError: the question is empty.
+    """
+    if isinstance(options, str):
+        options = [o.strip() for o in options.split(",") if o.strip()]
+    if not question.strip():
+        raise ValueError("the question is empty (--question)")
+    duration_s = probe(video).duration_s
+    return VideoQuestion("ask", split, "ask-0", video, duration_s, question, tuple(str(o) for o in options or ()))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+import torch
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -104,6 +105,8 @@ class VideoQuestionData(L.LightningDataModule):
         if needles is not None and encoder is None:
             raise ValueError("needles are built from features: they need an encoder")
         self.encoder, self.needles, self.num_workers = encoder, needles, num_workers
+        self.device: torch.device | None = None
+        """Where encoders compute; None: where the trainer does."""
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.filter = QuestionFilter(pass_rates=pass_rates, pass_rate_range=pass_rate_range, train_ids=train_ids)
         self.bad_videos, self.batches_used = BadVideos(on_bad_video), BatchesUsed()
@@ -165,7 +168,7 @@ class VideoQuestionData(L.LightningDataModule):
             shard: share of the videos of this process, where it is one of an array; all of them by default.
         """
         videos = self.videos(splits) if shard is None else shard.of(self.videos(splits))
-        return self.features.extract(videos, others, device_of(self.trainer))
+        return self.features.extract(videos, others, self._device)
 
     def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None:
         """What an encoder made of some candidates (N,): (N, ...), or None where it was not extracted."""
@@ -173,7 +176,7 @@ class VideoQuestionData(L.LightningDataModule):
 
     def embed_texts(self, texts: list[str]) -> Tensor:
         """N texts -> float32 (N, D) of the encoder, on the device it was brought to."""
-        return self.features.encoding.embed_texts(texts, device_of(self.trainer))
+        return self.features.encoding.embed_texts(texts, self._device)
 
     def decode(self, candidates: Candidates, candidate_index: Tensor) -> Tensor | None:
         """Frames of increasing candidate indices (N,) as uint8 (N, 3, H, W); see `decode_many`."""
@@ -192,6 +195,10 @@ class VideoQuestionData(L.LightningDataModule):
         return module if isinstance(module, FrameDemand) else None
 
     @property
+    def _device(self) -> torch.device:
+        return self.device or device_of(self.trainer)
+
+    @property
     def _rank(self) -> tuple[int, int]:
         """This process's rank, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -201,7 +208,7 @@ class VideoQuestionData(L.LightningDataModule):
         if not splits:
             return
         self.bad_videos.share()
-        device = device_of(self.trainer)
+        device = self._device
         stored = nullcontext([]) if self._demand is None else self._demand.stored_encoders()
         with stored as others, self.features.encoder_on(device):
             self.features.prepare(self.videos(splits), others, device)
@@ -212,8 +219,21 @@ class VideoQuestionData(L.LightningDataModule):
         questions = [q for q in self.questions(split) if q.video not in self.bad_videos]
         if not questions:
             raise ValueError(f"no question of split {split!r} is left: {len(self.bad_videos)} videos cannot be read")
-        queries = self.features.queries(questions, device_of(self.trainer))
-        return Items(questions, self.features.entry_of(), queries, self.needles if split == "train" else None)
+        return self._items_of(questions, self.needles if split == "train" else None)
+
+    def _items_of(self, questions: list[VideoQuestion], needles: NeedleBuilder | None) -> Items:
+        return Items(questions, self.features.entry_of(), self.features.queries(questions, self._device), needles)
+
+    def batch_of(self, questions: list[VideoQuestion]) -> QuestionBatch:
+        """Questions of no split as a batch on the host; a video is decoded and encoded with its first question.
+
+        Raises:
+            BadVideoError: a video cannot be read, under ``on_bad_video: raise``.
+        """
+        with self.features.encoder_on(self._device):
+            self.features.prepare(list(dict.fromkeys(q.video for q in questions)), [], self._device)
+            items = self._items_of(questions, None)
+        return collate([items[n] for n in range(len(items))])
 
     def _collate(self, items: Sequence[tuple[VideoQuestion, Entry, Tensor]]) -> QuestionBatch:
         """A batch; what it will want decoded begins to be."""

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from modules.distributed.ranks import SharedWork
+
+_HIDDEN = ContextVar("progress is hidden", default=False)
+
+
+@contextmanager
+def hidden_progress() -> Iterator[None]:
+    """Inside, no bar is shown: of a single video that somebody asks about, or in a notebook."""
+    token = _HIDDEN.set(True)
+    try:
+        yield
+    finally:
+        _HIDDEN.reset(token)
 
 
 class SharedProgress:
@@ -27,7 +42,7 @@ class SharedProgress:
             TimeRemainingColumn(),
         )
         self._work = work
-        self._bar = Progress(*columns, disable=work.rank > 0)
+        self._bar = Progress(*columns, disable=work.rank > 0 or _HIDDEN.get())
         self._task = self._bar.add_task(title, total=work.num_items, rate="")
 
     def count_video(self) -> None:

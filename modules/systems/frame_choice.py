@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import weakref
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -36,19 +38,20 @@ class FrameChoice(nn.Module):
         self._digest: str | None = None
 
     def policy(
-        self, source: FrameSource, batch: QuestionBatch, query_answering: Answering, num_frames: int
+        self, source: FrameSource, batch: QuestionBatch, query_answering: Answering | None, num_frames: int
     ) -> tuple[FramePolicy, Tensor | None]:
         """Policies of B questions, without graph, and scores (B, T) where the sampler has some.
 
         Args:
             source: of frames and text features.
             batch: B questions.
-            query_answering: whose MLLM writes the queries, the most probable ones.
+            query_answering: whose MLLM writes the queries, the most probable ones; None where none are written.
             num_frames: K.
         """
         if self._batch is None or self._batch() is not batch:
             searched = batch
             if self.query_writer is not None:
+                assert query_answering is not None, "queries are written by an MLLM"
                 searched = self.query_writer.write(query_answering, source, batch, num_frames, 1).batch(batch)
             self._policy = self.sampler.policies(searched)
             self._scores = self.sampler.scores_behind(
@@ -63,9 +66,13 @@ class FrameChoice(nn.Module):
         """float (B, T), of the batch that came last; None where the sampler has no such thing."""
         return self._scores
 
-    def _forget(self) -> None:
-        """Lets go of a batch's policy when the batch is gone: it may hold much memory of the device."""
-        self._batch = self._policy = self._scores = None
+    def _forget(self, python_ends: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Lets go of a batch's policy when the batch is gone: it may hold much memory of the device.
+
+        When Python ends, a batch may go after torch has, and names of modules with it; then there is nothing to do.
+        """
+        if not python_ends():
+            self._batch = self._policy = self._scores = None
 
     def begin(self) -> None:
         """An evaluation begins: the weights may have changed since the last one."""

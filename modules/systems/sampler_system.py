@@ -6,9 +6,11 @@ import time
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from modules.records import QuestionBatch, Selection
 from modules.selection.base import FrameSampler
+from modules.selection.selection_files import SelectionRow
 from modules.systems.answering import Answering
 from modules.systems.base import Reply, Setting, VideoSystem, answer_of, selection_of
 from modules.systems.costs import costs_of
@@ -109,15 +111,48 @@ class SamplerSystem(VideoSystem):
             rollouts = answering.answer(
                 source, batch, selection, options=setting.score_options, text=setting.write_text
             )
-        digest, replies = self.describe(), []
-        for b, cost in enumerate(costs.each()):
-            row = selection_of(
-                batch, b, self.name, selection.candidate_index[b, 0], None if scores is None else scores[b], digest
-            )
+        replies = []
+        rows = self._rows(batch, selection, scores)
+        for b, (row, cost) in enumerate(zip(rows, costs.each(), strict=True)):
             num_decoded = len(batch.candidates[b]) if self.sampler.reads_features else len(row.frame_ids)
             reply = answer_of(rollouts, b, self.name, row.timestamps_s)
             replies.append(Reply(reply, row, replace(cost, frames_decoded=num_decoded)))
         return replies
+
+    @property
+    def asks_to_choose(self) -> bool:
+        """Whether an MLLM has a part in the choice of frames: it writes queries, or its answers decide."""
+        return self.choice is not None and (
+            self.choice.query_writer is not None or type(self.readout) is not MostProbable
+        )
+
+    @torch.no_grad()
+    def select(self, batch: QuestionBatch, source: FrameSource, num_frames: int) -> list[SelectionRow]:
+        """Where it looks to answer each of B questions, which are not answered.
+
+        Unless it `asks_to_choose`, no MLLM is needed, and the system need not have been prepared.
+
+        Args:
+            batch: B questions with their candidates.
+            source: of frames and text features.
+            num_frames: K.
+        """
+        assert self.choice is not None
+        if not self.asks_to_choose:
+            policy, scores = self.choice.policy(source, batch, None, num_frames)
+            return self._rows(batch, policy.mode(num_frames), scores)
+        answering = self.answering
+        policy, scores = self.choice.policy(source, batch, self._query_answering or answering, num_frames)
+        return self._rows(batch, self.readout.choose(policy, source, batch, answering, num_frames), scores)
+
+    def _rows(self, batch: QuestionBatch, selection: Selection, scores: Tensor | None) -> list[SelectionRow]:
+        digest = self.describe()
+        return [
+            selection_of(
+                batch, b, self.name, selection.candidate_index[b, 0], None if scores is None else scores[b], digest
+            )
+            for b in range(len(batch))
+        ]
 
 
 def shown(system: VideoSystem, batch: QuestionBatch, source: FrameSource, selection: Selection) -> list[Reply]:

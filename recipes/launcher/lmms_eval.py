@@ -24,7 +24,8 @@ from lmms_eval.protocol import ChatMessages
 from tqdm import tqdm
 
 from datamodules.annotations.choices import split_question
-from datamodules.questions.video_questions import VideoQuestionData, collate
+from datamodules.questions.given import GivenQuestions
+from datamodules.questions.video_questions import collate
 from modules.encoders.base import ImageTextEncoder
 from modules.mllms.base import MLLM
 from modules.mllms.prompt import Prompt
@@ -41,17 +42,6 @@ _ID_COLUMNS = ("id", "question_id", "uid", "index", "qid")
 def manifests() -> ModelManifest:
     """What lmms-eval registers."""
     return ModelManifest(model_id="kairos", chat_class_path="recipes.launcher.lmms_eval.Kairos")
-
-
-class HarnessQuestions(VideoQuestionData):
-    """Questions that the harness handed over."""
-
-    def __init__(self, *, questions: list[VideoQuestion], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._given = questions
-
-    def load_questions(self, split: str) -> list[VideoQuestion]:
-        return self._given
 
 
 class Kairos(lmms):
@@ -161,7 +151,7 @@ class Kairos(lmms):
         finally:
             task.lmms_eval_specific_kwargs = kept
 
-    def _data(self, questions: list[VideoQuestion]) -> HarnessQuestions:
+    def _data(self, questions: list[VideoQuestion]) -> GivenQuestions:
         keys = (
             "feature_dir",
             "candidate_fps",
@@ -174,7 +164,7 @@ class Kairos(lmms):
         selections = self.data_arguments.get("selections")
         if selections is not None:
             settings["selections"] = selections
-        return HarnessQuestions(questions=questions, encoder=self.encoder, on_bad_video="raise", **settings)
+        return GivenQuestions(questions=questions, encoder=self.encoder, on_bad_video="raise", **settings)
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
         raise NotImplementedError("kairos answers tasks of output_type generate_until")
