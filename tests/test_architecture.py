@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "recipes.launcher.mistakes": ("modules.files.whole_files",),
     "recipes.launcher.whole_checkpoints": ("modules.checkpoints",),
     "recipes.launcher.from_checkpoint": ("modules.checkpoints", "recipes.launcher"),
-    "recipes.jobs": ("modules", "datamodules", "recipes.jobs"),
+    "recipes.jobs": ("modules", "datamodules", "recipes.jobs", "recipes.launcher.runs"),
     "recipes.launcher.results": (
         "modules.console",
         "modules.records",

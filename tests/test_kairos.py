@@ -20,6 +20,10 @@ from callbacks.answer_sheet import AnswerSheet
 from datamodules.haystack.video_writing import write_video
 from datamodules.haystack.world import World
 from datamodules.video import extraction
+from modules.encoders.transformers_clip import TransformersCLIP
+from modules.methods.tspo.agent import TSPOSampler
+from modules.methods.tspo.published_folder import write_tspo_folder
+from modules.small_stack.blank_families import write_blank_hf_clip
 from modules.systems.base import Reply
 from recipes.launcher.cli import main
 from recipes.launcher.consolidate import consolidate
@@ -234,6 +238,16 @@ def test_other_things_that_can_be_named(tmp_path: Path, caplog: pytest.LogCaptur
     (folder / "recipe.yaml").write_text((ROOT / "recipes/ask.yaml").read_text())
     assert kairos.load(folder, settings={"checkpoint": "last:tspo"}).systems()[0] == "sampler"
     assert "does not say" not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_published_folder_chooses_frames(tmp_path: Path) -> None:
+    write_blank_hf_clip(tmp_path / "clip")
+    clip, sampler = TransformersCLIP(path=str(tmp_path / "clip")), TSPOSampler(dim=32)
+    write_tspo_folder(clip.model, str(tmp_path / "clip"), sampler.official_state_dict(), tmp_path / "tspo")
+    loaded = kairos.load(tmp_path / "tspo", device="cpu", settings={"num_frames": 4})
+    assert len(loaded.select("video.mp4", QUESTION)) == 4
+    assert torch.equal(loaded._parts.systems["sampler"].sampler.key.weight, sampler.key.weight.bfloat16().float())
 
 
 @pytest.mark.slow

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modules.checkpoints.weights import read_weights
+from modules.checkpoints.checkpoint_files import PATH_KEY, read
 from modules.console import PlainConsole
 from modules.encoders.transformers_clip import TransformersCLIP
+from modules.evaluation.trained_sampler import load_sampler
 from modules.files.paths import InputPath
 from modules.methods.tspo.agent import TSPOSampler
 from modules.methods.tspo.published_folder import write_tspo_folder
 from recipes.jobs.base import Job
+from recipes.launcher.runs import resolve_checkpoint
 
 
 class SaveTSPOFolder(Job):
     """Args:
     encoder: that the sampler was trained with.
     sampler: of the checkpoint's width.
-    checkpoint: of a run; None saves the sampler as it is.
+    checkpoint: of a run, in any way that a recipe's is named; None saves the sampler as it is.
     out: folder to write.
     """
 
@@ -28,8 +30,7 @@ class SaveTSPOFolder(Job):
 
     def run(self, run_dir: Path) -> None:
         if self.checkpoint is not None:
-            state = read_weights(self.checkpoint)
-            own = {k.removeprefix("sampler."): v for k, v in state.items() if k.startswith("sampler.")}
-            self.sampler.load_state_dict(own)
+            path = str(resolve_checkpoint(self.checkpoint))
+            load_sampler(self.sampler, {**read(path), PATH_KEY: path})
         write_tspo_folder(self.encoder.model, self.encoder.name, self.sampler.official_state_dict(), self.out)
         PlainConsole().print(f"written     {self.out}")

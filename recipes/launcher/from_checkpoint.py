@@ -26,11 +26,11 @@ from recipes.launcher.moved import up_to_date
 from recipes.launcher.published import published_recipe
 from recipes.launcher.reading import content_of, read_text, with_own_files
 from recipes.launcher.references import malformed
-from recipes.launcher.runs import resolve_checkpoint
+from recipes.launcher.runs import SAMPLER_FILE, resolve_checkpoint
 
 _log = logging.getLogger(__name__)
 _ABSENT = object()
-_CONSOLIDATED = ".safetensors"
+_CONSOLIDATED, _MLLM = ".safetensors", "model.init_args.mllm"
 
 
 def merged_with_checkpoint(files: Sequence[str], overrides: Sequence[str]) -> DictConfig:
@@ -72,9 +72,26 @@ def known_of_checkpoint(merged: DictConfig) -> dict[str, Any] | None:
         _log.warning("%s does not say what it is; this recipe's own settings are taken for its sampler", path)
         return None
     known = taken(wanted, recipe)
-    if "model.init_args.mllm" in wanted and _at(known, "model.init_args.mllm") is _ABSENT:
-        _log.warning("%s does not say which MLLM it was trained with; the recipe's own answers", named)
+    _say_who_answers(merged, known, named, recipe)
     return known
+
+
+def _say_who_answers(merged: DictConfig, known: dict[str, Any], named: str, recipe: dict[str, Any]) -> None:
+    """A sampler may answer with another MLLM than it was trained with, but not without a word."""
+    trained = _at(recipe, f"{_MLLM}.init_args.path")
+    here = OmegaConf.select(merged, f"{_MLLM}.init_args.path", throw_on_resolution_failure=False)
+    if _at(recipe, _MLLM) is _ABSENT:
+        _log.warning("%s does not say which MLLM it was trained with; this recipe's own answers: %s", named, here)
+    elif _at(known, _MLLM) is _ABSENT and _trained_beside(trained) and str(trained) != str(Path(str(here)).absolute()):
+        _log.warning(
+            "the MLLM of %s was trained too, and this recipe keeps its own, %s; --model.mllm.path %s takes it",
+            *(named, here, trained),
+        )
+
+
+def _trained_beside(mllm: Any) -> bool:
+    """Whether a path is that of an MLLM that `lightning consolidate` has put beside its sampler."""
+    return isinstance(mllm, str) and Path(mllm).is_dir() and (Path(mllm).parent / SAMPLER_FILE).is_file()
 
 
 def taken(wanted: Any, recipe: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +130,7 @@ def _with_mllm_beside(recipe: dict[str, Any], path: Path) -> dict[str, Any]:
     from modules.checkpoints.checkpoint_files import read
     from modules.checkpoints.sampler_files import MLLM_FOLDER, MLLM_KEY
 
-    mllm = _at(recipe, "model.init_args.mllm.init_args")
+    mllm = _at(recipe, f"{_MLLM}.init_args")
     if MLLM_KEY in read(path) and isinstance(mllm, dict):
         mllm["path"] = str(path.parent.absolute() / MLLM_FOLDER)
         loading = mllm.get("loading")

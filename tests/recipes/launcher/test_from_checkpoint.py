@@ -8,11 +8,18 @@ import pytest
 import torch
 import yaml
 
+from modules.checkpoints.sampler_files import write_sampler
+from modules.encoders.transformers_clip import TransformersCLIP
+from modules.methods.tspo.agent import TSPOSampler
+from modules.methods.tspo.published_folder import write_tspo_folder
+from modules.small_stack.blank_families import write_blank_hf_clip
 from recipes.launcher.check import check
 from recipes.launcher.from_checkpoint import known_of_checkpoint
 from recipes.launcher.guard import ROOT
 from recipes.launcher.merge import merge
 from recipes.launcher.mistakes import RecipeError
+from recipes.launcher.runs import resolve_checkpoint
+from recipes.launcher.whole_checkpoints import whole_for
 
 ASK = str(ROOT / "recipes/ask.yaml")
 WORDS = ["--video", __file__, "--question", "What?"]
@@ -76,3 +83,72 @@ def test_a_checkpoint_from_before_is_said_to_be_silent(tmp_path: Path, caplog: p
     assert known_of_checkpoint(merge([ASK], ["--checkpoint", str(tmp_path / "old.ckpt")])) is None
     assert "does not say what it is" in caplog.text
     assert known_of_checkpoint(merge([ASK], ["--checkpoint", "nowhere.ckpt"])) is None
+
+
+def consolidated(folder: Path, recipe: dict, *, with_mllm: bool) -> Path:
+    """A folder as `lightning consolidate` writes it."""
+    text = yaml.safe_dump(recipe)
+    weights = {"sampler.x": torch.zeros(1)}
+    write_sampler(folder / "sampler.safetensors", weights, recipe=text, temperature=None, with_mllm=with_mllm)
+    if with_mllm:
+        (folder / "mllm").mkdir()
+    return folder
+
+
+def test_a_consolidated_folder_is_a_checkpoint_wherever_it_lies(tmp_path: Path) -> None:
+    folder = consolidated(tmp_path / "first", trained(UNET), with_mllm=False)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(trained({"class_path": "of.another.Run"})))
+    moved = folder.rename(tmp_path / "moved")
+    for named in (moved, moved / "sampler.safetensors"):
+        merged = check(ASK, [], [*WORDS, "--checkpoint", str(named)])
+        assert merged.model.init_args.systems.sampler.init_args.sampler == UNET
+        assert resolve_checkpoint(str(named)) == moved / "sampler.safetensors"
+
+
+def test_an_mllm_that_was_trained_is_the_one_beside_the_sampler(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mllm = {
+        "class_path": "modules.mllms.qwen_vl.Qwen25VL",
+        "init_args": {"path": "some/model", "loading": {"lora": {"rank": 8}, "dtype": "bfloat16"}},
+    }
+    recipe = trained(UNET)
+    recipe["model"]["init_args"]["mllm"] = mllm
+    folder = consolidated(tmp_path / "joint", recipe, with_mllm=True)
+    merged = check(ASK, [], [*WORDS, "--checkpoint", str(folder)])
+    found = merged.model.init_args.mllm.init_args
+    assert found.path == str(folder / "mllm")
+    assert found.loading == {"lora": None, "dtype": "bfloat16"}  # its adapters are merged into it
+    assert not caplog.messages
+    benchmark = str(ROOT / "recipes/eval/mlvu.yaml")  # keeps the MLLM that it names
+    merged = merge([benchmark], ["--checkpoint", str(folder)])
+    known_of_checkpoint(merged)
+    assert f"--model.mllm.path {folder / 'mllm'} takes it" in caplog.text
+    caplog.clear()
+    known_of_checkpoint(merge([benchmark], ["--checkpoint", str(folder), "--vars.mllm", str(folder / "mllm")]))
+    assert not caplog.messages
+    (folder / "mllm").rmdir()
+    with pytest.raises(RecipeError, match="mllm' is not a folder"):
+        check(ASK, [], [*WORDS, "--checkpoint", str(folder)])
+
+
+def test_no_training_goes_on_from_a_sampler_alone(tmp_path: Path) -> None:
+    path = consolidated(tmp_path, trained(UNET), with_mllm=False) / "sampler.safetensors"
+    with pytest.raises(ValueError, match=r"a new one starts from it with --checkpoint null --model\.init_from"):
+        whole_for(path, ["fit", "test"])
+    assert whole_for(path, "test") == path
+
+
+def test_a_published_tspo_folder_is_a_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_blank_hf_clip(tmp_path / "clip")
+    clip, sampler = TransformersCLIP(path=str(tmp_path / "clip")), TSPOSampler(dim=32)
+    write_tspo_folder(clip.model, str(tmp_path / "clip"), sampler.official_state_dict(), tmp_path / "tspo")
+    merged = check(ASK, [], [*WORDS, "--checkpoint", str(tmp_path / "tspo")])
+    assert merged.checkpoint is None
+    found = merged.model.init_args.systems.sampler.init_args.sampler
+    assert found.class_path == "modules.methods.tspo.agent.TSPOSampler"
+    assert found.init_args == {"dim": 32, "weights": str(tmp_path / "tspo")}
+    assert merged.data.init_args.encoder.init_args == {"path": str(tmp_path / "tspo")}
+    assert "does not say which MLLM" in caplog.text
+    with pytest.raises(RecipeError, match="neither checkpoints/last"):  # a CLIP without TSPO's sampler is none
+        check(ASK, [], [*WORDS, "--checkpoint", str(tmp_path / "clip")])
