@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import types
@@ -301,3 +302,10 @@ def test_what_cannot_be_asked_is_said_in_sentences(tspo: kairos.Loaded) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             ask()
+
+
+def test_what_the_pages_show_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    for page in ("docs/python.md", "README.md"):
+        block = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)[0]
+        exec(compile(block.replace('"FILE"', '"video.mp4"'), page, "exec"), {})
+        assert "answer      " in capsys.readouterr().out

@@ -19,7 +19,7 @@ from recipes.launcher.guard import ROOT
 HERE = Path(__file__).parent
 GROUPS = {
     "parts": ["test_phantom_device.py", "test_parts_on_device.py", "test_mllms_on_device.py", "test_step_traffic.py"],
-    "recipes": ["test_recipes_on_device.py"],
+    "recipes": ["test_recipes_on_device.py", "test_python_on_device.py"],
 }
 CONTRACTS = {
     "modules/test_mllm_families.py": [],
