@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from trained_runs import KINDS, trained_run
 
@@ -30,6 +31,17 @@ from recipes.launcher.cli import main
 from recipes.launcher.consolidate import consolidate
 from recipes.launcher.guard import ROOT
 
+OWN_SAMPLER = """
+from modules.selection.base import FrameSampler
+from modules.selection.policies import PlackettLuce
+
+
+class FirstFrames(FrameSampler):
+    \"\"\"The first frames of a video.\"\"\"
+
+    def forward(self, features, mask, timestamps_s, queries):
+        return PlackettLuce(-timestamps_s, mask)
+"""
 QUESTION, OPTIONS = "What colour is the last shape?", ["red", "green", "blue"]
 
 
@@ -239,6 +251,28 @@ def test_other_things_that_can_be_named(tmp_path: Path, caplog: pytest.LogCaptur
     (folder / "recipe.yaml").write_text((ROOT / "recipes/ask.yaml").read_text())
     assert kairos.load(folder, settings={"checkpoint": "last:tspo"}).systems()[0] == "sampler"
     assert "does not say" not in caplog.text
+
+
+def test_features_that_cannot_be_kept_are_an_error_in_a_sentence() -> None:
+    loaded = kairos.load("last:tspo", device="cpu", settings={"data.feature_dir": "video.mp4"})
+    with pytest.raises(ValueError, match=r"video\.mp4.*; settings=\{'data\.feature_dir': FOLDER\} names another"):
+        loaded.select("video.mp4", QUESTION)
+
+
+def test_a_recipe_with_a_class_of_ones_own(tmp_path: Path) -> None:
+    """It lies beside the recipe, or in a folder that is named."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "first_frames.py").write_text(OWN_SAMPLER)
+    sampler = {"class_path": "first_frames.FirstFrames"}
+    systems = {
+        "first": {"class_path": "modules.systems.sampler_system.SamplerSystem", "init_args": {"sampler": sampler}}
+    }
+    recipe = {"base": str(ROOT / "recipes/ask.yaml"), "checkpoint": None, "model": {"init_args": {"systems": systems}}}
+    for folder, user_dir in ((own, None), (tmp_path, own)):
+        (folder / "mine.yaml").write_text(yaml.safe_dump(recipe))
+        loaded = kairos.load(folder / "mine.yaml", device="cpu", user_dir=user_dir)
+        assert loaded.select("video.mp4", QUESTION, k=3, system="first").row.ranks == (0, 1, 2)
 
 
 @pytest.mark.slow

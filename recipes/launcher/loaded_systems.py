@@ -112,10 +112,13 @@ class LoadedSystems:
         """One question, with what the encoder makes of its video: from the feature store, or made now.
 
         Raises:
-            ValueError: the question is empty, or the video cannot be read.
+            ValueError: the question is empty, the video cannot be read, or features cannot be written.
         """
-        with quiet():
-            return self.data.batch_of([question_about(video, question, options)]).to(self.device)
+        try:
+            with quiet():
+                return self.data.batch_of([question_about(video, question, options)]).to(self.device)
+        except OSError as error:
+            raise ValueError(f"{reason_of(error)}; settings={{'data.feature_dir': FOLDER}} names another") from error
 
     def select(self, name: str, batch: QuestionBatch, num_frames: int) -> tuple[SelectionRow, Tensor | None]:
         """Where a system looks, and its score (T,) of every candidate where it has some.
