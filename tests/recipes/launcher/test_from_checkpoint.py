@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from trained_runs import KINDS, trained_run
 
 from modules.checkpoints.sampler_files import write_sampler
 from modules.encoders.transformers_clip import TransformersCLIP
@@ -152,3 +153,14 @@ def test_a_published_tspo_folder_is_a_checkpoint(tmp_path: Path, caplog: pytest.
     assert "does not say which MLLM" in caplog.text
     with pytest.raises(RecipeError, match="neither checkpoints/last"):  # a CLIP without TSPO's sampler is none
         check(ASK, [], [*WORDS, "--checkpoint", str(tmp_path / "clip")])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_evaluation_needs_no_sampler_arguments(kind: str, tmp_path: Path) -> None:
+    run = trained_run(tmp_path / kind, kind)
+    merged = check(str(ROOT / "recipes/eval/haystack.yaml"), [], ["--checkpoint", str(run)])
+    arguments = yaml.safe_load((run / "recipe.yaml").read_text())["model"]["init_args"]
+    system = merged.model.init_args.systems.sampler.init_args
+    assert system.sampler == arguments["sampler"]
+    assert system.get("query_writer") == arguments.get("query_writer")
+    assert merged.model.init_args.mllm == arguments["mllm"]
