@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import lightning as L
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import MLFlowLogger
 
+from callbacks.recipe_record import Recording, record
 from callbacks.tracking.mlflow_logger import mlflow_logger
+from modules.files.whole_files import write_whole
 
 _log = logging.getLogger(__name__)
 _PACKAGES = ("torch", "lightning", "transformers", "trl", "open_clip_torch", "av", "omegaconf", "mlflow")
@@ -45,19 +48,47 @@ def git_commit() -> str:
         return "unknown"
 
 
+def record_environment(run_dir: Path) -> dict[str, str]:
+    """Writes what the run has around it to ``environment.json``: versions, commit, machine and working folder."""
+    found = {**environment(), "working_folder": os.getcwd()}
+    write_whole(run_dir / "environment.json", "environment", json.dumps(found, indent=2) + "\n")
+    return found
+
+
 class Provenance(SaveConfigCallback):
-    """Saves ``recipe.yaml`` and ``environment.json`` in the run folder and in MLflow, and the recipe in checkpoints."""
+    """Saves ``recipe.yaml`` and ``environment.json`` in the run folder and in MLflow, and the recipe in checkpoints.
+
+    Args:
+        arguments: see `SaveConfigCallback`.
+        recording: how the recipe is written down. A run that goes on does so once it knows its number of updates, when
+            all ranks have read the recipe.
+    """
+
+    def __init__(self, *arguments: Any, recording: Recording, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.recording = recording
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """A checkpoint knows what it is: the recipe goes into it as text."""
         checkpoint["recipe"] = self.parser.dump(self.config, skip_none=False)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if not self.recording.resumed:
+            super().setup(trainer, pl_module, stage)
+
+    def _begin(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.recording.resumed and not self.already_saved:
+            self.already_saved = True
+            if trainer.is_global_zero:
+                self.save_config(trainer, pl_module, str(trainer.state.fn))
+
+    on_train_start = on_validation_start = on_test_start = on_predict_start = _begin
+
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         run_dir = Path(self.config.run_dir)
-        recipe = run_dir / "recipe.yaml"
-        recipe.write_text(self.parser.dump(self.config, skip_none=False))
-        found = environment()
-        (run_dir / "environment.json").write_text(json.dumps(found, indent=2) + "\n")
+        text = self.parser.dump(self.config, skip_none=False)
+        recipe = record(run_dir, text, self.recording, trainer.global_step)
+        found = record_environment(run_dir)
         if (mlflow := mlflow_logger(trainer)) is not None:
             tags = {f"kairos.{name}": value for name, value in found.items()}
             mlflow.set_tags({**tags, "kairos.command": " ".join(sys.argv)})

@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "callbacks.interruption",
         "callbacks.tracking.mlflow_logger",
         "callbacks.provenance",
+        "callbacks.recipe_record",
         "callbacks.requeue",
         "callbacks.shortfalls",
     ),

@@ -8,7 +8,6 @@ from modules.checkpoints.checkpoint_files import PATH_KEY, read
 from modules.console import PlainConsole
 from modules.encoders.transformers_clip import TransformersCLIP
 from modules.evaluation.trained_sampler import load_sampler
-from modules.files.paths import InputPath
 from modules.methods.tspo.agent import TSPOSampler
 from modules.methods.tspo.published_folder import write_tspo_folder
 from recipes.jobs.base import Job
@@ -24,7 +23,7 @@ class SaveTSPOFolder(Job):
     """
 
     def __init__(
-        self, *, encoder: TransformersCLIP, sampler: TSPOSampler, out: str, checkpoint: InputPath | None = None
+        self, *, encoder: TransformersCLIP, sampler: TSPOSampler, out: str, checkpoint: str | None = None
     ) -> None:
         self.encoder, self.sampler, self.checkpoint, self.out = encoder, sampler, checkpoint, Path(out)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -19,14 +18,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from callbacks.checkpoints import LastUpdateSaved
 from callbacks.interruption import Interruption
-from callbacks.provenance import Provenance, environment
+from callbacks.provenance import Provenance, record_environment
+from callbacks.recipe_record import Recording, record
 from callbacks.requeue import Requeue
 from callbacks.shortfalls import Shortfalls
 from callbacks.tracking.mlflow_logger import mlflow_logger
 from recipes.jobs.base import Job
+from recipes.launcher.begun_run import BegunRun
 from recipes.launcher.merge import NEW_RUN_DIR, resolve
 from recipes.launcher.named_callbacks import listed
-from recipes.launcher.runs import RUN_DIR_VARIABLE, begun, find_run, last_checkpoint, new_run_dir, resolve_checkpoint
+from recipes.launcher.reading import content_of
+from recipes.launcher.resume import continuation
+from recipes.launcher.runs import RUN_DIR_VARIABLE, last_checkpoint, new_run_dir, resolve_checkpoint
 from recipes.launcher.stopping import last_words
 from recipes.launcher.top_level import OWN
 from recipes.launcher.whole_checkpoints import whole_for, whole_or_another
@@ -37,7 +40,7 @@ _log = logging.getLogger(__name__)
 class RecipeCLI(LightningCLI):
     """LightningCLI without subcommands: the stage is a key of the recipe."""
 
-    def __init__(self, args: dict[str, Any]) -> None:
+    def __init__(self, args: dict[str, Any], recording: Recording | None = None) -> None:
         with warnings.catch_warnings():
             # sys.argv stays as it is (DDP starts its processes from it), so it is given beside our own arguments
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
@@ -45,7 +48,11 @@ class RecipeCLI(LightningCLI):
                 args=args,
                 run=False,
                 save_config_callback=Provenance,
-                save_config_kwargs={"save_to_log_dir": False, "config_filename": "recipe.yaml"},
+                save_config_kwargs={
+                    "save_to_log_dir": False,
+                    "config_filename": "recipe.yaml",
+                    "recording": recording or Recording(),
+                },
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
@@ -57,26 +64,44 @@ class RecipeCLI(LightningCLI):
             parser.add_argument(f"--{key.name}", type=key.annotation, default=key.default, help=key.help)
 
 
-def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> None:
+class RecipeReader(RecipeCLI):
+    """Reads a recipe as it would be built, and builds nothing."""
+
+    def instantiate_classes(self) -> None:
+        pass
+
+    def complete(self) -> dict[str, Any]:
+        """The recipe with every default, as plain data."""
+        return content_of(self.parser.dump(self.config, skip_unset=False))
+
+
+def complete(recipe: DictConfig) -> dict[str, Any]:
+    """A merged recipe with every default, as it is recorded."""
+    return RecipeReader(listed(resolve(recipe, "the recipe"))).complete()
+
+
+def launch(recipe: DictConfig, begun_run: BegunRun | None, requeue: bool = False, allow_changes: bool = False) -> None:
     """Builds and runs every stage of a checked recipe.
 
     Args:
         recipe: merged.
-        resume: None, ``last``, a run folder, or ``auto``: the recipe's ``run_dir`` where it has begun.
+        begun_run: that goes on; None begins one.
         requeue: act on a cluster's warning before the time is up.
+        allow_changes: a run that goes on may do so with another recipe.
     """
-    name = str(recipe.get("name", "run"))
-    if resume == "auto":
-        resume = str(recipe.run_dir) if begun(recipe.run_dir) else None
+    recording = Recording()
     checkpoint = None
-    if recipe.get("checkpoint"):
-        checkpoint = whole_for(resolve_checkpoint(recipe.checkpoint), recipe.get("stage", "fit"))
-    if resume is not None:
-        run_dir = find_run(name, resume)
+    if begun_run is not None:
+        run_dir = begun_run.run_dir
         os.environ[RUN_DIR_VARIABLE] = str(run_dir)
+        going_on = continuation(recipe, begun_run, complete, allow_changes=allow_changes, requeued=requeue)
+        recipe, recording = going_on.recipe, Recording(tuple(map(str, going_on.changes)), resumed=True)
         checkpoint = whole_or_another(last_checkpoint(run_dir))
     else:
+        name = str(recipe.get("name", "run"))
         run_dir = new_run_dir(name) if recipe.run_dir == NEW_RUN_DIR else Path(recipe.run_dir)
+        if recipe.get("checkpoint"):
+            checkpoint = whole_for(resolve_checkpoint(recipe.checkpoint), recipe.get("stage", "fit"))
         run_dir.mkdir(parents=True, exist_ok=True)
     recipe.run_dir = str(run_dir)
     first = OmegaConf.select(recipe, "model.init_args.init_from")
@@ -90,11 +115,16 @@ def launch(recipe: DictConfig, resume: str | None, requeue: bool = False) -> Non
         if "job" in recipe:
             run_job(recipe, run_dir)
         else:
-            run_trainer(recipe, checkpoint, interruption, at_last, requeue)
+            run_trainer(recipe, checkpoint, interruption, at_last, requeue, recording)
 
 
 def run_trainer(
-    recipe: DictConfig, checkpoint: Path | None, interruption: Interruption, at_last: ExitStack, requeue: bool
+    recipe: DictConfig,
+    checkpoint: Path | None,
+    interruption: Interruption,
+    at_last: ExitStack,
+    requeue: bool,
+    recording: Recording,
 ) -> None:
     """Builds what a recipe names, and runs its stages.
 
@@ -104,8 +134,9 @@ def run_trainer(
         interruption: that may come.
         at_last: is given what to do when the run has ended, however it did, and has said so.
         requeue: act on a cluster's warning.
+        recording: how the recipe is written down.
     """
-    cli = RecipeCLI(listed(resolve(recipe, str(recipe.get("name", "run")))))
+    cli = RecipeCLI(listed(resolve(recipe, str(recipe.get("name", "run")))), recording)
     queued_again = Requeue(run_dir=str(recipe.run_dir))
     # checkpoints come last, and these go right before them
     callbacks: list[L.Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]  # set by a part of the trainer
@@ -149,6 +180,6 @@ def run_job(recipe: DictConfig, run_dir: Path) -> None:
             parser.add_argument(f"--{key.name}", type=key.annotation, default=key.default, help=key.help)
     config = parser.parse_object(OmegaConf.to_container(recipe))
     torch.manual_seed(config.seed_everything)
-    (run_dir / "recipe.yaml").write_text(parser.dump(config, skip_unset=False))
-    (run_dir / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+    record(run_dir, parser.dump(config, skip_unset=False), Recording())
+    record_environment(run_dir)
     parser.instantiate(config).job.run(run_dir)

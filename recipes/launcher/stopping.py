@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from callbacks.interruption import Interrupted, Interruption
 from modules.console import PlainConsole
+from recipes.launcher.parent import STARTED_IN_VARIABLE
 from recipes.launcher.runs import begun, last_checkpoint
 
 
@@ -43,7 +45,7 @@ def account(interruption: Interruption, run_dir: Path, command: Sequence[str]) -
         said = f"by {cause}; there is no checkpoint yet, so the command begins again (files that are whole stay)"
     again = _without_resume(command)
     if begun(str(run_dir)):
-        again += ["--resume", str(run_dir)]
+        again += ["--resume", str(run_dir.absolute() if STARTED_IN_VARIABLE in os.environ else run_dir)]
     return f"stopped     {said}\ngo on       {shlex.join(['lightning', *again])}"
 
 

@@ -158,7 +158,7 @@ def test_states_of_callbacks_in_an_old_checkpoint_find_their_callbacks(tmp_path:
 def test_a_run_of_a_recorded_recipe_goes_on(tmp_path: Path) -> None:
     words = [sys.executable, "-P", "-m", "recipes", "run", RECORDED, "--trainer.accelerator", "cpu"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    for more in ([], ["--resume", "outputs/old", "--trainer.max_steps", "4"]):
+    for more in ([], ["--resume", "outputs/old", "--trainer.max_steps", "4", "--allow-changes"]):
         done = subprocess.run([*words, *more], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         assert done.stderr.count("modules.samplers.tspo.TSPOSampler is modules.methods.tspo.agent.TSPOSampler now") == 1

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -232,6 +233,20 @@ def test_killed_and_resumed_equals_uninterrupted(workplace: Path, tmp_path: Path
     assert curves[0] == curves[1]
     ids = [(workplace / f"outputs/tspo/{name}/mlflow_run_id").read_text() for name in ("killed", "whole")]
     assert ids[0] != ids[1]
+
+
+def test_a_run_goes_on_by_its_own_recipe_from_another_folder(workplace: Path, tmp_path: Path) -> None:
+    (begun,) = (workplace / "outputs/tspo").glob("2*")
+    moved = workplace / "outputs/longer"
+    shutil.copytree(begun, moved, symlinks=True)
+    words = ["--trainer.max_steps", "3", "--trainer.val_check_interval", "1", "--stage", "fit"]
+    run(tmp_path, "run", "--resume", str(moved), *words, "--allow-changes")
+    assert list(tmp_path.iterdir()) == []  # its videos, features and MLflow are where they were
+    note = (moved / "recipe.yaml").read_text().splitlines()[:3]
+    assert note[0] == "# In effect after update 2; before, it was recipe.1.yaml. What has changed:"
+    assert set(note[1:]) == {"#   trainer.max_steps: 2 -> 3", "#   trainer.val_check_interval: 2 -> 1"}
+    assert (moved / "recipe.1.yaml").read_text() == (begun / "recipe.yaml").read_text()
+    assert "\n3,reward/total," in (moved / "curve.csv").read_text()
 
 
 @pytest.mark.long

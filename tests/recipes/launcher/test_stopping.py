@@ -83,7 +83,7 @@ def test_sigterm_saves_says_how_to_go_on_and_ends_with_143(tmp_path: Path) -> No
     import torch
 
     steps = torch.load(saved, weights_only=True)["global_step"]
-    going_on = start(tmp_path, *words, "--trainer.max_steps", str(steps + 2))
+    going_on = start(tmp_path, *words, "--trainer.max_steps", str(steps + 2), "--allow-changes")
     output = end_of(going_on)
     assert going_on.returncode == 0, output[-2000:]
     assert json.loads((run_dir / "test_summary.json").read_text())

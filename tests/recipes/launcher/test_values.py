@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recipes.launcher.cli import check
+from recipes.launcher.check import check
 from recipes.launcher.guard import ROOT
 from recipes.launcher.mistakes import RecipeError
 

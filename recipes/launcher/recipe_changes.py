@@ -1,0 +1,80 @@
+"""What one recipe would change in another, key by key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recipes.launcher.named_callbacks import by_name, callbacks_of
+
+FREE = (
+    "run_dir",
+    "stage",
+    "shortcuts",
+    "data.num_workers",
+    "data.pixel_cache_mib",
+    "trainer.logger",
+    "trainer.profiler",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.callbacks.progress",
+    "trainer.callbacks.rich_progress_bar",
+    "trainer.callbacks.watchdog",
+)
+"""Keys on which no number of a run depends: a command that goes on may set them for itself."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key whose value another recipe would change, by its short name: ``init_args`` is left out."""
+
+    key: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.old} -> {self.new}"
+
+
+def changes_of(old: Mapping[str, Any], new: Mapping[str, Any], typed: Mapping[str, Any]) -> list[Change]:
+    """Keys of a recipe that another one sets otherwise, in the order of the old one.
+
+    What is absent and what is null are the same. A key that the old recipe does not have and nobody typed is a default
+    of newer code, and no change.
+
+    Args:
+        old, new: with every default in them.
+        typed: the new one without defaults.
+    """
+    before, after, words = (dict(_leaves("", _with_named_callbacks(recipe))) for recipe in (old, new, typed))
+    found = []
+    for key in dict.fromkeys([*before, *after]):
+        one, other = before.get(key), after.get(key)
+        is_default = key not in before and key not in words
+        if one != other and not is_default and not _is_free(key):
+            found.append(Change(key, one, other))
+    return found
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+
+
+def _with_named_callbacks(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe whose callbacks have their names, so that one more does not move the others."""
+    callbacks = callbacks_of(recipe)
+    if not isinstance(callbacks, list):
+        return dict(recipe)
+    return {**recipe, "trainer": {**recipe["trainer"], "callbacks": by_name(callbacks)}}
+
+
+def _leaves(key: str, node: Any) -> list[tuple[str, Any]]:
+    """Every value of a mapping with its dotted key; a list is one value."""
+    if not isinstance(node, Mapping):
+        return [(key, node)]
+    found = []
+    for name, child in node.items():
+        inner = key if name == "init_args" else f"{key}.{name}".lstrip(".")
+        found += _leaves(inner, child)
+    return found
