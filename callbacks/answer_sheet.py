@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ from torch import Tensor
 from callbacks.timeline_picture import draw_timeline
 from modules.console import PlainConsole
 from modules.files.file_names import file_name
-from modules.records import Candidates, QuestionBatch
+from modules.records import Answer, Candidates, QuestionBatch
 from modules.systems.base import Reply
 from modules.systems.grading import most_probable_option
+from modules.systems.option_shares import shares_of
 from modules.systems.reply_text import answer_text, reply_lines
 from modules.systems.sampler_system import SamplerSystem
 from modules.systems.stage_data import data_of
 
 
 class AnswerSheet(L.Callback):
-    """For ``ask``: answer, probabilities of the options, chosen times, cost, ``contact_sheet.png``.
+    """For ``ask``: answer, probabilities of the options, the right one where it was given, chosen times, cost, and
+    ``contact_sheet.png``, which has them all.
 
     Args:
         run_dir: where the picture goes.
@@ -71,10 +74,18 @@ class AnswerSheet(L.Callback):
         picks = torch.searchsorted(candidates.frame_ids, torch.tensor(reply.selection.frame_ids))
         draw_timeline(
             path,
-            title=f"{reply.answer.question}   {answer_text(reply.answer)}",
+            title=_title(reply.answer),
+            options=shares_of(reply.answer),
+            evidence_s=reply.answer.evidence_s,
             timestamps_s=candidates.timestamps_s.numpy(),
             scores=None if scores is None else scores[: len(candidates)].cpu().numpy(),
             chosen=picks.numpy(),
             thumbnails=source.decode(candidates, picks).permute(0, 2, 3, 1).numpy(),
         )
         PlainConsole(soft_wrap=True).print(f"picture     {path}")
+
+
+def _title(answer: Answer) -> str:
+    """Question and answer, with line breaks where the picture ends."""
+    words = f"{answer.question}   answer: {answer_text(answer)}"
+    return textwrap.fill(words, 150, max_lines=4, replace_whitespace=False)

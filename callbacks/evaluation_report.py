@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import shlex
+import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from rich.table import Table
 
 from callbacks.provenance import environment
 from callbacks.tracking.mlflow_logger import mlflow_logger
-from modules.console import console_for
+from callbacks.worked_example import described, fields_of, worked_example
+from modules.console import PlainConsole, console_for
 from modules.distributed.ranks import exchange, gather_lists
 from modules.evaluation.aggregate import Line
 from modules.evaluation.answer_files import FILE_NAME, Answered, append_answers, unfinished_file, write_answers
@@ -20,6 +22,7 @@ from modules.evaluation.costs_table import cost_lines, cost_table
 from modules.evaluation.question_table import table_of
 from modules.evaluation.score_table import default_scorer, in_order, score_systems, score_table
 from modules.evaluation.scorers import Scorer, scorer
+from modules.files.strict_json import strict_json
 from modules.records import Answer
 from modules.selection.selection_files import SelectionRow, write_selections
 from modules.systems.stage_data import data_of
@@ -41,7 +44,8 @@ class EvaluationReport(L.Callback):
         published: numbers to print beside ours, with their source, e.g. ``{"paper, uniform": 58.9}``; percent.
         columns: systems to print, in order, with the name they are printed under; all by default, the floor first.
         card: print the card; it is written anyway.
-        next_command: printed last; ``{checkpoint}`` and ``{video}`` are replaced.
+        next_command: printed last; ``{checkpoint}`` is replaced, and so are ``{video}``, ``{question}``, ``{options}``
+            and ``{answer}``, by a question of the test whose answer is known, each as one word of a shell.
     """
 
     def __init__(
@@ -114,9 +118,13 @@ class EvaluationReport(L.Callback):
         table_of(answered, self.scorers[0]).to_csv(self.run_dir / TABLE, index=False)
         first = scores[self.scorers[0].name]
         summary = [{"system": name, **vars(line)} for name, lines in first.items() for line in lines]
-        files = {"card.json": card, "scores.json": scores, SUMMARY: summary, "costs.json": cost_lines(answered)}
+        numbers = {
+            name: {system: [vars(line) for line in lines] for system, lines in systems.items()}
+            for name, systems in scores.items()
+        }
+        files = {"card.json": card, "scores.json": numbers, SUMMARY: summary, "costs.json": cost_lines(answered)}
         for name, content in files.items():
-            (self.run_dir / name).write_text(json.dumps(content, indent=2, default=lambda line: vars(line)) + "\n")
+            (self.run_dir / name).write_text(strict_json(content, indent=2) + "\n")
 
     def _log(self, trainer: L.Trainer, scores: Mapping[str, Mapping[str, list[Line]]]) -> None:
         if (mlflow := mlflow_logger(trainer)) is None:
@@ -157,6 +165,8 @@ class EvaluationReport(L.Callback):
         if (self.run_dir / "images").is_dir():
             console.print(f"images      {self.run_dir / 'images'}")
         checkpoint = getattr(trainer.checkpoint_callback, "last_model_path", "") or trainer.ckpt_path or ""
+        if not checkpoint and (saved := self.run_dir / "checkpoints" / "last.ckpt").is_file():
+            checkpoint = str(saved)  # of a run that went on after its last update
         if checkpoint:
             console.print(f"checkpoint  {checkpoint}", soft_wrap=True)
         if (mlflow := mlflow_logger(trainer)) is not None:
@@ -164,8 +174,21 @@ class EvaluationReport(L.Callback):
         console.print(f"score again lightning score {self.run_dir} --scorer NAME", soft_wrap=True)
         console.print(f"compare     lightning compare {self.run_dir} OTHER_RUN", soft_wrap=True)
         if self.next_command:
-            video = answered[0].answer.video if answered else ""
-            console.print(f"next        {self.next_command.format(checkpoint=checkpoint, video=video)}", soft_wrap=True)
+            self._print_next(console, [a.answer for a in answered], str(checkpoint))
+
+    def _print_next(self, console: PlainConsole, answers: Sequence[Answer], checkpoint: str) -> None:
+        """The next command; where it asks a question, with what this test had for an answer."""
+        assert self.next_command is not None
+        example = worked_example(answers)
+        named = {name for _, name, _, _ in string.Formatter().parse(self.next_command) if name}
+        if example is not None and "question" in named:
+            for line in described(example):
+                console.print(line, soft_wrap=True)
+        fields = (
+            dict.fromkeys(("video", "question", "options", "answer"), "") if example is None else fields_of(example)
+        )
+        command = self.next_command.format(checkpoint=shlex.quote(checkpoint), **fields)
+        console.print(f"next        {command}", soft_wrap=True)
 
 
 def card_table(card: dict[str, Any]) -> Table:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from callbacks.after_update import AfterUpdate
 from callbacks.tracking.mlflow_logger import mlflow_logger
+from modules.files.strict_json import strict_json
 from modules.files.whole_files import write_whole
 from modules.records import Rollouts
 
@@ -61,6 +62,8 @@ class RolloutTable(AfterUpdate):
 
     A resumed run first cuts off what was written after its checkpoint, for it comes again.
 
+    A term that does not apply to a rollout is null in its row.
+
     Args:
         run_dir: where the file lies.
         every_n_steps: how often.
@@ -89,7 +92,7 @@ class RolloutTable(AfterUpdate):
             for row in rollout_rows(
                 outputs["rollouts"], outputs["rewards"].terms, trainer.global_step, self.num_questions
             ):
-                file.write(json.dumps(row) + "\n")
+                file.write(strict_json(row) + "\n")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero and self.path.exists() and (mlflow := mlflow_logger(trainer)) is not None:

@@ -14,6 +14,7 @@ from callbacks.after_update import AfterUpdate
 from callbacks.timeline_picture import draw_timeline
 from callbacks.tracking.mlflow_logger import mlflow_logger
 from modules.records import Rollouts
+from modules.systems.option_shares import OptionShare, option_shares
 from modules.systems.stage_data import data_of
 
 
@@ -59,14 +60,24 @@ class TimelineImages(AfterUpdate):
             return
         right = terms.get("accuracy", terms.get("probability"))
         mean = "" if right is None else f"   rollouts right: {float(right[0].nanmean()):.0%}"
-        options = " / ".join(f"[{o}]" if i == question.answer_index else o for i, o in enumerate(question.options))
         draw_timeline(
             path,
-            title=f"step {trainer.global_step}   {question.question}   {options}{mean}{written}",
+            title=f"step {trainer.global_step}   {question.question}{mean}{written}",
             timestamps_s=candidates.timestamps_s.numpy(),
             scores=None if scores is None else scores[0, : len(candidates)].cpu().numpy(),
             chosen=best.numpy(),
             thumbnails=pixels.permute(0, 2, 3, 1).numpy(),
             evidence_s=question.evidence_s,
             drawn=counts,
+            options=_mean_options(rollouts),
         )
+
+
+def _mean_options(rollouts: Rollouts) -> list[OptionShare]:
+    """The options of the first question with their probabilities, on average over its rollouts."""
+    question = rollouts.batch.questions[0]
+    if rollouts.option_log_probs is None:
+        return []
+    shares = rollouts.option_log_probs[0, :, : len(question.options)].exp().mean(0).tolist()
+    best = max(range(len(shares)), key=shares.__getitem__, default=None)
+    return option_shares(question.options, shares, best, question.answer_index)

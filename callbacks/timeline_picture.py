@@ -5,11 +5,15 @@ It is drawn without pyplot, so that a notebook's own figures stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from callbacks.option_bars import draw_option_bars
+from modules.systems.option_shares import OptionShare
 
 _INK, _EVIDENCE, _CHOSEN = "#1f3a5f", "#f2b134", "#c8322b"
 _DPI = 90
@@ -24,25 +28,30 @@ def timeline_figure(
     thumbnails: np.ndarray,
     evidence_s: tuple[tuple[float, float], ...] = (),
     drawn: np.ndarray | None = None,
+    options: Sequence[OptionShare] = (),
 ) -> Figure:
     """Thumbnails of the chosen frames over the score of every candidate.
 
     Args:
-        title: question, options and answer.
+        title: question and answer.
         timestamps_s: (T,).
         scores: (T,) or None.
         chosen: (K,) candidate indices in order of time.
         thumbnails: uint8 (K, H, W, 3).
         evidence_s: spans where the answer can be seen.
         drawn: (T,) how often each candidate was drawn by the rollouts.
+        options: of the question, drawn beside the scores.
     """
-    figure = Figure(figsize=(14, 4.6), dpi=_DPI, layout="constrained")
-    grid = figure.add_gridspec(2, max(len(chosen), 1), height_ratios=(1.0, 1.5))
+    figure = Figure(figsize=(14, 4.8), dpi=_DPI, layout="constrained")
+    grid = figure.add_gridspec(2, max(len(chosen), 1), height_ratios=(1.0, 1.6))
+    below = grid[1, :].subgridspec(1, 2, width_ratios=(2.6, 1.0)) if options else grid[1, :].subgridspec(1, 1)
+    if options:
+        draw_option_bars(figure.add_subplot(below[0, 1]), options)
     times = timestamps_s[chosen]
     for k, (pixels, t) in enumerate(zip(thumbnails, times, strict=True)):
         hit = any(start <= t < end for start, end in evidence_s)
         _draw_thumbnail(figure.add_subplot(grid[0, k]), pixels, f"{t:.1f} s", hit)
-    axis = figure.add_subplot(grid[1, :])
+    axis = figure.add_subplot(below[0, 0])
     for n, (start, end) in enumerate(evidence_s):
         middle, half = (start + end) / 2, max((end - start) / 2, timestamps_s[-1] / 500)
         axis.axvspan(middle - half, middle + half, color=_EVIDENCE, alpha=0.9, label=None if n else "evidence")
@@ -82,12 +91,13 @@ def draw_timeline(
     thumbnails: np.ndarray,
     evidence_s: tuple[tuple[float, float], ...] = (),
     drawn: np.ndarray | None = None,
+    options: Sequence[OptionShare] = (),
 ) -> None:
     """Writes a PNG of `timeline_figure`, whose arguments these are.
 
     Args:
         path: of the PNG; its folder is made.
-        title, timestamps_s, scores, chosen, thumbnails, evidence_s, drawn: see `timeline_figure`.
+        title, timestamps_s, scores, chosen, thumbnails, evidence_s, drawn, options: see `timeline_figure`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     timeline_figure(
@@ -98,4 +108,5 @@ def draw_timeline(
         thumbnails=thumbnails,
         evidence_s=evidence_s,
         drawn=drawn,
+        options=options,
     ).savefig(path)

@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.seeds",
         "modules.selection.selection_files",
         "modules.files.file_names",
+        "modules.files.strict_json",
         "modules.encoders.frame_demand",
         "modules.encoders.base",
         "modules.encoders.resize",

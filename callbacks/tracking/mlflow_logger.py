@@ -7,6 +7,7 @@ the run. This one writes down what is logged and has one thread send it.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from argparse import Namespace
@@ -71,7 +72,9 @@ class BufferedMLFlowLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         values = {re.sub(r"[^\w/. -]", "", name, flags=re.ASCII): float(value) for name, value in metrics.items()}
-        self._append({"metrics": values, "step": step or 0, "time_ms": int(time.time() * 1000)})
+        # JSON has no word for NaN, and MLflow does
+        written = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+        self._append({"metrics": written, "step": step or 0, "time_ms": int(time.time() * 1000)})
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:

@@ -146,7 +146,7 @@ class MLflowWriter(threading.Thread):
         first = entries[0]
         if "metrics" in first:
             metrics = [
-                Metric(name, value, entry["time_ms"], entry["step"])
+                Metric(name, float(value), entry["time_ms"], entry["step"])
                 for entry in entries
                 for name, value in entry["metrics"].items()
             ]

@@ -36,7 +36,7 @@ class UnsentEntries:
 
     def append(self, entry: dict[str, Any]) -> None:
         """Keeps an entry; where the disk takes none, says so once and counts it as lost."""
-        line = json.dumps(entry).encode() + b"\n"
+        line = json.dumps(entry, allow_nan=False).encode() + b"\n"
         with self.changed:
             try:
                 self._write(line)

@@ -8,7 +8,6 @@ be there.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from datamodules.annotations.base import Manifest, TrainingSource
 from datamodules.annotations.choices import Options, choices_of, find_answer
 from datamodules.annotations.evidence_spans import SpansIfAny, within
 from modules.files.rows import Fields, LabelIfAny, Once, Row, SecondsIfAny, ShareIfAny, Text, read
+from modules.files.strict_json import strict_json
 from modules.parsing import LETTERS
 from modules.records import VideoQuestion
 
@@ -85,4 +85,4 @@ def write_long_video_qa(
             }
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    path.write_text(strict_json(rows, ensure_ascii=False, indent=1) + "\n")

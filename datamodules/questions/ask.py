@@ -18,25 +18,36 @@ class AskData(VideoQuestionData):
         video: path of the file.
         question: about it.
         options: to choose between, as a list or separated by commas; none for a free answer.
+        answer: the right one, where it is known, to be shown beside the model's.
         kwargs: see `VideoQuestionData`.
     """
 
     def __init__(
-        self, *, video: InputPath, question: str, options: list[str] | str | None = None, **kwargs: Any
+        self,
+        *,
+        video: InputPath,
+        question: str,
+        options: list[str] | str | None = None,
+        answer: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.bad_videos.on_bad_video = "raise"  # there is no other video to go on with
-        self.video, self.question, self.options = video, question, options
+        self.video, self.question, self.options, self.answer = video, question, options, answer
 
     def load_questions(self, split: str) -> list[VideoQuestion]:
         try:
-            return [question_about(self.video, self.question, self.options, split)]
+            return [question_about(self.video, self.question, self.options, self.answer, split)]
         except BadVideoError as error:
             raise ValueError(f"--video: {error}") from error
 
 
 def question_about(
-    video: str, question: str, options: Sequence[str] | str | None = None, split: str = "predict"
+    video: str,
+    question: str,
+    options: Sequence[str] | str | None = None,
+    answer: str | None = None,
+    split: str = "predict",
 ) -> VideoQuestion:
     """A question that somebody asks.
 
@@ -44,15 +55,21 @@ def question_about(
         video: path of the file.
         question: about it.
         options: to choose between, as a list or separated by commas; none for a free answer.
+        answer: the right one of the options, or a text that answers a question without any; None where nobody knows.
         split: that it belongs to.
 
     Raises:
         BadVideoError: the video cannot be read.
-        ValueError: the question is empty.
+        ValueError: the question is empty, or the answer is none of the options.
     """
     if isinstance(options, str):
         options = [o.strip() for o in options.split(",") if o.strip()]
     if not question.strip():
         raise ValueError("the question is empty (--question)")
     duration_s = probe(video).duration_s
-    return VideoQuestion("ask", split, "ask-0", video, duration_s, question, tuple(str(o) for o in options or ()))
+    texts = tuple(str(o) for o in options or ())
+    if answer and texts and answer not in texts:
+        raise ValueError(f"--answer {answer!r} is none of the options {list(texts)}")
+    index = texts.index(answer) if answer and texts else None
+    references = (answer,) if answer and not texts else ()
+    return VideoQuestion("ask", split, "ask-0", video, duration_s, question, texts, index, references=references)

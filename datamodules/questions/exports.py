@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from rich.progress import track
 from datamodules.annotations.tables import read_rows
 from datamodules.video.decode_pool import DecodeWorker, ReadRequest
 from modules.files.file_names import file_names
+from modules.files.strict_json import strict_json
 from modules.selection.selection_files import SelectionRow
 
 FORMATS = ("tspo", "tspo-float", "json", "vlmevalkit")
@@ -59,7 +59,7 @@ def export(
         content: object = [
             {**row, "frame_idx": [number(i) for i in chosen[_id(row, chosen)][1]]} for row in read_rows(annotations)
         ]
-        out.write_text(json.dumps(content))
+        out.write_text(strict_json(content))
     elif form == "json":
         by_question: dict[str, object] = {}
         for sample_id, (row, frame_ids) in chosen.items():
@@ -71,7 +71,7 @@ def export(
                 "timestamps_s": [row.timestamps_s[i] for i in at] if row.timestamps_s else None,
                 "scores": [row.scores[i] for i in at] if row.scores else None,
             }
-        out.write_text(json.dumps(by_question, indent=1) + "\n")
+        out.write_text(strict_json(by_question, indent=1) + "\n")
     elif form == "vlmevalkit":
         _frames(list(chosen.values()), out)
     else:

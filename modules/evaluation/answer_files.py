@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from modules.files.strict_json import strict_json
 from modules.files.whole_files import appearing
 from modules.records import Answer, Cost
 
@@ -49,15 +50,11 @@ def append_answers(path: Path, answers: Iterable[Answered]) -> None:
     with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         for answered in answers:
             record = dataclasses.asdict(answered.answer)
-            scores = answered.answer.option_log_probs
-            record["option_log_probs"] = (
-                None if scores is None else [None if abs(s) == float("inf") else s for s in scores]
-            )
             if answered.cost is not None:
                 record["cost"] = dataclasses.asdict(answered.cost)
             if answered.trace:
                 record["trace"] = answered.trace
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(strict_json(record, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
 

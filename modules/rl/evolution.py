@@ -152,7 +152,9 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         stopwatch.seconds["total"] = time.perf_counter() - started
         self.metrics.add(rollout_metrics(trajectories, rewards.terms, reward, stopwatch.seconds))
         if complete:
-            log_means(self, self.metrics.reduced(), self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+            # the weights too, every time: a run that goes on may have others
+            means = self.metrics.reduced() | self.reward_sum.weights()
+            log_means(self, means, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         return {"rollouts": rollouts, "rewards": rewards, "reward": reward, "policy": trajectories.policy}
 
     def roll_out(self, batch: QuestionBatch) -> Trajectories:

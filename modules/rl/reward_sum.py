@@ -84,6 +84,15 @@ class RewardSum:
         """The weights that are in effect, in one line."""
         return ", ".join(f"{name} {self._worth(term)}" for name, term in self.terms.items())
 
+    def weights(self) -> dict[str, float]:
+        """The same as metrics: ``reward_weight/NAME``, and under ``joint`` ``reward_weight/NAME_mllm``."""
+        found = {}
+        for name, term in self.terms.items():
+            found[f"reward_weight/{name}"] = float(term.weight)
+            if self.joint:
+                found[f"reward_weight/{name}_mllm"] = float(term.weight_for_mllm)
+        return found
+
     def _worth(self, term: RewardTerm) -> str:
         sampler, mllm = (f"{w:g}" if w else "logged only" for w in (term.weight, term.weight_for_mllm))
         return f"{sampler} (MLLM: {mllm})" if self.joint else sampler

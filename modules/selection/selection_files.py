@@ -8,7 +8,6 @@ best of it; lists ordered by time alone lose the latest.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -35,6 +34,7 @@ from modules.files.rows import (
     as_whole,
     read,
 )
+from modules.files.strict_json import strict_json
 
 VERSION = "1"
 
@@ -91,7 +91,7 @@ def write_selections(path: str | Path, rows: Iterable[SelectionRow]) -> None:
     if path.suffix == ".parquet":
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=_SCHEMA), path, compression="zstd")
     elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+        path.write_text("".join(strict_json(r, ensure_ascii=False) + "\n" for r in records))
     else:
         raise ValueError(f"{path}: selections are .parquet or .jsonl")
 

@@ -37,7 +37,10 @@ def blank_tokenizer(sentences: list[str], vocab_size: int = 512) -> PreTrainedTo
     bpe.train_from_iterator(
         sentences,
         trainers.BpeTrainer(
-            vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=specials
+            show_progress=False,  # where there is no terminal, it prints empty lines
+            vocab_size=vocab_size,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            special_tokens=specials,
         ),
     )
     return PreTrainedTokenizerFast(

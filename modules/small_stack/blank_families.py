@@ -56,7 +56,10 @@ def byte_tokenizer(extra: dict[str, str], eos: str = "<|im_end|>") -> PreTrained
     bpe.train_from_iterator(
         _SENTENCES,
         trainers.BpeTrainer(
-            vocab_size=320, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=specials
+            show_progress=False,
+            vocab_size=320,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            special_tokens=specials,
         ),
     )
     return PreTrainedTokenizerFast(

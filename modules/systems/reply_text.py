@@ -7,6 +7,7 @@ import math
 from modules.records import Answer
 from modules.systems.base import Reply
 from modules.systems.grading import most_probable_option
+from modules.systems.option_shares import shares_of
 
 
 def answer_text(answer: Answer) -> str:
@@ -23,7 +24,7 @@ def option_probabilities(answer: Answer) -> dict[str, float]:
 
 
 def reply_lines(reply: Reply, duration_s: float) -> list[tuple[str, str]]:
-    """Lines to print, each with its name: question, answer, options, looked at, cost.
+    """Lines to print, each with its name: question, answer, options, the right one where it is known, looked at, cost.
 
     Args:
         reply: to one question.
@@ -32,8 +33,10 @@ def reply_lines(reply: Reply, duration_s: float) -> list[tuple[str, str]]:
     answer, cost = reply.answer, reply.cost
     own_words = f"   (in its own words: {answer.text})" if answer.option_log_probs and answer.text else ""
     lines = [("question", answer.question), ("answer", answer_text(answer) + own_words)]
-    if shares := option_probabilities(answer):
-        lines.append(("options", ", ".join(f"{option} {share:.0%}" for option, share in shares.items())))
+    if shares := shares_of(answer):
+        lines.append(("options", ", ".join(map(str, shares))))
+    right = answer.references[:1] if answer.answer_index is None else (answer.options[answer.answer_index],)
+    lines += [("right is", text) for text in right]
     times = ", ".join(f"{t:.1f} s" for t in answer.timestamps_s) or "nothing"
     tokens = "tokens not told" if cost.visual_tokens is None else f"{cost.visual_tokens} tokens"
     return [

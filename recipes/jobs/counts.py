@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
 from modules.console import PlainConsole
+from modules.files.strict_json import strict_json
 
 _NEXT = "lightning run recipes/paper/tspo_qwen2_5_vl_7b.yaml --train {out} ..."
 
@@ -14,7 +14,7 @@ _NEXT = "lightning run recipes/paper/tspo_qwen2_5_vl_7b.yaml --train {out} ..."
 def report(run_dir: Path, out: Path, total: int, counts: Counter[str], next_command: str = _NEXT) -> None:
     """Prints and writes what each filter dropped."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "counts.json").write_text(json.dumps({"total": total, **counts}, indent=2) + "\n")
+    (run_dir / "counts.json").write_text(strict_json({"total": total, **counts}, indent=2) + "\n")
     console = PlainConsole()
     console.print(f"questions   {total}")
     for verdict, count in counts.most_common():

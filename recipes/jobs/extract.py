@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
 from datamodules.questions.video_questions import VideoQuestionData
 from datamodules.video.extraction import Shard, Summary
 from modules.console import PlainConsole
+from modules.files.strict_json import strict_json
 from modules.mllms.base import MLLM
 from recipes.jobs.base import Job
 
@@ -42,7 +42,7 @@ class ExtractFeatures(Job):
         summary = self.data.extract([] if self.mllm is None else [self.mllm], self.splits, self.shard)
         self.data.teardown("")
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "failures.json").write_text(json.dumps(summary.bad, indent=2) + "\n")
+        (run_dir / "failures.json").write_text(strict_json(summary.bad, indent=2) + "\n")
         console = PlainConsole()
         for line in summary_lines(summary):
             console.print(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from datamodules.annotations.base import Annotations
 from datamodules.questions.annotated import AnnotatedVideos
 from modules.console import PlainConsole
+from modules.files.strict_json import strict_json
 from modules.records import VideoQuestion
 from recipes.jobs.base import Job
 
@@ -39,7 +39,7 @@ class Inspect(Job):
             self._examples(console, annotations.questions)
             manifests[split] = {**asdict(annotations.manifest), "missing_videos": missing}
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "manifest.json").write_text(json.dumps(manifests, indent=2) + "\n")
+        (run_dir / "manifest.json").write_text(strict_json(manifests, indent=2) + "\n")
         console.print(f"manifest    {run_dir / 'manifest.json'}")
 
     def _examples(self, console: PlainConsole, questions: list[VideoQuestion]) -> None:

@@ -7,7 +7,6 @@ The paper labels its training questions with the pass rate of the base MLLM and 
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from rich.progress import track
 from datamodules.questions.video_questions import VideoQuestionData
 from datamodules.video.video_info import BadVideoError
 from modules.console import PlainConsole
+from modules.files.strict_json import strict_json
 from modules.mllms.base import MLLM
 from modules.parsing import parse_option
 from modules.records import VideoQuestion
@@ -95,7 +95,7 @@ class PassRates(Job):
         """How many questions are how hard, on paper and on the screen."""
         counts = Counter(_bin(rate) for rate in rates)
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "counts.json").write_text(json.dumps({**counts, **unread}, indent=2) + "\n")
+        (run_dir / "counts.json").write_text(strict_json({**counts, **unread}, indent=2) + "\n")
         console = PlainConsole()
         for name in sorted(counts):
             console.print(f"{name:<24} {counts[name]:6d} {'#' * round(40 * counts[name] / len(rates))}")

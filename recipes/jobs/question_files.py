@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.annotations.annotation_files import name_below
+from modules.files.strict_json import strict_json
 from modules.parsing import LETTERS
 from modules.records import VideoQuestion
 
@@ -32,13 +33,13 @@ def tspo_record(question: VideoQuestion, kind: str, root: Path, **more: Any) -> 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+    path.write_text("".join(strict_json(r, ensure_ascii=False) + "\n" for r in records))
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
     """One more JSON line, on disk when this returns."""
     with path.open("a") as file:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.write(strict_json(record, ensure_ascii=False) + "\n")
 
 
 def resume_lines(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""``lightning run | submit | check | ls | score | compare | export | consolidate | track | cache`` (``python -m recipes``).
+"""``lightning run | submit | check | ls | score | compare | export | consolidate | track | cache``.
 
 Each command is in a file of its own, which is imported when the command is given: `lightning ls` needs no torch.
 """

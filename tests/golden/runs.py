@@ -130,7 +130,7 @@ def differences(expected: Any, found: Any, rtol: float = 0.0, where: str = "") -
 
 
 def _curve(run_dir: Path) -> dict[str, dict[str, float]]:
-    """Every metric of MLflow that is no time and no test result, by name and step."""
+    """Every metric of MLflow that is no time, no setting and no test result, by name and step."""
     if not (run_dir / "mlflow_run_id").is_file():
         return {}
     with sqlite3.connect(run_dir.parent / "mlflow.db") as database:
@@ -140,7 +140,7 @@ def _curve(run_dir: Path) -> dict[str, dict[str, float]]:
         ).fetchall()
     curve: dict[str, dict[str, float]] = {}
     for key, step, value in sorted(rows):
-        if not key.startswith(("time/", "test/", "eval/")):
+        if not key.startswith(("time/", "test/", "eval/", "reward_weight/")):
             curve.setdefault(key, {})[str(step)] = float(value)
     return curve
 

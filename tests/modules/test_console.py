@@ -60,7 +60,7 @@ def test_the_table_at_the_end_prints_hostile_kinds(tmp_path: Path, capsys) -> No
     printed = capsys.readouterr().out
     assert "[/x]" in printed
     assert "[/p]" in printed
-    assert "lightning ask [/v]0 [/y]" in printed
+    assert "lightning ask '[/v]0' [/y]" in printed
 
 
 def test_inspect_prints_hostile_manifests(capsys) -> None:

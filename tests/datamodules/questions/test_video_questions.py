@@ -208,6 +208,12 @@ def test_ask(short_video: Path, blank_clip: Path, tmp_path: Path) -> None:
     (question,) = data(options="red, green").questions("predict")
     assert question.options == ("red", "green")
     assert question.duration_s == pytest.approx(100.0)
+    assert question.answer is None
+    (question,) = data(options="red, green", answer="green").questions("predict")
+    assert (question.answer_index, question.answer) == (1, "green")
+    assert data(answer="green").questions("predict")[0].references == ("green",)
+    with pytest.raises(ValueError, match=r"--answer 'blue' is none of the options \['red', 'green'\]"):
+        data(options="red, green", answer="blue")
     with pytest.raises(ValueError, match=r"--video: .*no such file"):
         data(video="none.mp4").questions("predict")
     with pytest.raises(ValueError, match="empty"):

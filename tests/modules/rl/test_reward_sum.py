@@ -89,3 +89,18 @@ def test_joint_training_has_answers_in_text() -> None:
 def test_scores_that_cannot_be(scores: list[list[float]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RewardSum({"odd": RewardTerm(reward=Fixed(scores))}, joint=False).score(rollouts(), CPU)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_weights_in_effect_are_said_and_logged(joint: bool) -> None:
+    terms = {
+        "accuracy": RewardTerm(reward=Accuracy(), weight=0.0, mllm_weight=1.0),
+        "probability": RewardTerm(reward=Fixed([[0.0]]), weight=0.5),
+    }
+    rewards = RewardSum(terms, joint=joint)
+    if joint:
+        assert str(rewards) == "accuracy logged only (MLLM: 1), probability 0.5 (MLLM: 0.5)"
+        assert rewards.weights()["reward_weight/accuracy_mllm"] == 1.0
+    else:
+        assert str(rewards) == "accuracy logged only, probability 0.5"
+        assert rewards.weights() == {"reward_weight/accuracy": 0.0, "reward_weight/probability": 0.5}

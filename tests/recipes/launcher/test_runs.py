@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -71,6 +72,11 @@ def test_tspo_end_to_end(workplace: Path) -> None:
         assert word in output, word
     (run_dir,) = (workplace / "outputs/tspo").iterdir()
     assert list((run_dir / "images").glob("*.png"))
+    written = [path for suffix in ("json", "jsonl") for path in run_dir.rglob(f"*.{suffix}")]
+    assert len(written) >= 7
+    for path in written:
+        for text in path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]:
+            json.loads(text, parse_constant=lambda word, path=path: pytest.fail(f"{path} has {word}"))
     assert (run_dir / "learning_curve.png").is_file()
     assert (run_dir / "checkpoints/last.ckpt").stat().st_size < 500_000
     assert "evolve: sampler" in (run_dir / "recipe.yaml").read_text()
@@ -82,6 +88,8 @@ def test_tspo_end_to_end(workplace: Path) -> None:
         "reward/total", "reward/probability", "reward/accuracy", "reward/zero_std_frac", "policy/entropy_nats",
         "policy/effective_frames", "time/sample_s", "time/answer_s", "time/update_s", "test/accuracy_after",
     } <= names  # fmt: skip
+    assert {"reward_weight/probability", "reward_weight/accuracy"} <= names
+    assert "weights of the rewards: probability 1, accuracy logged only" in output
     assert "kairos.git_commit" in tags
     assert list((workplace / "outputs/mlflow_artifacts").rglob("recipe.yaml"))
     assert list((workplace / "outputs/mlflow_artifacts").rglob("step_*.png"))
@@ -180,6 +188,19 @@ def test_ask(workplace: Path) -> None:
     assert list((workplace / "outputs/ask").rglob("contact_sheet.png"))
     free = run(workplace, "run", str(ROOT / "recipes/ask.yaml"), *words, *WEIGHTS)
     assert "options" not in free
+
+
+def test_the_printed_question_has_its_known_answer_among_its_options(workplace: Path) -> None:
+    lines = {line[:11].strip(): line[12:] for line in (workplace / "output.txt").read_text().splitlines()}
+    words = shlex.split(lines["next"])
+    options, answer = (words[words.index(key) + 1] for key in ("--options", "--answer"))
+    assert answer in options.split(", ")
+    assert f"{answer} " in lines["options"]
+    said = run(workplace, *words[1:], *WEIGHTS)
+    assert f"question    {lines['example']}" in said
+    assert f"right is    {answer}" in said
+    assert "chosen, right" in lines["options"]
+    assert "chosen, right" in said
 
 
 def test_foreign_checkpoints_are_refused(workplace: Path) -> None:
