@@ -23,6 +23,7 @@ from modules.evaluation.question_table import table_of
 from modules.evaluation.score_table import default_scorer, in_order, score_systems, score_table
 from modules.evaluation.scorers import Scorer, scorer
 from modules.files.strict_json import strict_json
+from modules.progress import PartProgress
 from modules.records import Answer
 from modules.selection.selection_files import SelectionRow, write_selections
 from modules.systems.stage_data import data_of
@@ -88,13 +89,14 @@ class EvaluationReport(L.Callback):
             return
         answers = [a.answer for a in answered]
         self.scorers = self._named or [default_scorer(answers)]
+        with PartProgress("Scoring the answers", None):
+            scores = {s.name: score_systems(answers, s.name, self.macro_over) for s in self.scorers}
         write_answers(self.run_dir / FILE_NAME, answered)
         for rank in range(trainer.world_size):
             unfinished_file(self.run_dir, rank).unlink(missing_ok=True)
         for suffix in (".parquet", ".jsonl"):
             write_selections(self.run_dir / f"selections{suffix}", selections)
         card = self._card(trainer, pl_module, answers, len(left_out))
-        scores = {s.name: score_systems(answers, s.name, self.macro_over) for s in self.scorers}
         self._write(answered, card, scores)
         self._log(trainer, scores)
         self._print(trainer, answered, card, scores)

@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.parsing": (),
     "modules.seeds": (),
     "modules.console": (),
+    "modules.progress": ("modules.console",),
     "modules.files": ("modules.files",),
     "modules.checkpoints": ("modules.checkpoints", "modules.files", "modules.distributed.sharded_states"),
     "modules.distributed": ("modules.distributed", "modules.checkpoints", "modules.mllms.base"),
@@ -49,6 +50,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.selection.selection_files",
         "modules.files.file_names",
         "modules.files.strict_json",
+        "modules.progress",
         "modules.encoders.frame_demand",
         "modules.encoders.base",
         "modules.encoders.resize",
@@ -57,6 +59,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "callbacks": (
         "modules.console",
+        "modules.progress",
         "modules.records",
         "modules.distributed.ranks",
         "modules.evaluation",
@@ -69,6 +72,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "recipes": (
         "recipes",
         "modules.console",
+        "modules.progress",
         "callbacks.checkpoints",
         "callbacks.interruption",
         "callbacks.tracking.mlflow_logger",

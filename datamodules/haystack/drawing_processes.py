@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection, parent_process
 from typing import Any, TypeVar
 
-from tqdm import tqdm
+from modules.progress import tracked
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def map_in_processes(
     with ProcessPoolExecutor(num_workers, initializer=_end_with_parent) as workers:
         done = workers.map(function, *arguments, chunksize=chunksize)
         try:
-            return list(tqdm(done, total=total, desc=title, unit="video"))
+            return list(tracked(done, title, total, "videos"))
         except BaseException:
             workers.shutdown(wait=True, cancel_futures=True)  # the rest is not drawn before the error is told
             raise

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from rich.progress import track
 
 from datamodules.annotations.tables import read_rows
 from datamodules.video.decode_pool import DecodeWorker, ReadRequest
 from modules.files.file_names import file_names
 from modules.files.strict_json import strict_json
+from modules.progress import tracked
 from modules.selection.selection_files import SelectionRow
 
 FORMATS = ("tspo", "tspo-float", "json", "vlmevalkit")
@@ -92,7 +92,7 @@ def _frames(chosen: list[tuple[SelectionRow, tuple[int, ...]]], out: Path) -> No
         _log.warning("%d ids can be no names of folders; written are %s", len(others), ", ".join(others[:5]))
     worker = DecodeWorker()
     try:
-        for row, frame_ids in track(chosen, "Writing frames"):
+        for row, frame_ids in tracked(chosen, "Writing frames", len(chosen), "questions"):
             folder = out / names[row.sample_id]
             folder.mkdir(parents=True, exist_ok=True)
             frames = worker.read(ReadRequest(row.video, tuple(frame_ids)))[2]

@@ -1,4 +1,4 @@
-"""One progress bar of what all ranks do, on the first of them."""
+"""What all ranks have done of a pass over videos, shown by the first of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from modules.distributed.ranks import SharedWork
+from modules.progress import PartProgress
 
 _HIDDEN = ContextVar("progress is hidden", default=False)
 
@@ -29,21 +28,13 @@ class SharedProgress:
     """Videos done and frames a second, over all ranks.
 
     Args:
-        title: of the bar.
+        title: what is done.
         work: whose items are videos.
     """
 
     def __init__(self, title: str, work: SharedWork) -> None:
-        columns = (
-            TextColumn("[progress.description]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
         self._work = work
-        self._bar = Progress(*columns, disable=work.rank > 0 or _HIDDEN.get())
-        self._task = self._bar.add_task(title, total=work.num_items, rate="")
+        self._part = PartProgress(title, work.num_items, "videos", quiet=work.rank > 0 or _HIDDEN.get())
 
     def count_video(self) -> None:
         """One more video is done."""
@@ -56,17 +47,18 @@ class SharedProgress:
         self.show()
 
     def show(self) -> None:
-        """Brings the bar up to date with all ranks."""
+        """Brings the count up to date with all ranks."""
         if self._work.rank > 0:
             return
         videos, frames = self._work.add("videos", 0), self._work.add("frames", 0)
-        elapsed = self._bar.tasks[self._task].elapsed or 1.0
-        rate = f"{frames / elapsed:.0f} frames/s" if frames else ""
-        self._bar.update(self._task, completed=videos, rate=rate)
+        rate = frames / max(self._part.elapsed_s, 1e-3)
+        self._part.update(videos, f"{rate:.0f} frames/s" if frames else "")
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._part.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._bar.stop()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is None:
+            self.show()
+        self._part.__exit__(kind, error, at)

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from jsonargparse.typing import PositiveInt
-from rich.progress import track
 
 from datamodules.questions.annotated import AnnotatedVideos
 from datamodules.video.video_info import BadVideoError
 from modules.mllms.base import MLLM
+from modules.progress import tracked
 from modules.records import VideoQuestion
 from recipes.jobs.asking import Clips
 from recipes.jobs.base import Job
@@ -62,7 +62,8 @@ class FilterByDifficulty(Job):
         clips = Clips(self.mllm, self.many, self.short_side_px)
         by_video = sorted((q for q in questions if q.sample_id not in known), key=lambda q: q.video)
         try:
-            for question in track(by_video, "Asking with few and with many frames"):
+            asked = tracked(by_video, "Asking with few and with many frames", len(by_video), "questions")
+            for question in asked:
                 known[question.sample_id] = self._verdict(question, clips)
                 append_line(self.verdicts, known[question.sample_id])
         finally:

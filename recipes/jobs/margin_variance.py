@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
-from rich.progress import track
 from torch import Tensor
 
 from datamodules.questions.video_questions import VideoQuestionData
 from datamodules.video.video_info import BadVideoError
 from modules.mllms.base import MLLM, Row
+from modules.progress import tracked
 from modules.records import VideoQuestion
 from modules.rewards.margin import margin_of
 from modules.selection.even_spacing import evenly_spaced
@@ -94,7 +94,7 @@ class MarginVariance(Job):
         to_ask = sorted((q for q in questions if q.sample_id not in known), key=lambda q: q.video)
         videos = [(video, list(group)) for video, group in itertools.groupby(to_ask, lambda q: q.video)]
         try:
-            for video, group in track(videos, "Asking about parts of videos"):
+            for video, group in tracked(videos, "Asking about parts of videos", len(videos), "videos"):
                 for row in self._measure(video, group, clips):
                     known[row["id"]] = row
                     append_line(self.margins, row)

@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jsonargparse.typing import PositiveInt
-from rich.progress import track
 
 from datamodules.annotations.choices import choices_of, question_and_choices
 from datamodules.video.video_info import BadVideoError
 from modules.files.paths import InputPath
 from modules.mllms.base import MLLM, FrameTokens, Row
+from modules.progress import tracked
 from modules.records import VideoQuestion
 from modules.seeds import seed_of
 from recipes.jobs.asking import Clips
@@ -89,7 +89,7 @@ class BuildNeedles(Job):
         try:
             described = self._describe(files, clips)
             kept, counts = [], Counter({"video cannot be read": len(files) - len(described)})
-            for video in track(described, "Writing and trying questions"):
+            for video in tracked(described, "Writing and trying questions", len(described), "videos"):
                 question, verdict = self._question(video, described, clips)
                 counts[verdict] += 1
                 if question is not None and verdict == "kept":
@@ -103,7 +103,7 @@ class BuildNeedles(Job):
         """Description of every readable file, from the notes beside the result or from the MLLM."""
         notes = self.out.with_suffix(".descriptions.jsonl")
         known = {n["video"]: n["description"] for n in resume_lines(notes)}
-        for video in track(files, "Describing clips"):
+        for video in tracked(files, "Describing clips", len(files), "videos"):
             if video in known:
                 continue
             ask = VideoQuestion("needles", "train", Path(video).stem, video, 0.0, _DESCRIBE)

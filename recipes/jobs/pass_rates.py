@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from jsonargparse.typing import PositiveInt
-from rich.progress import track
 
 from datamodules.questions.video_questions import VideoQuestionData
 from datamodules.video.video_info import BadVideoError
@@ -21,6 +20,7 @@ from modules.console import PlainConsole
 from modules.files.strict_json import strict_json
 from modules.mllms.base import MLLM
 from modules.parsing import parse_option
+from modules.progress import tracked
 from modules.records import VideoQuestion
 from modules.seeds import seed_of
 from recipes.jobs.asking import Clips
@@ -75,9 +75,8 @@ class PassRates(Job):
         to_ask = sorted((q for q in questions if q.sample_id not in known), key=lambda q: q.video)
         unread: Counter[str] = Counter()
         try:
-            for video, group in track(
-                [(v, list(g)) for v, g in itertools.groupby(to_ask, lambda q: q.video)], "Asking about videos"
-            ):
+            videos = [(video, list(group)) for video, group in itertools.groupby(to_ask, lambda q: q.video)]
+            for video, group in tracked(videos, "Asking about videos", len(videos), "videos"):
                 try:
                     rows = self._ask(list(group), video, clips)
                 except BadVideoError:

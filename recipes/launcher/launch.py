@@ -23,13 +23,16 @@ from callbacks.recipe_record import Recording, record
 from callbacks.requeue import Requeue
 from callbacks.shortfalls import Shortfalls
 from callbacks.tracking.mlflow_logger import mlflow_logger
+from modules.console import PlainConsole
+from modules.progress import PartProgress
 from recipes.jobs.base import Job
+from recipes.launcher.banner import is_first_rank
 from recipes.launcher.begun_run import BegunRun
 from recipes.launcher.merge import NEW_RUN_DIR, resolve
 from recipes.launcher.named_callbacks import listed
 from recipes.launcher.reading import content_of
 from recipes.launcher.resume import continuation
-from recipes.launcher.runs import RUN_DIR_VARIABLE, last_checkpoint, new_run_dir, resolve_checkpoint
+from recipes.launcher.runs import RUN_DIR_VARIABLE, begun, last_checkpoint, new_run_dir, resolve_checkpoint
 from recipes.launcher.stopping import last_words
 from recipes.launcher.top_level import OWN
 from recipes.launcher.whole_checkpoints import whole_for, whole_or_another
@@ -136,13 +139,23 @@ def run_trainer(
         requeue: act on a cluster's warning.
         recording: how the recipe is written down.
     """
-    cli = RecipeCLI(listed(resolve(recipe, str(recipe.get("name", "run")))), recording)
+    with PartProgress("Building models and data", None, quiet=not is_first_rank()):
+        cli = RecipeCLI(listed(resolve(recipe, str(recipe.get("name", "run")))), recording)
+    _announce_devices(cli.trainer)
     queued_again = Requeue(run_dir=str(recipe.run_dir))
     # checkpoints come last, and these go right before them
     callbacks: list[L.Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]  # set by a part of the trainer
     callbacks[-1:-1] = [Shortfalls(), LastUpdateSaved(), *[queued_again] * requeue, interruption]
     at_last.callback(close_tracking, cli.trainer, interruption)
     run_stages(cli, checkpoint, queued_again)
+
+
+def _announce_devices(trainer: L.Trainer) -> None:
+    """What the recipe's ``auto`` came to."""
+    if trainer.is_global_zero:
+        device, ranks = trainer.strategy.root_device, trainer.world_size
+        processes = "1 process" if ranks == 1 else f"{ranks} processes"
+        PlainConsole().print(f"device      {device.type}, {processes}, precision {trainer.precision}")
 
 
 def run_stages(cli: RecipeCLI, checkpoint: Path | None, queued_again: Requeue) -> None:
@@ -156,6 +169,16 @@ def run_stages(cli: RecipeCLI, checkpoint: Path | None, queued_again: Requeue) -
         if queued_again.stopped:
             return
         checkpoint = None  # later stages go on with what is in memory
+    if cli.trainer.is_global_zero and not {"test", "predict"} & set(stages):
+        _say_what_is_next(Path(cli.config.run_dir), stages)
+
+
+def _say_what_is_next(run_dir: Path, stages: list[str]) -> None:
+    """Where a run without a test has left what it made; a test and an answer say so themselves."""
+    console = PlainConsole(soft_wrap=True)
+    console.print(f"run         {run_dir}")
+    if "fit" in stages and begun(str(run_dir)):
+        console.print(f"next        lightning run --resume {run_dir} --stage test")
 
 
 def close_tracking(trainer: L.Trainer, interruption: Interruption) -> None:
