@@ -23,7 +23,7 @@ from modules.evaluation.question_table import table_of
 from modules.evaluation.score_table import default_scorer, in_order, score_systems, score_table
 from modules.evaluation.scorers import Scorer, scorer
 from modules.files.strict_json import strict_json
-from modules.progress import PartProgress
+from modules.part_progress import PartProgress
 from modules.records import Answer
 from modules.selection.selection_files import SelectionRow, write_selections
 from modules.systems.stage_data import data_of

@@ -75,11 +75,13 @@ class Interruption(AfterUpdate):
         if self.signal is not None:
             self._end_at_once(signum)
         self.signal = signal.Signals(signum)
+        when = "at the end of this update" if self._waits_for_update else "once the files in hand are whole"
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            # not by logging, whose stream may be in the middle of a line
+            os.write(2, f"\n{self.signal.name}: stops {when}; once more ends at once\n".encode())
         if not self._waits_for_update:
             self._take_children()
             raise Interrupted(128 + signum)
-        # not by logging, whose stream may be in the middle of a line
-        os.write(2, f"\n{self.signal.name}: stops at the end of this update; once more ends at once\n".encode())
 
     def _end_at_once(self, signum: int) -> None:
         self._take_children()

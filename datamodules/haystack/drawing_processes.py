@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection, parent_process
 from typing import Any, TypeVar
 
-from modules.progress import tracked
+from modules.part_progress import tracked
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ def map_in_processes(
         title: of the bar.
         chunksize: tuples handed over at once.
     """
-    with ProcessPoolExecutor(num_workers, initializer=_end_with_parent) as workers:
+    with ProcessPoolExecutor(num_workers, initializer=_belong_to_parent) as workers:
         done = workers.map(function, *arguments, chunksize=chunksize)
         try:
             return list(tracked(done, title, total, "videos"))
@@ -35,8 +36,13 @@ def map_in_processes(
             raise
 
 
-def _end_with_parent() -> None:
-    """A killed parent closes no queue that its workers wait at: they would stay for ever."""
+def _belong_to_parent() -> None:
+    """Leaves Ctrl-C to the parent, which a terminal tells too, and ends with it.
+
+    A killed parent closes no queue that its workers wait at: they would stay for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = parent_process()
     sentinels: Sequence[Any] = [] if parent is None else [parent.sentinel]
 

@@ -22,7 +22,7 @@ from datamodules.annotations.tables import read_rows
 from datamodules.video.decode_pool import DecodeWorker, ReadRequest
 from modules.files.file_names import file_names
 from modules.files.strict_json import strict_json
-from modules.progress import tracked
+from modules.part_progress import tracked
 from modules.selection.selection_files import SelectionRow
 
 FORMATS = ("tspo", "tspo-float", "json", "vlmevalkit")

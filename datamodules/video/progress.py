@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from modules.distributed.ranks import SharedWork
-from modules.progress import PartProgress
+from modules.part_progress import PartProgress
 
 _HIDDEN = ContextVar("progress is hidden", default=False)
 

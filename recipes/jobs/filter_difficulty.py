@@ -16,7 +16,7 @@ from jsonargparse.typing import PositiveInt
 from datamodules.questions.annotated import AnnotatedVideos
 from datamodules.video.video_info import BadVideoError
 from modules.mllms.base import MLLM
-from modules.progress import tracked
+from modules.part_progress import tracked
 from modules.records import VideoQuestion
 from recipes.jobs.asking import Clips
 from recipes.jobs.base import Job

@@ -18,7 +18,7 @@ from torch import Tensor
 from datamodules.questions.video_questions import VideoQuestionData
 from datamodules.video.video_info import BadVideoError
 from modules.mllms.base import MLLM, Row
-from modules.progress import tracked
+from modules.part_progress import tracked
 from modules.records import VideoQuestion
 from modules.rewards.margin import margin_of
 from modules.selection.even_spacing import evenly_spaced

@@ -21,7 +21,7 @@ from datamodules.annotations.choices import choices_of, question_and_choices
 from datamodules.video.video_info import BadVideoError
 from modules.files.paths import InputPath
 from modules.mllms.base import MLLM, FrameTokens, Row
-from modules.progress import tracked
+from modules.part_progress import tracked
 from modules.records import VideoQuestion
 from modules.seeds import seed_of
 from recipes.jobs.asking import Clips

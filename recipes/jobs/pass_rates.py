@@ -20,7 +20,7 @@ from modules.console import PlainConsole
 from modules.files.strict_json import strict_json
 from modules.mllms.base import MLLM
 from modules.parsing import parse_option
-from modules.progress import tracked
+from modules.part_progress import tracked
 from modules.records import VideoQuestion
 from modules.seeds import seed_of
 from recipes.jobs.asking import Clips

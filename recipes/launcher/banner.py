@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from modules.console import PlainConsole
+from modules.part_progress import PartProgress
 from recipes.launcher.begun_run import BegunRun
 from recipes.launcher.merge import NEW_RUN_DIR, expand_shortcuts, merge
 from recipes.launcher.parent import STARTED_IN_VARIABLE
@@ -28,7 +29,7 @@ def is_first_rank() -> bool:
 
 @contextmanager
 def announced(recipe: str, overlays: Sequence[str], overrides: list[str], run: BegunRun | None) -> Iterator[None]:
-    """Prints what is about to run, and makes the folder of a new run; while it is checked, as a context.
+    """Prints what is about to run, and makes the folder of a new run; inside, it is checked and torch loaded.
 
     A folder of a recipe that has mistakes is taken away again.
 
@@ -49,7 +50,8 @@ def announced(recipe: str, overlays: Sequence[str], overrides: list[str], run: B
         for name, text in lines(content, run_dir, [*files, *overrides], goes_on=run is not None):
             console.print(f"{name:<11} {text}")
     try:
-        yield
+        with PartProgress("Checking the recipe and loading torch", None, quiet=not is_first_rank()):
+            yield
     except BaseException:
         if is_new and is_first_rank():
             del os.environ[RUN_DIR_VARIABLE]

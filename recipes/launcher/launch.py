@@ -24,7 +24,7 @@ from callbacks.requeue import Requeue
 from callbacks.shortfalls import Shortfalls
 from callbacks.tracking.mlflow_logger import mlflow_logger
 from modules.console import PlainConsole
-from modules.progress import PartProgress
+from modules.part_progress import PartProgress
 from recipes.jobs.base import Job
 from recipes.launcher.banner import is_first_rank
 from recipes.launcher.begun_run import BegunRun

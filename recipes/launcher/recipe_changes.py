@@ -18,7 +18,7 @@ FREE = (
     "trainer.profiler",
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
-    "trainer.callbacks.progress",
+    "trainer.callbacks.update_progress",
     "trainer.callbacks.rich_progress_bar",
     "trainer.callbacks.watchdog",
 )

@@ -92,9 +92,9 @@ def test_names_find_the_entries_of_a_list_as_a_recorded_recipe_has_it(tmp_path: 
     [
         (
             ["--trainer.callbacks.timelin", "null"],
-            "there is no callback 'timelin' to leave out; there are progress",
+            "there is no callback 'timelin' to leave out; there are update_progress",
         ),
-        (["--trainer.callbacks.1.every_n_steps", "10"], "callbacks have names here and no numbers: progress"),
+        (["--trainer.callbacks.1.every_n_steps", "10"], "callbacks have names here and no numbers: update_progress"),
     ],
 )
 def test_names_that_are_not_there(words: list[str], message: str) -> None:

@@ -71,6 +71,19 @@ def test_tspo_end_to_end(workplace: Path) -> None:
     ):
         assert word in output, word
     (run_dir,) = (workplace / "outputs/tspo").iterdir()
+    first = output.splitlines()
+    assert [line.split()[0] for line in first[:7]] == [
+        "recipe", "run", "stages", "data", "model", "device", "updates",
+    ]  # fmt: skip
+    assert first[1].endswith(str(run_dir.relative_to(workplace)))
+    for line in (
+        "device      cpu, 1 process",
+        "trained     2 updates in ",
+        "validated   after update 2: val/accuracy ",
+    ):
+        assert line in output
+    for noise in ("\r", "Epoch", "Seed set", "WARNING", "Warning", "\n\n"):
+        assert noise not in output, noise
     assert list((run_dir / "images").glob("*.png"))
     written = [path for suffix in ("json", "jsonl") for path in run_dir.rglob(f"*.{suffix}")]
     assert len(written) >= 7

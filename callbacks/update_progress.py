@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 
 from modules.console import PlainConsole
-from modules.progress import PartProgress, duration
+from modules.part_progress import PartProgress, duration
 
 _MOST_SHOWN = 2
 """Numbers of a validation; all of them are in ``curve.csv`` and with the logger."""

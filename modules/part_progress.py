@@ -67,7 +67,7 @@ class PartProgress:
             self._show()
             self._bar.live.transient = self.elapsed_s < WORTH_A_LINE_S
             self._bar.stop()
-        elif self.total is not None and self.elapsed_s >= WORTH_A_LINE_S:
+        elif error is None and self.total is not None and self.elapsed_s >= WORTH_A_LINE_S:
             self._console.print(f"{self.title}: {self.account()}", soft_wrap=True)
 
     def advance(self, number: int = 1) -> None:
