@@ -82,7 +82,7 @@ class UpdateProgress(ProgressBar):
         if self._part is not None:
             self._part.advance()
 
-    def _end(self, *_: Any) -> None:
+    def _end(self, *_: Any, **__: Any) -> None:
         if self._part is not None:
             self._part.__exit__(None, None, None)
             self._part = None

@@ -15,7 +15,8 @@ from modules.part_progress import PartProgress
 from recipes.launcher.begun_run import BegunRun
 from recipes.launcher.merge import NEW_RUN_DIR, expand_shortcuts, merge
 from recipes.launcher.parent import STARTED_IN_VARIABLE
-from recipes.launcher.runs import RUN_DIR_VARIABLE, RUN_NAME, new_run_dir
+from recipes.launcher.runs import RUN_DIR_VARIABLE, new_run_dir
+from recipes.launcher.top_level import RUN_NAME
 
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 _MOST_SETTINGS = 8
