@@ -19,7 +19,7 @@ from recipes.launcher.runs import RUN_DIR_VARIABLE, new_run_dir
 from recipes.launcher.top_level import RUN_NAME
 
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-_MOST_SETTINGS = 8
+_MOST_SETTINGS, _LONGEST = 8, 500
 
 
 def is_first_rank() -> bool:
@@ -49,7 +49,7 @@ def announced(recipe: str, overlays: Sequence[str], overrides: list[str], run: B
     if is_first_rank():
         console = PlainConsole(soft_wrap=True)
         for name, text in lines(content, run_dir, [*files, *overrides], goes_on=run is not None):
-            console.print(f"{name:<11} {text}")
+            console.print(f"{name:<11} {text:.{_LONGEST}}")
     try:
         with PartProgress("Checking the recipe and loading torch", None, quiet=not is_first_rank()):
             yield

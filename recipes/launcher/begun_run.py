@@ -139,8 +139,8 @@ def enter_working_folder(begun_run: BegunRun) -> BegunRun:
         return begun_run
     if there.samefile(here):
         return begun_run
-    os.environ[STARTED_IN_VARIABLE] = str(here)
     run_dir = begun_run.run_dir.resolve()
+    os.environ |= {STARTED_IN_VARIABLE: str(here), RUN_DIR_VARIABLE: str(run_dir)}
     os.chdir(there)
     return BegunRun(run_dir.relative_to(there) if run_dir.is_relative_to(there) else run_dir)
 

@@ -30,6 +30,7 @@ from recipes.launcher.banner import is_first_rank
 from recipes.launcher.begun_run import BegunRun
 from recipes.launcher.merge import NEW_RUN_DIR, resolve
 from recipes.launcher.named_callbacks import listed
+from recipes.launcher.parent import STARTED_IN_VARIABLE
 from recipes.launcher.reading import content_of
 from recipes.launcher.resume import continuation
 from recipes.launcher.runs import RUN_DIR_VARIABLE, begun, last_checkpoint, new_run_dir, resolve_checkpoint
@@ -96,7 +97,8 @@ def launch(recipe: DictConfig, begun_run: BegunRun | None, requeue: bool = False
     checkpoint = None
     if begun_run is not None:
         run_dir = begun_run.run_dir
-        os.environ[RUN_DIR_VARIABLE] = str(run_dir)
+        if STARTED_IN_VARIABLE not in os.environ:
+            os.environ[RUN_DIR_VARIABLE] = str(run_dir)
         going_on = continuation(recipe, begun_run, complete, allow_changes=allow_changes, requeued=requeue)
         recipe, recording = going_on.recipe, Recording(tuple(map(str, going_on.changes)), resumed=True)
         checkpoint = whole_or_another(last_checkpoint(run_dir))

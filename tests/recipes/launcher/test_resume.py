@@ -165,10 +165,10 @@ def test_files_of_the_command_line_are_found_after_the_folder_has_changed(run_di
     assert run == BegunRun(run_dir)
     # a rank that Lightning starts from there reads the same words where they were typed, and the same folder
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv(RUN_DIR_VARIABLE, str(run_dir))
     begin_with_parent()
     assert Path.cwd() == elsewhere
-    assert start("recipes/tspo.yaml", ["mine.yaml"], [], "last")[2] == BegunRun(run_dir)
+    assert start("recipes/tspo.yaml", ["mine.yaml"], [], f"../{run_dir}") == (recipe, overlays, run)
+    assert Path.cwd() == tmp_path
 
 
 def test_a_folder_that_is_gone_is_named(run_dir: Path, caplog) -> None:
