@@ -2,7 +2,7 @@
 
 Lightning's own handler ends a run with status 0, as if it had come to its end, and speaks to other ranks in the middle
 of whatever they do. Here the handler only notes the signal; all ranks act together once an update or a validation ends.
-A second signal ends everything at once.
+A second signal ends everything at once, also while the handler waits for a long computation to return.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import lightning as L
 
 from callbacks.after_update import AfterUpdate
 from callbacks.checkpoints import model_checkpoints, save_early
+from callbacks.signal_watch import WATCHED, SignalWatch
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _CHILDREN_S = 10.0
 """How long processes of other ranks may take to end by themselves."""
 
@@ -47,10 +47,12 @@ class Interruption(AfterUpdate):
         self._trainer: L.Trainer | None = None
         self._children: list[subprocess.Popen] = []
         self._handlers_before: dict[signal.Signals, Any] = {}
+        self._signals_seen = SignalWatch(self._end_at_once)
 
     def __enter__(self) -> Self:
-        self._handlers_before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
+        self._handlers_before = {signum: signal.getsignal(signum) for signum in WATCHED}
         self._handle()
+        self._signals_seen.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -61,6 +63,7 @@ class Interruption(AfterUpdate):
                 child.wait(_CHILDREN_S)
             except subprocess.TimeoutExpired:
                 child.kill()
+        self._signals_seen.stop()
         for signum, handler in self._handlers_before.items():
             signal.signal(signum, handler)
 
@@ -73,7 +76,7 @@ class Interruption(AfterUpdate):
 
     def _note(self, signum: int, _: FrameType | None) -> None:
         if self.signal is not None:
-            self._end_at_once(signum)
+            return  # the second one, at which the watch ends everything
         self.signal = signal.Signals(signum)
         when = "at the end of this update" if self._waits_for_update else "once the files in hand are whole"
         if os.environ.get("LOCAL_RANK", "0") == "0":

@@ -74,8 +74,13 @@ class DecodeWorker:
         # -P: or the working folder, which may be a stranger's, would come before the standard library
         program = _PROGRAM.format(module=self.module)
         command = [sys.executable, "-P", "-c", program, json.dumps([arguments, sys.path])]
-        with theirs:
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        # a terminal's Ctrl-C reaches it too, from its first moment on; it is left to this process, whose end ends it
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            with theirs:
+                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._connection = Connection(ours.detach())
         self._end = weakref.finalize(self, _end, self._process, self._connection)
 

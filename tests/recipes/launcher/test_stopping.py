@@ -141,22 +141,22 @@ def test_a_test_stage_ends_where_it_is(tmp_path: Path, signum: signal.Signals) -
 
 
 @pytest.mark.long
-def test_videos_that_are_being_written_are_finished_unless_it_is_told_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_videos_that_are_being_written_are_finished_unless_it_is_told_twice(tmp_path: Path, times: int) -> None:
     words = ["run", "recipes/tspo.yaml", "--data.num_train_videos", "60", "--run_dir", "outputs/writing"]
-    for times in (2, 1):
-        process = start(tmp_path, *words)
-        wait_for(process, lambda: list((tmp_path / "data").rglob("*.partial")))
-        for _ in range(times):
-            os.killpg(process.pid, signal.SIGINT)
-            time.sleep(0.2)
-        output = end_of(process)
-        assert process.returncode == 130, output[-2000:]
-        assert output.count("SIGINT: stops once the files in hand are whole; once more ends at once") == 1
-        assert left_of(process) == []
-        if times == 1:
-            assert "go on       lightning run recipes/tspo.yaml --data.num_train_videos 60" in output
-            assert list((tmp_path / "data").rglob("*.mp4"))
-            assert not list((tmp_path / "data").rglob("*.mp4.partial"))
+    process = start(tmp_path, *words)
+    wait_for(process, lambda: list((tmp_path / "data").rglob("train/*.partial")))
+    for _ in range(times):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.2)
+    output = end_of(process)
+    assert process.returncode == 130, output[-2000:]
+    assert output.count("SIGINT: stops once the files in hand are whole; once more ends at once") == 1
+    assert left_of(process) == []
+    if times == 1:
+        assert "go on       lightning run recipes/tspo.yaml --data.num_train_videos 60" in output
+        assert list((tmp_path / "data").rglob("*.mp4"))
+        assert not list((tmp_path / "data").rglob("*.partial"))
 
 
 @pytest.mark.long
