@@ -153,7 +153,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         self.metrics.add(rollout_metrics(trajectories, rewards.terms, reward, stopwatch.seconds))
         if complete:
             # the weights too, every time: a run that goes on may have others
-            means = self.metrics.reduced() | self.reward_sum.weights()
+            means = self.metrics.reduced() | self.objective.reward_sum.weights()
             log_means(self, means, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         return {"rollouts": rollouts, "rewards": rewards, "reward": reward, "policy": trajectories.policy}
 

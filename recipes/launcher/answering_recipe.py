@@ -15,11 +15,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipes.launcher.check import missing_weights, problems
 from recipes.launcher.from_checkpoint import merged_with_checkpoint, recorded_recipe, taken
 from recipes.launcher.guard import ROOT
 from recipes.launcher.merge import expand_shortcuts, merge, resolve
 from recipes.launcher.mistakes import RecipeError
+from recipes.launcher.problems import problems
 from recipes.launcher.published import published_recipe
 from recipes.launcher.reading import with_own_files
 from recipes.launcher.runs import begun, resolve_checkpoint
@@ -78,10 +78,12 @@ def answering_recipe(source: str, settings: Mapping[str, Any], folders: Sequence
         "class_path": "datamodules.questions.given.GivenQuestions",
         "init_args": {key: content[key] for key in _DATA if key in content} | {"on_bad_video": "raise"},
     }
-    arguments["store_frame_tokens"] = False  # one question is not worth the tokens of all candidates
+    answering = arguments.get("answering") or {}
+    # one question is not worth the tokens of all candidates
+    arguments["answering"] = {**answering, "store_frame_tokens": False}
     model = {**recipe["model"], "init_args": {**arguments, "systems": systems}}
     whole = {**recipe, "data": data, "model": model, "stage": "predict", "from_checkpoint": None}
-    if mistakes := problems(whole, folders) + missing_weights(whole):
+    if mistakes := problems(whole, folders):
         raise RecipeError(source, mistakes)
     checkpoint = resolve_checkpoint(recipe["checkpoint"]) if recipe.get("checkpoint") else None
     return AnsweringRecipe(systems, arguments, data, checkpoint)
@@ -125,7 +127,7 @@ def _of_recipe(file: str, words: list[str]) -> tuple[DictConfig, dict[str, Any]]
 
 def _baselines(recipe: dict[str, Any]) -> dict[str, Any]:
     node: Any = recipe
-    for key in ("model", "init_args", "baselines"):
+    for key in ("model", "init_args", "comparison", "baselines"):
         node = node.get(key) if isinstance(node, dict) else None
     return node if isinstance(node, dict) else {}
 

@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from recipes.launcher.command_line import build_parser, unknown_command
+from recipes.launcher.command_line import build_parser, unknown_command, with_values
 from recipes.launcher.guard import guard
 from recipes.launcher.library_imports import library_imports
-from recipes.launcher.parent import end_with_parent
+from recipes.launcher.parent import begin_with_parent, end_with_parent
 
 _OF_FINISHED_RUNS = {
     "score": "results",
@@ -33,16 +33,18 @@ def main(argv: list[str] | None = None) -> None:
     try:
         _main(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:  # a run that has begun ends in order by itself: callbacks.interruption
+        print("stopped     by SIGINT", file=sys.stderr)
         sys.exit(130)
 
 
 def _main(words: list[str]) -> None:
     end_with_parent()
+    begin_with_parent()
     parser = build_parser()
     if mistake := unknown_command(words, parser):
         parser.error(mistake)
-    options, rest = parser.parse_known_args(words)
-    if options.command in ("run", "check") and options.recipe is None:
+    options, rest = parser.parse_known_args(with_values(words))
+    if options.command in ("run", "check") and options.recipe is None and not getattr(options, "resume", None):
         options.parser.print_help()
         sys.exit(0 if options.help else 2)
     folders: list[Path] = []

@@ -22,6 +22,10 @@ _EPILOG = """examples:
   lightning export RUN/selections.parquet --format tspo --annotations videomme.json --out frames.json"""
 
 
+FLAGS = ("--help", "--requeue", "--allow-changes", "--memory", "--time")
+"""Options of ``run`` and ``check`` that take no value."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``lightning``; what it does not know are overrides of a recipe's keys."""
     parser = argparse.ArgumentParser(
@@ -37,6 +41,18 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("ls", help="list the recipes")
     _add_result_commands(commands)
     return parser
+
+
+def with_values(words: Sequence[str]) -> list[str]:
+    """The words of ``run`` and ``check`` with ``--key value`` as ``--key=value``, whose value is no recipe's name."""
+    if not words or words[0] not in ("run", "check"):
+        return list(words)
+    joined, rest = list(words[:1]), list(words[1:])
+    while rest:
+        word = rest.pop(0)
+        takes_value = word.startswith("--") and "=" not in word and word not in FLAGS
+        joined.append(f"{word}={rest.pop(0)}" if takes_value and rest else word)
+    return joined
 
 
 def unknown_command(words: Sequence[str], parser: argparse.ArgumentParser) -> str | None:
@@ -76,7 +92,11 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--resume",
         metavar="last|auto|DIR",
-        help="go on with this recipe's newest run, or one folder; auto: with --run_dir, where it has begun",
+        help="go on with this recipe's newest run, or one folder, which needs no recipe; auto: with --run_dir, "
+        "where it has begun",
+    )
+    command.add_argument(
+        "--allow-changes", action="store_true", help="with --resume: go on with what the command line changes"
     )
     command.add_argument(
         "--requeue", action="store_true", help="in a SLURM job: save and queue again before the time is up"

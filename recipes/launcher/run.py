@@ -13,6 +13,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from recipes.launcher.banner import announced
+from recipes.launcher.begun_run import start
 from recipes.launcher.check import check
 from recipes.launcher.class_paths import admit, class_paths, is_known
 from recipes.launcher.library_imports import library_imports
@@ -20,22 +22,25 @@ from recipes.launcher.source.source_modules import file_of
 
 
 def run_command(options: argparse.Namespace, overrides: list[str], folders: Sequence[Path]) -> None:
-    """Checks and runs a recipe.
+    """Checks and runs a recipe; the run that ``--resume`` means goes on with its own.
 
     Args:
         options, overrides: of the command line.
         folders: that may hold classes of the person's own.
     """
-    merged = check(options.recipe, options.overlay, overrides, folders=folders)
-    content: Any = OmegaConf.to_container(merged)
-    with library_imports():
-        _quieten()
-        from recipes.launcher.launch import launch
+    folders = [folder.absolute() for folder in folders]  # a run that goes on does so in the folder it was started in
+    recipe, overlays, begun_run = start(options.recipe, options.overlay, overrides, options.resume)
+    with announced(recipe, overlays, overrides, begun_run):
+        merged = check(recipe, overlays, overrides, folders=folders)
+        content: Any = OmegaConf.to_container(merged)
+        with library_imports():
+            _quieten()
+            from recipes.launcher.launch import launch
 
-        _import_modules_of(path for _, path in class_paths(content) if is_known(path))
+            _import_modules_of(path for _, path in class_paths(content) if is_known(path))
     for path in admit(content, folders):
         logging.getLogger(__name__).warning("%s is code of %s, and runs", path, file_of(path, folders))
-    launch(merged, options.resume, options.requeue)
+    launch(merged, begun_run, options.requeue, options.allow_changes)
 
 
 def _import_modules_of(paths: Iterable[str]) -> None:
@@ -55,8 +60,9 @@ def _quieten() -> None:
     """Silences what the libraries say at every start and nobody can act on."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("modules.rl").setLevel(logging.INFO)  # what a run learns from
-    for name in ("lightning.pytorch.utilities.rank_zero", "mlflow", "alembic"):
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
     for message in (
         ".*does not have many workers.*",
         ".*treespec, LeafSpec.*",
@@ -67,6 +73,8 @@ def _quieten() -> None:
         ".*IterableDataset. has .__len__. defined.*",
         ".*sync_dist=True.*",  # what is logged was gathered from all ranks before
         ".*`srun` command is available.*",
+        ".*Checkpoint directory .* exists and is not empty.*",  # of a run that goes on
+        ".*The dirpath has changed from.*",  # of a run that was moved
     ):
         warnings.filterwarnings("ignore", message=message)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

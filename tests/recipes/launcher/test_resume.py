@@ -11,7 +11,8 @@ import yaml
 
 from callbacks.recipe_record import Recording, record
 from recipes.launcher.begun_run import BegunRun, find_begun, start
-from recipes.launcher.cli import FLAGS, _with_values, build_parser, main
+from recipes.launcher.cli import main
+from recipes.launcher.command_line import FLAGS, build_parser, with_values
 from recipes.launcher.guard import ROOT
 from recipes.launcher.merge import merge
 from recipes.launcher.parent import STARTED_IN_VARIABLE, begin_with_parent
@@ -225,7 +226,7 @@ def test_no_recipe_is_overwritten_by_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_values_of_keys_are_no_recipes(command: str) -> None:
     words = [command, "--resume", "R", "--stage", "test", "--allow-changes", "--a.b", "--c", "x.yaml", "--d=e", "--f"]
-    assert _with_values(words) == [
+    assert with_values(words) == [
         command, "--resume=R", "--stage=test", "--allow-changes", "--a.b=--c", "x.yaml", "--d=e", "--f",
     ]  # fmt: skip
     options = vars(build_parser().parse_args([command]))["parser"]._actions
