@@ -77,7 +77,7 @@ def test_a_job_and_a_run_that_goes_on(capsys) -> None:
 def test_it_needs_nothing_heavy() -> None:
     """Torch takes seconds to import, and the first words come before."""
     program = (
-        "import sys; from recipes.launcher.command_line import build_parser; from recipes.launcher.banner import announced; "
+        "import sys; import recipes.launcher.command_line; from recipes.launcher.banner import announced; "
         f"announced({TSPO!r}, [], [], None).__enter__()\n"
         "sys.exit(' '.join({'torch', 'transformers', 'lightning', 'numpy', 'matplotlib'} & sys.modules.keys()) or 0)"
     )
