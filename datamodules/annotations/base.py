@@ -56,7 +56,7 @@ class Manifest:
     def count(self, questions: list[VideoQuestion], published: tuple[int, int] | None) -> None:
         """Counts what has been read, and notes where that differs from (questions, videos) as published."""
         self.num_questions, self.num_videos = len(questions), len({q.video for q in questions})
-        self.num_unanswered = sum(q.answer_index is None for q in questions)
+        self.num_unanswered = sum(q.answer is None for q in questions)
         for q in questions:
             for group, labels in q.groups.items():
                 counts = self.groups.setdefault(group, {})

@@ -12,6 +12,7 @@ from datamodules.annotations.long_video_qa import LongVideoQA
 from datamodules.annotations.longvideobench import LongVideoBench
 from datamodules.annotations.lvbench import LVBench
 from datamodules.annotations.mlvu import MLVU
+from datamodules.annotations.multiple_choice import MultipleChoice
 from datamodules.annotations.nextgqa import NExTGQA
 from datamodules.annotations.training import TSPO10K, LLaVAVideo
 from datamodules.annotations.videomme import VideoMME
@@ -165,6 +166,23 @@ def _long(a: Asked) -> dict[str, Any]:
             "evidence": [[10.0, 20.5], [30, 40]], UNREAD: 3}  # fmt: skip
 
 
+def _own(a: Asked) -> dict[str, Any]:
+    return {"id": f"q{a.number}", "video": _video(a), "question": a.question, "options": list(a.options),
+            "answer": a.answer, "evidence": [[10.0, 20.5], [30, 40]], "groups": {"kind": "x", "tags": ["a", "b"]},
+            "subtitles": f"v{a.number}.srt", "duration": 60.5, UNREAD: 3}  # fmt: skip
+
+
+def _own_columns(a: Asked) -> dict[str, Any]:
+    columns = {f"option{n}": o for n, o in enumerate([*a.options, *[""] * 5][: max(5, len(a.options))])}
+    return {"id": f"q{a.number}", "video": _video(a), "question": a.question, "answer": a.answer, **columns,
+            "evidence_start": 10, "evidence_end": 20.5, "group_kind": "x", "duration": 60, UNREAD: 3}  # fmt: skip
+
+
+def _own_text(a: Asked) -> dict[str, Any]:
+    return {"video": _video(a), "question": a.question, "options": repr(list(a.options)), "answer": a.answer,
+            "evidence": "[10, 20.5]", UNREAD: 3}  # fmt: skip
+
+
 def _subtitles() -> dict[str, Any]:
     said = [{"timestamp": [2.0, 3.5], "text": "hello"}, {"timestamp": [10.0, None], "text": "bye"}]
     clocks = [{"start": "0:00:02.000", "end": "0:00:03.500", "line": "hello"}]
@@ -180,10 +198,10 @@ def _grounding() -> dict[str, Any]:
     return {"gsub_test.json": spans, "map_vid_vidorID.json": {f"v{n}": f"v{n}" for n in range(3)}}
 
 
-def _source(kind: type, file: str, **more: Any) -> Callable[[Path], Any]:
+def _source(kind: type, file: str, subtitles: str | None = None, **more: Any) -> Callable[[Path], Any]:
     def make(folder: Path) -> Any:
-        folders = {name: str(folder / value) for name, value in more.items()}
-        return kind(annotations=str(folder / file), videos=str(folder / "videos"), split="test", **folders)
+        told = more if subtitles is None else more | {"subtitles": str(folder / subtitles)}
+        return kind(annotations=str(folder / file), videos=str(folder / "videos"), split="test", **told)
 
     return make
 
@@ -200,6 +218,9 @@ _MME = {"videoID": "video", "question_id": "sample_id", "question": "question", 
         "domain": "groups", "sub_category": "groups", "task_type": "groups"}  # fmt: skip
 _LVBENCH = {"key": "video", "video_path": "video", "type": "groups", "video_info": "duration_s", "uid": "sample_id",
             "question": "question", "question_type": "groups", "time_reference": "evidence_s"}  # fmt: skip
+_OWN = {"id": "sample_id", "video": "video", "question": "question", "groups": "groups", "group_kind": "groups",
+        "subtitles": "subtitles", "duration": "duration_s evidence_s", "evidence": "evidence_s",
+        "evidence_start": "evidence_s", "evidence_end": "evidence_s"}  # fmt: skip
 _SUBTITLED = {"subtitles": "subtitles"}
 
 LAYOUTS = [
@@ -241,4 +262,12 @@ LAYOUTS = [
     Layout("long-video QA json", "long.json", _source(LongVideoQA, "long.json"), _long, "both", "either", "list",
            "answer", {"id": "sample_id", "video": "video", "duration": "duration_s evidence_s", "question": "question",
                       "type": "groups", "pass_rate": "pass_rate", "evidence": "evidence_s"}, ("video",)),
+    Layout("own json", "own.json", _source(MultipleChoice, "own.json", **_SUBTITLED), _own, "both", "either", "list",
+           "answer", _OWN, ("video", "subtitles"), _srt),
+    Layout("own jsonl", "own.jsonl", _source(MultipleChoice, "own.jsonl", answers="index_from_0", **_SUBTITLED), _own,
+           "index", "index", "list", "answer", _OWN, ("video", "subtitles"), _srt),
+    Layout("own csv", "own.csv", _source(MultipleChoice, "own.csv", answers="letter"), _own_columns, "letter", "letter",
+           "columns:option", "answer", _OWN, ("video",)),
+    Layout("own csv, lists", "lists.csv", _source(MultipleChoice, "lists.csv", answers="text"), _own_text, "text",
+           "text", "literal", "answer", _OWN, ("video",)),
 ]  # fmt: skip
