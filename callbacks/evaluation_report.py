@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from modules.evaluation.aggregate import Line
 from modules.evaluation.answer_files import FILE_NAME, Answered, append_answers, unfinished_file, write_answers
 from modules.evaluation.costs_table import cost_lines, cost_table
 from modules.evaluation.question_table import table_of
-from modules.evaluation.score_table import default_scorer, in_order, score_systems, score_table
+from modules.evaluation.score_table import default_scorer, in_order, lacks_evidence, score_systems, score_table
 from modules.evaluation.scorers import Scorer, scorer
 from modules.files.strict_json import strict_json
 from modules.part_progress import PartProgress
@@ -43,6 +43,7 @@ class EvaluationReport(L.Callback):
             ``test/accuracy_SYSTEM``.
         macro_over: group whose labels count alike, for benchmarks that report a macro average.
         published: numbers to print beside ours, with their source, e.g. ``{"paper, uniform": 58.9}``; percent.
+        published_for: the data set that they are of; they are not printed under the results of another.
         columns: systems to print, in order, with the name they are printed under; all by default, the floor first.
         card: print the card; it is written anyway.
         next_command: printed last; ``{checkpoint}`` is replaced, and so are ``{video}``, ``{question}``, ``{options}``
@@ -56,11 +57,13 @@ class EvaluationReport(L.Callback):
         scorers: list[str] | None = None,
         macro_over: str | None = None,
         published: dict[str, float] | None = None,
+        published_for: str | None = None,
         columns: dict[str, str] | None = None,
         card: bool = True,
         next_command: str | None = None,
     ) -> None:
         self.run_dir, self.macro_over, self.published = Path(run_dir), macro_over, published or {}
+        self.published_for = published_for
         self._named = [scorer(name) for name in scorers or ()]
         self.columns, self.card, self.next_command = columns, card, next_command
         self.scorers: list[Scorer] = self._named
@@ -104,7 +107,7 @@ class EvaluationReport(L.Callback):
     def _card(self, trainer: L.Trainer, pl_module: Any, answers: Sequence[Answer], num_left_out: int) -> dict[str, Any]:
         data = data_of(trainer).describe()
         return {
-            "dataset": ", ".join(sorted({f"{a.dataset}/{a.split}" for a in answers})),
+            "dataset": datasets_of(answers),
             "questions": len({a.sample_id for a in answers}),
             "videos": len({a.video for a in answers}),
             "videos left out": num_left_out,
@@ -154,15 +157,17 @@ class EvaluationReport(L.Callback):
         systems = {a.answer.system for a in answered}
         columns = {name: title for name, title in (self.columns or {}).items() if name in systems}
         columns = columns or in_order(systems)
-        console = console_for(len(columns))
+        console, dataset = console_for(len(columns)), datasets_of(one.answer for one in answered)
         if self.card:
             console.print(card_table(card))
         for name, lines in scores.items():
             size = f"{card['questions']} questions, {card['videos']} videos"
-            console.print(score_table({title: lines[s] for s, title in columns.items()}, f"{name}, {size}"))
+            scored = {title: lines[s] for s, title in columns.items() if s in lines}
+            console.print(score_table(scored, f"{name}, {dataset}, {size}"))
         console.print(cost_table(answered, columns))
-        for source, value in self.published.items():
-            console.print(f"published   {value:.1f}  {source}")
+        if lacks_evidence([one.answer for one in answered]):
+            console.print("oracle      not scored: no question says where its evidence is", soft_wrap=True)
+        self._print_published(console, {one.answer.dataset for one in answered})
         console.print(f"run         {self.run_dir}")
         if (self.run_dir / "images").is_dir():
             console.print(f"images      {self.run_dir / 'images'}")
@@ -191,6 +196,19 @@ class EvaluationReport(L.Callback):
         )
         command = self.next_command.format(checkpoint=shlex.quote(checkpoint), **fields)
         console.print(f"next        {command}", soft_wrap=True)
+
+    def _print_published(self, console: PlainConsole, datasets: set[str]) -> None:
+        if self.published and self.published_for is not None and datasets != {self.published_for}:
+            ours = ", ".join(sorted(datasets))
+            console.print(f"published   not shown: those numbers are of {self.published_for}, and these of {ours}")
+            return
+        for source, value in self.published.items():
+            console.print(f"published   {value:.1f}  {source}")
+
+
+def datasets_of(answers: Iterable[Answer]) -> str:
+    """Data set and split that answers are of, e.g. ``mlvu/dev``."""
+    return ", ".join(sorted({f"{a.dataset}/{a.split}" for a in answers}))
 
 
 def card_table(card: dict[str, Any]) -> Table:

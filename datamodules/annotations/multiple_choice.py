@@ -94,7 +94,7 @@ class MultipleChoice(AnnotationSource):
             sorted({n for row in own for n in unread(row)}),
         )
         _log.info(
-            "%s/%s: %d of %d rows of %s, on %d videos (%s)%s",
+            "%s/%s: %d of %d rows of %s, videos: %d (%s)%s",
             *(self.dataset, self.split, len(own), len(rows), self.annotations, num_videos, how),
             f"; columns that are not read: {', '.join(foreign)}" if foreign else "",
         )

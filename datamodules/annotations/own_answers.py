@@ -30,7 +30,11 @@ def own_answer(answer: Any, choices: Choices, written: Answers, repairs: Counter
         return None
     if written in _FIRST:
         return _numbered(as_whole(answer), choices, _FIRST[written], written)
-    index = find_answer(answer, choices, _CONVENTIONS[written], repairs)
+    try:
+        index = find_answer(answer, choices, _CONVENTIONS[written], repairs)
+    except ValueError as error:
+        advice = " (`answers: letter` or `answers: text` says which it is)" if written == "any" else ""
+        raise ValueError(f"{error}{advice}") from error
     if written == "any":
         _refuse_number(answer, index, choices)
     if len(same := choices.same_as(as_label(answer).strip())) > 1 and index in same:

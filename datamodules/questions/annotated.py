@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Any
 
 import torch
@@ -9,7 +11,10 @@ from jsonargparse.typing import NonNegativeInt
 
 from datamodules.annotations.base import Annotations, AnnotationSource, OnBadRow
 from datamodules.questions.video_questions import VideoQuestionData
+from modules.files.rows import FileError
 from modules.records import VideoQuestion
+
+_log = logging.getLogger(__name__)
 
 
 class AnnotatedVideos(VideoQuestionData):
@@ -48,7 +53,24 @@ class AnnotatedVideos(VideoQuestionData):
             raise ValueError(f"data: this stage needs questions of split {split!r}, but data.{split} names no source")
         if split not in self._annotations:
             self._annotations[split] = source.load(self.on_bad_row)
+            if split != "train" and self.sources["train"] is not None:
+                self._say_what_leaks(split)
         return self._annotations[split]
+
+    def _say_what_leaks(self, split: str) -> None:
+        """Warns of videos that are trained on and measured on, whatever their questions."""
+        try:
+            trained = {os.path.realpath(q.video) for q in self.annotations("train").questions}
+        except FileError as error:
+            _log.warning("whether videos of split %r were trained on is not known: %s", split, error)
+            return
+        measured = {os.path.realpath(q.video) for q in self.annotations(split).questions}
+        if both := sorted(trained & measured):
+            _log.warning(
+                "%d of %d videos of split %r are also trained on (e.g. %s): what is measured there says little about "
+                "other videos. Put all questions on a video into one split",
+                *(len(both), len(measured), split, both[0]),
+            )
 
     def named_splits(self) -> list[str]:
         """Splits that have a source."""

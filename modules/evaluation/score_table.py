@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.table import Table
 
 from modules.evaluation.aggregate import Line, grade, report
-from modules.evaluation.gaps import gap_lines
+from modules.evaluation.gaps import CEILING, gap_lines
 from modules.evaluation.grounding import grounding_metrics
 from modules.evaluation.scorers import Scorer, scorer
 from modules.records import Answer
@@ -33,13 +33,19 @@ def default_scorer(answers: Sequence[Answer]) -> Scorer:
     return scorer("rouge-l" if is_open else "strict-letter")
 
 
+def lacks_evidence(answers: Sequence[Answer]) -> bool:
+    """Whether the oracle was asked and could not know where to look, since no question has evidence."""
+    asked = [answer for answer in answers if answer.system == CEILING]
+    return bool(asked) and not any(answer.evidence_s for answer in asked)
+
+
 def score_systems(answers: Sequence[Answer], scorer_name: str, macro_over: str | None) -> dict[str, list[Line]]:
     """The lines of every system under one scorer.
 
     Grounding metrics join where evidence is known (NExT-GQA), and the share of the gap between uniform and oracle where
-    both were asked.
+    both were asked. The oracle has no lines where no question says where its evidence is: it saw what uniform saw.
     """
-    names = sorted({a.system for a in answers})
+    names = sorted({a.system for a in answers} - ({CEILING} if lacks_evidence(answers) else set()))
     graded = {name: grade([a for a in answers if a.system == name], scorer(scorer_name)) for name in names}
     found = {}
     for name, own in graded.items():

@@ -43,7 +43,7 @@ def score(run: str, scorers: list[str], macro_over: str | None) -> None:
         if scorer(name).reads_text and all(a.text is None for a in answers):
             raise ValueError(f"{full} reads answers in text, and this run has none; run it with model.generate true")
         lines = score_systems(answers, full, macro_over)
-        console.print(score_table({t: lines[s] for s, t in in_order(systems).items()}, full))
+        console.print(score_table({t: lines[s] for s, t in in_order(lines).items()}, full))
     if any(one.cost is not None for one in answered):
         console.print(cost_table(answered, in_order(systems)))
 

@@ -63,6 +63,28 @@ def test_the_table_at_the_end_prints_hostile_kinds(tmp_path: Path, capsys) -> No
     assert "lightning ask '[/v]0' [/y]" in printed
 
 
+@pytest.mark.parametrize(("dataset", "shown"), [("mlvu", True), ("mine", False)])
+def test_published_numbers_stand_under_results_of_their_own_data_set(
+    dataset: str, shown: bool, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    answered = [
+        Answered(
+            Answer(dataset, "test", f"q{n}", "v", system, "?", ("a", "b"), 0, option_log_probs=(-0.1, -2.0)), Cost()
+        )
+        for n in range(2)
+        for system in ("uniform", "oracle")
+    ]
+    report = EvaluationReport(run_dir=str(tmp_path), published={"a paper": 65.1}, published_for="mlvu")
+    scores = {"option-logprob@1": score_systems([a.answer for a in answered], "option-logprob", None)}
+    trainer: Any = SimpleNamespace(checkpoint_callback=None, ckpt_path="", loggers=[])
+    report._print(trainer, answered, {"questions": 2, "videos": 1}, scores)
+    printed = capsys.readouterr().out
+    assert ("published   65.1  a paper" in printed) == shown
+    assert ("published   not shown: those numbers are of mlvu, and these of mine" in printed) != shown
+    assert f"option-logprob@1, {dataset}/test, 2 questions" in " ".join(printed.split())
+    assert "oracle      not scored: no question says where its evidence is" in printed
+
+
 def test_inspect_prints_hostile_manifests(capsys) -> None:
     manifest = Manifest("[/d]", "[/s]", {"[/f]": "0" * 64}, 1, 1, 1)
     manifest.groups, manifest.dropped, manifest.unexpected = {"[/g]": {"[/l]": 1}}, {"[/r]": ["[/q]"]}, ["[/w]"]

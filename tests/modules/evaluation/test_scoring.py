@@ -209,7 +209,7 @@ def test_the_gap_is_closed_by_hand() -> None:
     """Two of four right on the floor, all on the ceiling, three by the system: half of the gap."""
     right = {"uniform": (2, 2, 0, 0), "mine": (2, 2, 2, 0), "oracle": (2, 2, 2, 2)}
     answers = [
-        answer(n, text="ABCD"[option], system=system, groups={"kind": "a" if n < 2 else "b"})
+        answer(n, text="ABCD"[option], system=system, groups={"kind": "a" if n < 2 else "b"}, evidence_s=((0.0, 1.0),))
         for system, options in right.items()
         for n, option in enumerate(options)
     ]
@@ -220,3 +220,9 @@ def test_the_gap_is_closed_by_hand() -> None:
     assert np.isnan(lines["gap closed, kind=a"])  # no gap to close
     alone = score_systems([a for a in answers if a.system != "oracle"], "strict-letter", None)["mine"]
     assert not any(line.name.startswith("gap") for line in alone)
+
+
+def test_an_oracle_that_knew_no_evidence_is_no_ceiling() -> None:
+    answers = [answer(n, text="A", system=system) for system in ("uniform", "oracle", "mine") for n in range(2)]
+    assert score_systems(answers, "strict-letter", None).keys() == {"uniform", "mine"}
+    assert not any(line.name.startswith("gap") for line in score_systems(answers, "strict-letter", None)["mine"])

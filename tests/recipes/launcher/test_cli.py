@@ -21,6 +21,7 @@ RECIPES = [str(path.relative_to(ROOT)) for path in own_recipes()]
 RUNNABLE = [r for r in RECIPES if "overlays" not in r]
 OVERLAYS = [r for r in RECIPES if "overlays" in r and "try_out" not in r]  # those are run in test_real_recipes
 BASES = {
+    "small_models": ("recipes/mine/train.yaml", []),
     "curriculum": ("recipes/refocus.yaml", []),
     "question_only": ("recipes/msjoe_pretrain.yaml", []),
     "yardsticks": ("recipes/eval/videomme.yaml", []),
@@ -32,6 +33,7 @@ FILL_IN = {
     "ask": ["--video", "v.mp4", "--question", "What?", "--checkpoint", "null"],
     "answerer": ["--model.mllm.path", "recipes/haystack/weights/vlm"],
     "haystack": ["--checkpoint", "null"],
+    "eval": ["--checkpoint", "null"],
     "msjoe_qwen2_5_vl_7b": ["--model.init_from", "null"],
 }
 
