@@ -21,6 +21,7 @@ from modules.evaluation.answer_files import FILE_NAME, Answered, append_answers,
 from modules.evaluation.costs_table import cost_lines, cost_table
 from modules.evaluation.question_table import table_of
 from modules.evaluation.score_table import default_scorer, in_order, lacks_evidence, score_systems, score_table
+from modules.evaluation.scorer_base import Scorer
 from modules.evaluation.scorers import Scorer, scorer
 from modules.files.strict_json import strict_json
 from modules.part_progress import PartProgress
@@ -37,10 +38,10 @@ class EvaluationReport(L.Callback):
     card and tables.
 
     Args:
-        run_dir: where the files go. scorers: by name; ``option-logprob`` needs option scores, the others text; by
-        default the one, or where there are
-            no option scores ``strict-letter``. The first one's numbers go into ``test_rows.csv`` and to MLflow as
-            ``test/accuracy_SYSTEM``.
+        run_dir: where the files go.
+        scorers: by name, or objects of one's own; ``option-logprob`` needs option scores, the others text; by default
+            the one, or where there are no option scores ``strict-letter``. The first one's numbers go into
+            ``test_rows.csv`` and to MLflow as ``test/accuracy_SYSTEM``.
         macro_over: group whose labels count alike, for benchmarks that report a macro average.
         published: numbers to print beside ours, with their source, e.g. ``{"paper, uniform": 58.9}``; percent.
         published_for: the data set that they are of; they are not printed under the results of another.
@@ -54,7 +55,7 @@ class EvaluationReport(L.Callback):
         self,
         *,
         run_dir: str,
-        scorers: list[str] | None = None,
+        scorers: list[str | Scorer] | None = None,
         macro_over: str | None = None,
         published: dict[str, float] | None = None,
         published_for: str | None = None,
@@ -64,7 +65,7 @@ class EvaluationReport(L.Callback):
     ) -> None:
         self.run_dir, self.macro_over, self.published = Path(run_dir), macro_over, published or {}
         self.published_for = published_for
-        self._named = [scorer(name) for name in scorers or ()]
+        self._named = [scorer(one) if isinstance(one, str) else one for one in scorers or ()]
         self.columns, self.card, self.next_command = columns, card, next_command
         self.scorers: list[Scorer] = self._named
         self.answered: list[Answered] = []
@@ -93,7 +94,7 @@ class EvaluationReport(L.Callback):
         answers = [a.answer for a in answered]
         self.scorers = self._named or [default_scorer(answers)]
         with PartProgress("Scoring the answers", None):
-            scores = {s.name: score_systems(answers, s.name, self.macro_over) for s in self.scorers}
+            scores = {s.name: score_systems(answers, s, self.macro_over) for s in self.scorers}
         write_answers(self.run_dir / FILE_NAME, answered)
         for rank in range(trainer.world_size):
             unfinished_file(self.run_dir, rank).unlink(missing_ok=True)

@@ -183,6 +183,20 @@ class Rollouts:
         best = self.option_log_probs.max(-1)
         return best.indices.masked_fill(best.values.isinf(), -1)
 
+    def only(self, b: int, g: slice) -> Rollouts:
+        """Question b alone, with some of its G trajectories."""
+        whole, picked = self.batch, self.selection
+        tensors = (whole.features, whole.mask, whole.timestamps_s, whole.queries)
+        return Rollouts(
+            QuestionBatch([whole.questions[b]], [whole.candidates[b]], *(t[b : b + 1] for t in tensors)),
+            Selection(picked.candidate_index[b : b + 1, g], picked.log_probs[b : b + 1, g]),
+            None if self.option_log_probs is None else self.option_log_probs[b : b + 1, g],
+            None if self.texts is None else [self.texts[b][g]],
+            None if self.queries is None else [self.queries[b][g]],
+            None if self.query_features is None else self.query_features[b : b + 1, g],
+            (0,) if b in self.undecoded else (),
+        )
+
     def metadata(self, b: int) -> dict[str, Any]:
         """A short description of question b, for messages."""
         q = self.batch.questions[b]

@@ -8,11 +8,8 @@ import io
 import re
 import shlex
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from recipes.launcher.check import check
@@ -137,14 +134,6 @@ def test_messages_that_are_explained_are_messages_of_the_code() -> None:
     foreign = {"Not of type PositiveInt", "CUDA out of memory"}  # jsonargparse's and torch's
     assert len(messages) > 40
     assert [m for m in messages if m not in code and m not in foreign] == []
-
-
-def test_the_reward_that_a_page_shows_works() -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "extend.md").read_text(), re.MULTILINE | re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(compile(block, "docs/extend.md", "exec"), names)
-    rewards = names["Brevity"]()(SimpleNamespace(texts=[["a red ball", ""]]))
-    torch.testing.assert_close(rewards, torch.tensor([[0.25, 1.0]]))
 
 
 def test_the_readmes_own_recipe_passes_check(tmp_path: Path) -> None:

@@ -39,14 +39,15 @@ def lacks_evidence(answers: Sequence[Answer]) -> bool:
     return bool(asked) and not any(answer.evidence_s for answer in asked)
 
 
-def score_systems(answers: Sequence[Answer], scorer_name: str, macro_over: str | None) -> dict[str, list[Line]]:
-    """The lines of every system under one scorer.
+def score_systems(answers: Sequence[Answer], by: str | Scorer, macro_over: str | None) -> dict[str, list[Line]]:
+    """The lines of every system under one scorer, or the one of that name.
 
     Grounding metrics join where evidence is known (NExT-GQA), and the share of the gap between uniform and oracle where
     both were asked. The oracle has no lines where no question says where its evidence is: it saw what uniform saw.
     """
     names = sorted({a.system for a in answers} - ({CEILING} if lacks_evidence(answers) else set()))
-    graded = {name: grade([a for a in answers if a.system == name], scorer(scorer_name)) for name in names}
+    judge = scorer(by) if isinstance(by, str) else by
+    graded = {name: grade([a for a in answers if a.system == name], judge) for name in names}
     found = {}
     for name, own in graded.items():
         lines = report(own, macro_over)

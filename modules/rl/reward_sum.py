@@ -105,7 +105,7 @@ class RewardSum:
             device: of the results.
 
         Raises:
-            RuntimeError: a term raised; names the term, the question and the answers.
+            RuntimeError: a term raised; names the term, the question and the answer.
             ValueError: a term is infinite or has another shape.
         """
         terms = {name: self._scored(name, term.reward, rollouts, device) for name, term in self.terms.items()}
@@ -124,10 +124,7 @@ class RewardSum:
         try:
             scores = reward(rollouts)
         except Exception as error:
-            questions = [rollouts.metadata(b) for b in range(len(rollouts.batch))]
-            raise RuntimeError(
-                f"reward {name!r} raised {error!r} on questions {questions}, answers {rollouts.texts}"
-            ) from error
+            raise RuntimeError(f"reward {name!r} raised {error!r} on {_where(reward, rollouts)}") from error
         expected = tuple(rollouts.selection.candidate_index.shape[:2])
         if tuple(scores.shape) != expected:
             raise ValueError(f"reward {name!r} returned {tuple(scores.shape)}, expected (B, G) = {expected}")
@@ -135,6 +132,26 @@ class RewardSum:
         for b in rollouts.undecoded:  # nobody saw these frames, so nothing is learnt from the answer
             scores[b] = torch.nan
         return scores
+
+
+def _where(reward: Reward, rollouts: Rollouts) -> str:
+    """The first question, and the first of its answers, at which a reward raises alone; all of them where none does."""
+    for b in range(len(rollouts.batch)):
+        if _raises(reward, rollouts.only(b, slice(None))):
+            texts = None if rollouts.texts is None else rollouts.texts[b]
+            num_rollouts = rollouts.selection.candidate_index.shape[1]
+            g = next((g for g in range(num_rollouts) if _raises(reward, rollouts.only(b, slice(g, g + 1)))), None)
+            one = f"answer {texts[g]!r}" if texts and g is not None else f"answers {texts}"
+            return f"question {rollouts.metadata(b)}, {one}"
+    return f"questions {[rollouts.metadata(b) for b in range(len(rollouts.batch))]}, answers {rollouts.texts}"
+
+
+def _raises(reward: Reward, rollouts: Rollouts) -> bool:
+    try:
+        reward(rollouts)
+    except Exception:
+        return True
+    return False
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -20,8 +20,9 @@ _MOST_FILES = 20
 def with_bases(file: str) -> list[dict[str, Any]]:
     """What a recipe's files hold, in the order in which they are merged: its own content last.
 
-    ``base: other.yaml`` or ``base: [one.yaml, two.yaml]`` names files relative to the one that says so; later ones are
-    merged over earlier ones. A file that is named twice is taken once, where it comes first.
+    ``base: other.yaml`` or ``base: [one.yaml, two.yaml]`` names files relative to the one that says so, or, where there
+    is none, a recipe that comes with Kairos (``recipes/tspo.yaml``). Later ones are merged over earlier ones. A file that
+    is named twice is taken once, where it comes first.
 
     Raises:
         RecipeError: one of them is missing or no recipe, or is based on itself.
@@ -42,7 +43,7 @@ def _collect(path: Path, source: str, within: tuple[Path, ...], found: dict[Path
     """
     content = read_recipe(path, source)
     for base in _bases(content.pop("base", None), source):
-        other, chain = path.parent / base, (*within, path)
+        other, chain = _based_on(path, base), (*within, path)
         names = " -> ".join(map(str, (*chain, other)))
         if any(_same_file(other, file) for file in chain):
             raise RecipeError(source, [f"base: a ring: {names:.500}"])
@@ -54,6 +55,12 @@ def _collect(path: Path, source: str, within: tuple[Path, ...], found: dict[Path
         found[path] = with_own_files(up_to_date(content))
     except ValueError as error:
         raise RecipeError(source, [str(error)]) from error
+
+
+def _based_on(path: Path, base: str) -> Path:
+    """The file that a recipe names as its base: beside it, or else among those that come with Kairos."""
+    beside, own = path.parent / base, ROOT / base
+    return own if not _exists(beside) and base.startswith("recipes/") and _exists(own) else beside
 
 
 def _bases(node: Any, source: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from evolution_settings import terms
@@ -104,3 +106,24 @@ def test_weights_in_effect_are_said_and_logged(joint: bool) -> None:
     else:
         assert str(rewards) == "accuracy logged only, probability 0.5"
         assert rewards.weights() == {"reward_weight/accuracy": 0.0, "reward_weight/probability": 0.5}
+
+
+class Picky(Reward):
+    """Raises at one answer."""
+
+    needs_text = True
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        assert rollouts.texts is not None
+        return torch.tensor([[1.0 / (text != "nonsense") for text in texts] for texts in rollouts.texts])
+
+
+def test_a_reward_that_raises_is_named_with_the_question_and_the_answer() -> None:
+    given = rollouts(3)
+    given.batch.questions = [dataclasses.replace(q, sample_id=f"q{n}") for n, q in enumerate(given.batch.questions)]
+    given.texts = [["fine"] * 3, ["fine", "nonsense", "fine"], ["nonsense"] * 3]
+    with pytest.raises(RuntimeError, match="reward 'picky' raised ZeroDivisionError") as error:
+        RewardSum({"picky": RewardTerm(reward=Picky())}, joint=False).score(given, CPU)
+    assert "on question {'sample_id': 'q1'" in str(error.value)
+    assert str(error.value).endswith("answer 'nonsense'")
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
