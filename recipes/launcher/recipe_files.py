@@ -21,8 +21,8 @@ def with_bases(file: str) -> list[dict[str, Any]]:
     """What a recipe's files hold, in the order in which they are merged: its own content last.
 
     ``base: other.yaml`` or ``base: [one.yaml, two.yaml]`` names files relative to the one that says so, or, where there
-    is none, a recipe that comes with Kairos (``recipes/tspo.yaml``). Later ones are merged over earlier ones. A file that
-    is named twice is taken once, where it comes first.
+    is none, a recipe that comes with Kairos (``recipes/tspo.yaml``). Later ones are merged over earlier ones. A file
+    that is named twice is taken once, where it comes first.
 
     Raises:
         RecipeError: one of them is missing or no recipe, or is based on itself.
