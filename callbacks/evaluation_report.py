@@ -22,7 +22,7 @@ from modules.evaluation.costs_table import cost_lines, cost_table
 from modules.evaluation.question_table import table_of
 from modules.evaluation.score_table import default_scorer, in_order, lacks_evidence, score_systems, score_table
 from modules.evaluation.scorer_base import Scorer
-from modules.evaluation.scorers import Scorer, scorer
+from modules.evaluation.scorers import scorer
 from modules.files.strict_json import strict_json
 from modules.part_progress import PartProgress
 from modules.records import Answer

@@ -14,8 +14,8 @@ import pytest
 
 from datamodules.haystack.questions import ask
 from datamodules.haystack.video_writing import write_video
+from recipes.launcher.check import check
 from recipes.launcher.class_paths import folders_of
-from recipes.launcher.cli import check
 from recipes.launcher.guard import ROOT
 from recipes.launcher.mistakes import RecipeError
 
