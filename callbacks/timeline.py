@@ -13,7 +13,7 @@ from jsonargparse.typing import PositiveInt
 from callbacks.after_update import AfterUpdate
 from callbacks.timeline_picture import draw_timeline
 from callbacks.tracking.mlflow_logger import mlflow_logger
-from modules.records import Rollouts
+from modules.records import QuestionBatch, Rollouts
 from modules.systems.option_shares import OptionShare, option_shares
 from modules.systems.stage_data import data_of
 
@@ -49,7 +49,7 @@ class TimelineImages(AfterUpdate):
         if rollouts.queries is not None and rollouts.query_features is not None:  # the first trajectory's
             queries, written = rollouts.query_features[0, :1], f"\nqueries: {', '.join(rollouts.queries[0][0]) or '-'}"
         inputs = (batch.features[:1], batch.mask[:1], batch.timestamps_s[:1], queries)
-        policy = pl_module.sampler(*inputs)
+        policy = pl_module.sampler.policies(QuestionBatch(batch.questions[:1], batch.candidates[:1], *inputs))
         best = policy.mode(pl_module.num_frames).in_time_order()[0, 0].cpu()
         best = best[best >= 0]
         scores = pl_module.sampler.scores_behind(policy, *inputs)

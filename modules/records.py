@@ -7,7 +7,7 @@ position in the file, and ``timestamp_s`` seconds from the start of the video.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -44,6 +44,8 @@ class VideoQuestion:
     """How often the MLLM solves it on evenly spaced frames, 0..1; None where that was not measured."""
     references: tuple[str, ...] = ()
     """Texts that answer an open question, e.g. the captions of a clip; empty where it has options or nobody knows."""
+    until_s: float | None = None
+    """Seconds into the video at which it is asked: nothing behind that may be used. None: once the video is over."""
     wording: str | None = None
     """The whole text that the model reads in place of question and options, where somebody else's harness words it."""
 
@@ -84,6 +86,11 @@ class Candidates:
     """Files the frames come from, where they come from several (a needle among clips); else empty."""
     source_index: Tensor | None = None
     """int64 (T,), which of ``sources`` each frame is from; its ``frame_ids`` are positions in that file."""
+    clip_frame_ids: Tensor | None = None
+    """int64 (T, F), the frames of each candidate where a candidate is a clip, -1 behind those of a shorter one;
+    ``frame_ids`` are their first ones then. None where a candidate is a frame."""
+    clip_times_s: Tensor | None = None
+    """float64 (T, F), presentation times of those frames."""
 
     def __len__(self) -> int:
         return len(self.frame_ids)
@@ -95,6 +102,48 @@ class Candidates:
             return self.num_video_frames / self.duration_s
         seconds = float(self.timestamps_s[-1] - self.timestamps_s[0]) if len(self) else 0.0
         return float(self.frame_ids[-1] - self.frame_ids[0]) / seconds if seconds else 0.0
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that the candidates are made of."""
+        return len(self) if self.clip_frame_ids is None else int((self.clip_frame_ids >= 0).sum())
+
+    def frames_of(self, candidate_index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The frames of some candidates (N,), n in all.
+
+        Returns:
+            int64 (n,) frame ids; float64 (n,) their times; int64 (n,) positions within ``candidate_index``.
+        """
+        if self.clip_frame_ids is None or self.clip_times_s is None:
+            places = torch.arange(len(candidate_index))
+            return self.frame_ids[candidate_index], self.timestamps_s[candidate_index], places
+        ids, times = self.clip_frame_ids[candidate_index], self.clip_times_s[candidate_index]
+        places, real = torch.arange(len(candidate_index))[:, None].expand_as(ids), ids >= 0
+        return ids[real], times[real], places[real]
+
+    def within(self, start_s: float, end_s: float) -> Tensor:
+        """bool (T,), the candidates of which a frame lies in [start, end)."""
+        if self.clip_times_s is None or self.clip_frame_ids is None:
+            return (self.timestamps_s >= start_s) & (self.timestamps_s < end_s)
+        inside = (self.clip_times_s >= start_s) & (self.clip_times_s < end_s)
+        return (inside & (self.clip_frame_ids >= 0)).any(1)
+
+    def until(self, end_s: float) -> Candidates:
+        """Those that are over at that second.
+
+        Raises:
+            ValueError: none is.
+        """
+        last_s = self.timestamps_s if self.clip_times_s is None else self.clip_times_s[:, -1]
+        count = int((last_s <= end_s).sum())
+        if not count:
+            what = "frame" if self.clip_times_s is None else "clip"
+            raise ValueError(
+                f"asked at {end_s:g} s, when no {what} of {self.video} is over; the first ends at {last_s[0]:g} s"
+            )
+        per_candidate = ("frame_ids", "timestamps_s", "source_index", "clip_frame_ids", "clip_times_s")
+        cut = {name: value[:count] for name in per_candidate if (value := getattr(self, name)) is not None}
+        return replace(self, **cut)
 
     def by_source(self, candidate_index: Tensor) -> list[tuple[str, Tensor]]:
         """(file, positions within ``candidate_index``) for each file that some of these candidates (N,) come from."""

@@ -16,7 +16,7 @@ FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")
 # what a room may import of ours; a longer prefix wins. Methods never import each other.
 _RECORDS = ("modules.records", "modules.parsing", "modules.seeds", "modules.files")
 _PARTS = (*_RECORDS, "modules.selection", "modules.encoders", "modules.mllms", "modules.systems", "modules.rewards")
-_TRAINING = (*_PARTS, "modules.rl")
+_TRAINING = (*_PARTS, "modules.rl", "modules.small_stack.schedule", "modules.small_stack.pretraining_data")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.records": ("modules.parsing",),
     "modules.parsing": (),
@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.mllms": (*_RECORDS, "modules.encoders", "modules.mllms"),
     "modules.rewards": (*_RECORDS, "modules.mllms", "modules.rewards"),
     "modules.systems": _PARTS,
-    "modules.rl": (*_TRAINING, "modules.distributed", "modules.checkpoints"),
+    "modules.rl": (*_PARTS, "modules.rl", "modules.distributed", "modules.checkpoints"),
     "modules.methods.training_free": (*_PARTS, "modules.methods.training_free"),
     "modules.methods.tspo": (*_TRAINING, "modules.methods.tspo"),
     "modules.methods.msjoe": (*_TRAINING, "modules.methods.msjoe"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+
+from jsonargparse.typing import NonNegativeFloat
 
 from datamodules.questions.video_questions import VideoQuestionData
 from datamodules.video.video_info import BadVideoError, probe
@@ -19,6 +22,7 @@ class AskData(VideoQuestionData):
         question: about it.
         options: to choose between, as a list or separated by commas; none for a free answer.
         answer: the right one, where it is known, to be shown beside the model's.
+        at_s: ask in mid-stream: only what has been seen by that second is used.
         kwargs: see `VideoQuestionData`.
     """
 
@@ -29,17 +33,20 @@ class AskData(VideoQuestionData):
         question: str,
         options: list[str] | str | None = None,
         answer: str | None = None,
+        at_s: NonNegativeFloat | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.bad_videos.on_bad_video = "raise"  # there is no other video to go on with
         self.video, self.question, self.options, self.answer = video, question, options, answer
+        self.at_s = at_s
 
     def load_questions(self, split: str) -> list[VideoQuestion]:
         try:
-            return [question_about(self.video, self.question, self.options, self.answer, split)]
+            question = question_about(self.video, self.question, self.options, self.answer, split)
         except BadVideoError as error:
             raise ValueError(f"--video: {error}") from error
+        return [replace(question, until_s=self.at_s)]
 
 
 def question_about(

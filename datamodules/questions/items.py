@@ -51,6 +51,9 @@ class Items(Dataset):
             question, entry = self.needles.build(question, entry, self.questions, self.entry, number)
         elif not question.duration_s:
             question = dataclasses.replace(question, duration_s=entry.candidates.duration_s)
+        if question.until_s is not None:
+            seen = entry.candidates.until(question.until_s)
+            entry = Entry(seen, entry.features[: len(seen)])
         return question, entry, self.queries[i]
 
 

@@ -68,6 +68,8 @@ class NeedleBuilder:
             The question with the target clips as evidence, and the features of the haystack; times run on at the
             target's candidate spacing.
         """
+        if target.candidates.clip_frame_ids is not None:
+            raise ValueError("needles are made of frames, and this encoder makes memories of clips: leave needles out")
         rng = np.random.default_rng(seed_of(f"{self.seed}/{number}/{question.sample_id}"))
         others = [i for i, q in enumerate(questions) if q.video != question.video]
         if not others:

@@ -26,6 +26,7 @@ from datamodules.video.progress import SharedProgress
 from datamodules.video.video_file import BadVideoError, status_of
 from datamodules.video.views import View
 from modules.distributed.ranks import SharedWork
+from modules.encoders.base import VideoReading
 from modules.records import Candidates
 
 _log = logging.getLogger(__name__)
@@ -125,8 +126,10 @@ class _Pass:
     ) -> None:
         self.views, self.store, self.probes = views, store, ProbeStore(store.root)
         self.on_bad_video, self.progress, self.summary = on_bad_video, progress, Summary()
-        self._open: dict[str, tuple[Piece, list[list[Tensor]]]] = {}
-        """Videos of which some pieces have come, with what each encoder made of them."""
+        self._open: dict[str, tuple[Piece, list[VideoReading]]] = {}
+        """Videos of which some pieces have come, and each encoder's reading of them."""
+        self._taken: dict[str, int] = {}
+        """How many frames of each have come."""
 
     def requests(self, videos: Sequence[str], template: ReadRequest, work: SharedWork) -> Iterator[ReadRequest]:
         """What is to be decoded of the videos that this rank takes, one after another as decoders become free."""
@@ -147,24 +150,31 @@ class _Pass:
 
     def encode(self, piece: Piece) -> None:
         """Each encoder's features of some more frames."""
-        _, parts = self._open.setdefault(piece.request.path, (piece, [[] for _ in self.views]))
+        path = piece.request.path
+        if path not in self._open:
+            self._open[path] = piece, [view.encoder.reading() for view in self.views]
+        readings = self._open[path][1]
         decoded = torch.from_numpy(piece.frames).permute(0, 3, 1, 2)
-        for view, part in zip(self.views, parts, strict=True):
-            part.append(view.encoder.encode_frames(view.frames(decoded)).half().cpu())
+        first = self._taken.get(path, 0)
+        times_s = _times(piece)[first : first + len(decoded)]
+        self._taken[path] = first + len(decoded)
+        for view, reading in zip(self.views, readings, strict=True):
+            reading.add(view.frames(decoded), times_s)
         self.summary.num_frames += len(piece.frames)
         self.progress.count_frames(len(piece.frames))
 
     def finish(self, video: str, error: BadVideoError | None) -> None:
         """Stores what was made of a video, or takes note of why there is nothing."""
-        first, parts = self._open.pop(video, (None, []))
+        first, readings = self._open.pop(video, (None, []))
+        self._taken.pop(video, None)
         if error is not None:
             if self.on_bad_video == "raise":
                 raise error
             _log.warning("%s", error)
             self.summary.bad[video] = error.reason
         elif first is not None:
-            for view, part in zip(self.views, parts, strict=True):
-                self.store.save(video, view.key, Entry(_candidates(first), torch.cat(part)))
+            for view, reading in zip(self.views, readings, strict=True):
+                self.store.save(video, view.key, Entry(*reading.end(_candidates(first))))
             if first.request.info is None:
                 self.probes.save(first.info)
         self.progress.count_video()
@@ -182,8 +192,10 @@ def _merged(videos: Sequence[str], parts: list[dict[str, Any]]) -> Summary:
 
 
 def _candidates(piece: Piece) -> Candidates:
-    info = piece.info
-    times = torch.from_numpy(np.ascontiguousarray(info.timestamps_s[piece.frame_ids]))
-    return Candidates(
-        info.path, torch.from_numpy(piece.frame_ids), times, info.duration_s, info.num_frames, info.decoder
-    )
+    info, ids = piece.info, torch.from_numpy(piece.frame_ids)
+    return Candidates(info.path, ids, _times(piece), info.duration_s, info.num_frames, info.decoder)
+
+
+def _times(piece: Piece) -> Tensor:
+    """float64 (T,), when the frames of the whole request were taken."""
+    return torch.from_numpy(np.ascontiguousarray(piece.info.timestamps_s[piece.frame_ids]))

@@ -71,6 +71,9 @@ class FeatureStore:
             "frame_ids": candidates.frame_ids,
             "timestamps_s": candidates.timestamps_s,
         }
+        for name in ("clip_frame_ids", "clip_times_s"):
+            if (of_clips := getattr(candidates, name)) is not None:
+                tensors[name] = of_clips
         told = {
             "duration_s": repr(candidates.duration_s),
             "num_video_frames": str(candidates.num_video_frames),
@@ -103,5 +106,7 @@ class FeatureStore:
             float(told["duration_s"]),
             int(told["num_video_frames"]),
             told["decoder"],
+            clip_frame_ids=tensors.get("clip_frame_ids"),
+            clip_times_s=tensors.get("clip_times_s"),
         )
         return Entry(candidates, tensors["features"])

@@ -8,6 +8,45 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from modules.records import Candidates
+
+
+class VideoReading(ABC):
+    """What an encoder makes of one video, whose frames come piece by piece and in order."""
+
+    @abstractmethod
+    def add(self, frames: Tensor, timestamps_s: Tensor) -> None:
+        """Takes the next frames.
+
+        Args:
+            frames: uint8 (n, 3, H, W).
+            timestamps_s: float64 (n,).
+        """
+
+    @abstractmethod
+    def end(self, candidates: Candidates) -> tuple[Candidates, Tensor]:
+        """The video is through.
+
+        Args:
+            candidates: its T frames.
+
+        Returns:
+            What may be chosen of it, those frames or clips of them, and float16 (T, ...) features, on the host.
+        """
+
+
+class FrameByFrame(VideoReading):
+    """Each frame by itself."""
+
+    def __init__(self, encoder: FrameEncoder) -> None:
+        self.encoder, self.parts = encoder, list[Tensor]()
+
+    def add(self, frames: Tensor, timestamps_s: Tensor) -> None:
+        self.parts.append(self.encoder.encode_frames(frames).half().cpu())
+
+    def end(self, candidates: Candidates) -> tuple[Candidates, Tensor]:
+        return candidates, torch.cat(self.parts)
+
 
 class FrameEncoder(ABC, nn.Module):
     """Turns frames into one vector each, or several. Frozen; its preprocessing and its key live with it."""
@@ -20,6 +59,10 @@ class FrameEncoder(ABC, nn.Module):
     @abstractmethod
     def encode_frames(self, frames: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) -> float32 (N, ...), chunked inside."""
+
+    def reading(self) -> VideoReading:
+        """What takes the frames of one video, in order, to be stored."""
+        return FrameByFrame(self)
 
 
 class ImageTextEncoder(FrameEncoder):

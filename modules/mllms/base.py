@@ -96,6 +96,11 @@ class MLLM(FrameEncoder):
         return True
 
     @property
+    def reads_features(self) -> bool:
+        """Whether it reads what the data module's encoder made of the candidates, and no frames."""
+        return False
+
+    @property
     def has_log_probs(self) -> bool:
         """Whether `score_rows` gives probabilities; else the option that was answered gets 1."""
         return True

@@ -18,13 +18,16 @@ from modules.records import VideoQuestion
 _log = logging.getLogger(__name__)
 
 
-def check_that_frames_matter(mllm: MLLM, question: VideoQuestion, frames: Tensor, timestamps_s: Tensor) -> None:
+def check_that_frames_matter(
+    mllm: MLLM, question: VideoQuestion, shown: Tensor, negative: Tensor, timestamps_s: Tensor
+) -> None:
     """Asks one question twice.
 
     Args:
         mllm: to check.
         question: any.
-        frames: uint8 (N, 3, H, W).
+        shown: (N, ...) tokens of N frames, as the model reads them.
+        negative: (N, ...) those of their negatives.
         timestamps_s: (N,).
 
     Raises:
@@ -35,15 +38,15 @@ def check_that_frames_matter(mllm: MLLM, question: VideoQuestion, frames: Tensor
         return
     if len(question.options) < 2:  # a free question: any two words show whether the frames are seen
         question = VideoQuestion("", "", "", question.video, question.duration_s, question.question, ("yes", "no"))
-    index = torch.arange(len(frames))
+    index = torch.arange(len(shown))
     with torch.no_grad():
         here, there = (
-            mllm.score_rows([Row(question, FrameTokens(mllm.encode_frames(shown), timestamps_s), index)])[0]
-            for shown in (frames, 255 - frames)
+            mllm.score_rows([Row(question, FrameTokens(tokens, timestamps_s), index)])[0]
+            for tokens in (shown, negative)
         )
     if torch.equal(here, there):
         raise RuntimeError(
             f"the video is not reaching the model: {type(mllm).__name__} scores the options of {question.question!r} "
-            f"the same ({here.exp().tolist()}) on {len(frames)} frames and on their negatives. Does the chat template "
+            f"the same ({here.exp().tolist()}) on {len(shown)} frames and on their negatives. Does the chat template "
             "place the video? Do the processor and the weights belong together? (canary: false leaves this check out.)"
         )

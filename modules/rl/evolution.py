@@ -238,7 +238,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
 
     @property
     def frames_per_question(self) -> int:
-        if self.answering.store_frame_tokens:
+        if not self.answering.decodes:
             return 0
         return self.num_frames * (self.grpo.num_generations if self.trainer.training else 1)
 

@@ -24,8 +24,8 @@ def oracle_selection(batch: QuestionBatch, num_frames: int) -> Tensor:
     """
     selections = torch.full((len(batch), 1, num_frames), -1, dtype=torch.int64)
     for b, question in enumerate(batch.questions):
-        times = batch.candidates[b].timestamps_s
-        spans = [torch.nonzero((times >= s) & (times < e)).flatten().tolist() for s, e in question.evidence_s]
+        candidates = batch.candidates[b]
+        spans = [torch.nonzero(candidates.within(s, e)).flatten().tolist() for s, e in question.evidence_s]
         queues = [_from_the_middle(span) for span in spans]
         chosen: list[int] = []
         while any(queues) and len(chosen) < num_frames:
@@ -33,10 +33,10 @@ def oracle_selection(batch: QuestionBatch, num_frames: int) -> Tensor:
                 if queue and len(chosen) < num_frames:
                     chosen.append(queue.pop(0))
         chosen = list(dict.fromkeys(chosen))
-        evenly = evenly_spaced(len(times), 2 * num_frames).tolist()
-        fill = [*dict.fromkeys(evenly[1::2] + evenly), *range(len(times))]
+        evenly = evenly_spaced(len(candidates), 2 * num_frames).tolist()
+        fill = [*dict.fromkeys(evenly[1::2] + evenly), *range(len(candidates))]
         for index in fill:
-            if len(chosen) == min(num_frames, len(times)):
+            if len(chosen) == min(num_frames, len(candidates)):
                 break
             if index not in chosen:
                 chosen.append(index)

@@ -14,7 +14,7 @@ from torch import Tensor
 from modules.mllms.base import MLLM, FrameTokens, Generation, Row
 from modules.mllms.canary import check_that_frames_matter
 from modules.mllms.completions import Completions
-from modules.records import Candidates, QuestionBatch, Rollouts, Selection
+from modules.records import QuestionBatch, Rollouts, Selection
 from modules.seeds import seed_of
 from modules.systems.answering_settings import AnsweringSettings
 from modules.systems.frame_source import FrameSource
@@ -74,7 +74,7 @@ class Answering:
         """
         chosen = candidate_index.cpu()
         unions = [picks[picks >= 0].unique() for picks in chosen]
-        stored = [self._stored(source, c, union) for c, union in zip(batch.candidates, unions, strict=True)]
+        stored = [self._stored(source, batch, b, union) for b, union in enumerate(unions)]
         asked = list(zip(batch.candidates, unions, stored, strict=True))
         decoded = source.decode_many([(c, union) for c, union, tokens in asked if tokens is None and len(union)])
         sets, index, undecoded = [], torch.full_like(chosen, -1), []
@@ -94,11 +94,18 @@ class Answering:
             index[b][real] = torch.searchsorted(union, chosen[b][real])
         return sets, index.to(candidate_index.device), undecoded
 
-    def _stored(self, source: FrameSource, candidates: Candidates, union: Tensor) -> Tensor | None:
-        """Tokens of frames (N, ...) where they are in the feature store."""
-        if not self.store_frame_tokens or not len(union):
+    @property
+    def decodes(self) -> bool:
+        """Whether frames are decoded to be shown."""
+        return not (self.store_frame_tokens or self.mllm.reads_features)
+
+    def _stored(self, source: FrameSource, batch: QuestionBatch, b: int, union: Tensor) -> Tensor | None:
+        """Tokens of candidates (N, ...) where they are in the batch or in the feature store."""
+        if not len(union):
             return None
-        return source.stored_frames(candidates, union, self._mllm_key)
+        if self.mllm.reads_features:
+            return batch.features[b, union.to(batch.features.device)]
+        return source.stored_frames(batch.candidates[b], union, self._mllm_key) if self.store_frame_tokens else None
 
     def _decoded(self, frames: Iterator[Tensor | None]) -> Tensor | None:
         """Tokens of the next question's frames."""
@@ -110,12 +117,18 @@ class Answering:
     def _canary(self, source: FrameSource, batch: QuestionBatch, b: int, chosen: Tensor) -> None:
         """Once: do the answers depend on the frames?"""
         candidates = batch.candidates[b]
-        frames = source.decode(candidates, chosen)
-        if frames is not None:
-            times_s = candidates.timestamps_s[chosen].float()
-            with self.mllm.counted():  # apart: it is no part of an answer's cost
-                check_that_frames_matter(self.mllm, batch.questions[b], frames, times_s)
-            self._canary_due = False
+        if self.mllm.reads_features:
+            tokens = batch.features[b, chosen.to(batch.features.device)]
+            shown, negative = tokens, -tokens
+        else:
+            frames = source.decode(candidates, chosen)
+            if frames is None:
+                return
+            shown, negative = self.mllm.encode_frames(frames), self.mllm.encode_frames(255 - frames)
+        times_s = candidates.timestamps_s[chosen].float()
+        with self.mllm.counted():  # apart: it is no part of an answer's cost
+            check_that_frames_matter(self.mllm, batch.questions[b], shown, negative, times_s)
+        self._canary_due = False
 
     @torch.no_grad()
     def answer(

@@ -93,7 +93,7 @@ class VideoSystem(nn.Module, FrameDemand):
 
     @property
     def frames_per_question(self) -> int:
-        return 0 if self.setting.answering.store_frame_tokens else self.setting.num_frames
+        return self.setting.num_frames if self.setting.answering.decodes else 0
 
 
 def answer_of(rollouts: Rollouts, b: int, system: str, timestamps_s: tuple[float, ...]) -> Answer:
@@ -142,16 +142,17 @@ def selection_of(
     drawn = drawn[drawn >= 0]
     order = drawn.argsort()
     chosen = drawn[order]
+    frame_ids, times_s, places = candidates.frames_of(chosen)
     return SelectionRow(
         dataset=question.dataset,
         split=question.split,
         sample_id=question.sample_id,
         video=candidates.video,
         sampler=system,
-        frame_ids=tuple(candidates.frame_ids[chosen].tolist()),
-        timestamps_s=tuple(round(t, 6) for t in candidates.timestamps_s[chosen].tolist()),
-        scores=() if scores is None else tuple(scores.cpu()[chosen].tolist()),
-        ranks=tuple(order.tolist()),
+        frame_ids=tuple(frame_ids.tolist()),
+        timestamps_s=tuple(round(t, 6) for t in times_s.tolist()),
+        scores=() if scores is None else tuple(scores.cpu()[chosen][places].tolist()),
+        ranks=tuple(order[places].tolist()),
         video_fps=candidates.video_fps,
         num_video_frames=candidates.num_video_frames,
         num_candidates=len(candidates),

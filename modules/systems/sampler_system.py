@@ -114,7 +114,7 @@ class SamplerSystem(VideoSystem):
         replies = []
         rows = self._rows(batch, selection, scores)
         for b, (row, cost) in enumerate(zip(rows, costs.each(), strict=True)):
-            num_decoded = len(batch.candidates[b]) if self.sampler.reads_features else len(row.frame_ids)
+            num_decoded = batch.candidates[b].num_frames if self.sampler.reads_features else len(row.frame_ids)
             reply = answer_of(rollouts, b, self.name, row.timestamps_s)
             replies.append(Reply(reply, row, replace(cost, frames_decoded=num_decoded)))
         return replies

@@ -76,7 +76,9 @@ def test_a_chat_template_without_the_video_stops_the_run(mllm: LlavaOnevision, m
 
 def test_free_questions_are_checked_too(mllm: LlavaOnevision) -> None:
     free = VideoQuestion("d", "s", "q", "v", 8.0, "What happens?")
-    check_that_frames_matter(mllm, free, FRAMES, torch.arange(4.0))
+    check_that_frames_matter(
+        mllm, free, mllm.encode_frames(FRAMES), mllm.encode_frames(255 - FRAMES), torch.arange(4.0)
+    )
 
 
 def test_tokens_that_depend_on_neighbours_are_not_stored(tmp_path: Path) -> None:
