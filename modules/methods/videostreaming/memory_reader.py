@@ -1,0 +1,70 @@
+"""The language model that answers on memories: V of them in order of time stand where the frames of a video would.
+
+Paper: Vicuna-7B reads V T P = 4 x 16 x 4 = 256 tokens through a two-layer MLP, whatever the length of the video.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jsonargparse.typing import PositiveInt
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from modules.files.paths import ModelPath
+from modules.mllms.base import Row
+from modules.mllms.llava_onevision import LlavaOnevision
+from modules.mllms.loading import Loading
+from modules.mllms.prompt import Prompt
+from modules.mllms.transformers_mllm import Clip
+
+PREFIX = "output."
+"""Of the output MLP's names in a file of weights."""
+
+
+class MemoryReader(LlavaOnevision):
+    """A LLaVA whose video tokens are memories of clips, as `ClipMemories` makes them.
+
+    Args:
+        path, prompt, loading: see `TransformersMLLM`; the vision tower is not used.
+        memory_dim: W, width of a memory's tokens.
+        weights: safetensors file with the output MLP's trained weights (``output.*``).
+        newline: see `LlavaOnevision`.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: ModelPath,
+        memory_dim: PositiveInt,
+        weights: str | None = None,
+        prompt: Prompt | None = None,
+        loading: Loading | None = None,
+        newline: Literal["one", "grid"] = "one",
+    ) -> None:
+        super().__init__(path=path, prompt=prompt, loading=loading, newline=newline)
+        width = int(self.model.config.get_text_config().hidden_size)
+        self.output = nn.Sequential(nn.Linear(memory_dim, width), nn.GELU(), nn.Linear(width, width))
+        if weights is not None:
+            trained = {n.removeprefix(PREFIX): t for n, t in load_file(str(weights)).items() if n.startswith(PREFIX)}
+            if not trained:
+                raise ValueError(f"{weights} has no {PREFIX}* tensors: it is no file of a reader of memories")
+            self.output.load_state_dict(trained)
+
+    @property
+    def reads_features(self) -> bool:
+        return True
+
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        raise ValueError("this model reads memories of clips, and no frames: data.encoder has to be ClipMemories")
+
+    def language_parameters(self) -> list[nn.Parameter]:
+        return [*super().language_parameters(), *self.output.parameters()]
+
+    def clip(self, row: Row) -> Clip:
+        memories = row.tokens[:, 1:].to(
+            self.device, next(self.output.parameters()).dtype
+        )  # the first token is the indicator
+        tokens = self.output(memories).to(self.dtype)
+        return Clip("", torch.cat([tokens.flatten(0, 1), self.model.model.image_newline[None]]))

@@ -1,0 +1,129 @@
+"""Stage 2 of VideoStreaming, on short videos: condenser and reader learn together, all memories being read.
+
+The paper joins condenser, selection and Vicuna in one stage. Here what the memories say is learnt on videos of so few
+clips that all of them are read, from the loss of the answers alone; which of many clips to read is learnt afterwards
+(`memory_selection`). What of the three learns is a key.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from jsonargparse.typing import PositiveFloat, PositiveInt
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from modules.methods.videostreaming.condenser import ClipCondenser
+from modules.methods.videostreaming.frame_tokens import MergedPatches
+from modules.methods.videostreaming.memories import condenser_state, load_condenser
+from modules.methods.videostreaming.memory_reader import PREFIX, MemoryReader
+from modules.mllms.base import FrameTokens, Row
+from modules.small_stack.pretraining_data import data_of
+from modules.small_stack.schedule import one_cycle
+
+Part = Literal["condenser", "output", "language_model"]
+
+
+class ReaderTraining(L.LightningModule):
+    """Next-token training of answers on the memories of short videos.
+
+    Args:
+        patches: frame tokens, frozen.
+        condenser: makes memories.
+        condenser_weights: file to start it from (`PrefixTraining`).
+        reader: answers on them.
+        learns: which parts learn: the condenser, the output MLP between both, the language model that answers.
+        output: safetensors file for condenser and output MLP; a language model that learns is written beside it.
+        lr: peak learning rate.
+        num_steps: length of the schedule.
+    """
+
+    def __init__(
+        self,
+        *,
+        patches: MergedPatches,
+        condenser: ClipCondenser,
+        reader: MemoryReader,
+        output: str,
+        condenser_weights: str | None = None,
+        learns: tuple[Part, ...] = ("condenser", "output"),
+        lr: PositiveFloat = 1e-3,
+        num_steps: PositiveInt = 1500,
+    ) -> None:
+        super().__init__()
+        if condenser_weights is not None:
+            load_condenser(condenser, str(condenser_weights))
+        self.patches, self.condenser, self.reader, self.output = patches, condenser, reader, output
+        self.learns, self.lr, self.num_steps = learns, lr, num_steps
+        parts: dict[Part, nn.Module] = {
+            "condenser": condenser,
+            "output": reader.output,
+            "language_model": reader.model.get_decoder(),
+        }
+        reader.requires_grad_(False)
+        for name, part in parts.items():
+            part.requires_grad_(name in learns)
+        self._tokens: dict[str, Tensor] = {}
+
+    def setup(self, stage: str) -> None:
+        data = data_of(self.trainer)
+        self._tokens = {
+            name: self.patches.encode_frames(pool.frames).half()
+            for name, pool in (("train", data.pool), ("val", data.val_pool))
+        }
+
+    def _rows(self, batch: dict[str, Any], stage: str) -> list[Row]:
+        clips = self._tokens[stage][batch["index"]].to(self.device).float()
+        start_s = batch["start_s"]
+        end_s = start_s + clips.shape[2]
+        memories = self.condenser.read(clips, start_s, end_s)
+        every, middle_s = torch.arange(clips.shape[1]), (start_s + end_s).float() / 2
+        return [
+            Row(question, FrameTokens(memories[b], middle_s[b]), every) for b, question in enumerate(batch["questions"])
+        ]
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        tokenizer = self.reader.tokenizer
+        answers = [torch.tensor([*tokenizer(a)["input_ids"], tokenizer.eos_token_id]) for a in batch["answers"]]
+        log_probs = self.reader.log_probs(self._rows(batch, "train"), answers)
+        lengths = torch.tensor([len(a) for a in answers], device=log_probs.device)
+        loss = -(log_probs.sum(-1) / lengths.sqrt()).mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._hits: dict[str, list[float]] = defaultdict(list)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        rows = [row for row in self._rows(batch, "val") if row.question.options]
+        for row, best in zip(rows, self.reader.score_rows(rows).argmax(-1).tolist(), strict=True):
+            self._hits[str(row.question.groups["kind"])].append(float(best == row.question.answer_index))
+
+    def on_validation_epoch_end(self) -> None:
+        every = [hit for hits in self._hits.values() for hit in hits]
+        self.log("val/accuracy", sum(every) / len(every), prog_bar=True)
+        self.log_dict({f"val/{kind}": sum(hits) / len(hits) for kind, hits in self._hits.items()})
+
+    def transfer_batch_to_device(
+        self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
+    ) -> dict[str, Any]:
+        return batch  # indices into tokens on the host
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        return one_cycle(self.parameters(), self.lr, self.num_steps)
+
+    def on_train_end(self) -> None:
+        if not self.trainer.is_global_zero:
+            return
+        path = Path(self.output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        output = {f"{PREFIX}{name}": parameter.data for name, parameter in self.reader.output.named_parameters()}
+        tensors = condenser_state(self.condenser) | output
+        save_file({name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        if "language_model" in self.learns:
+            self.reader.model.save_pretrained(path.with_suffix(""))
+            self.reader.processor.save_pretrained(path.with_suffix(""))

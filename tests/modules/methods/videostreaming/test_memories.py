@@ -1,0 +1,184 @@
+"""Memories as candidates: made once a video as its frames come, kept, chosen by any sampler, read by the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from evolution_settings import evolution, terms
+from safetensors.torch import save_file
+from torch import Tensor
+
+from datamodules.haystack.datamodule import HaystackData
+from modules.methods.training_free.recent import Recent
+from modules.methods.training_free.uniform import Uniform
+from modules.methods.videostreaming.condenser import ClipCondenser, Stream
+from modules.methods.videostreaming.frame_tokens import MergedPatches
+from modules.methods.videostreaming.language_layers import LanguageLayers
+from modules.methods.videostreaming.memories import ClipMemories, clips_of, condenser_state, load_condenser
+from modules.methods.videostreaming.memory_reader import MemoryReader
+from modules.methods.videostreaming.memory_selection import MemorySelection
+from modules.mllms.prompt import Prompt
+from modules.records import Candidates
+from modules.rewards.probability import Probability
+from modules.rl.grpo import GRPO
+from modules.selection.evidence import coverage
+
+WIDTH, CLIP = 32, 8
+
+
+def condenser(path: Path, **settings: object) -> ClipCondenser:
+    layers = LanguageLayers(path=str(path), num_layers=2)
+    return ClipCondenser(layers=layers, token_dim=4 * WIDTH, clip_frames=CLIP, summaries_per_frame=1, **settings)
+
+
+def memories(path: Path, **settings: object) -> ClipMemories:
+    torch.manual_seed(2)
+    return ClipMemories(patches=MergedPatches(path=str(path)), condenser=condenser(path, **settings))
+
+
+def candidates(num_frames: int) -> Candidates:
+    return Candidates("v.mp4", torch.arange(num_frames) * 3, torch.arange(num_frames).double(), float(num_frames))
+
+
+def read(encoder: ClipMemories, frames: Tensor, piece: int) -> tuple[Candidates, Tensor]:
+    reading, times = encoder.reading(), torch.arange(len(frames)).double()
+    for start in range(0, len(frames), piece):
+        reading.add(frames[start : start + piece], times[start : start + piece])
+    return reading.end(candidates(len(frames)))
+
+
+def test_pieces_of_any_size_give_the_same_memories(blank_vlm: Path) -> None:
+    encoder = memories(blank_vlm)
+    frames = torch.randint(0, 255, (21, 3, 64, 64), dtype=torch.uint8)
+    (clips, whole), (_, pieces) = read(encoder, frames, 21), read(encoder, frames, 5)
+    assert whole.shape == (3, 1 + CLIP, WIDTH)
+    torch.testing.assert_close(whole, pieces, rtol=2e-2, atol=2e-3)  # halves
+    assert clips.frame_ids.tolist() == [0, 24, 48]
+    assert clips.num_frames == 21
+    tokens = encoder.patches.encode_frames(frames)[None]
+    stream, kept = Stream(), []
+    with torch.no_grad():
+        for k, end in ((0, 8), (1, 16), (2, 21)):
+            memory, stream = encoder.condenser.step(tokens[:, 8 * k : end], [8.0 * k], [float(end)], stream)
+            kept.append(torch.cat([memory.indicator[:, None], memory.tokens], 1)[0])
+    torch.testing.assert_close(whole.float(), torch.stack(kept), rtol=2e-2, atol=2e-3)
+
+
+def test_a_clip_stands_for_its_frames() -> None:
+    clips = clips_of(candidates(10), 4)
+    assert clips.timestamps_s.tolist() == [1.5, 5.5, 8.5]
+    ids, times, places = clips.frames_of(torch.tensor([0, 2]))
+    assert ids.tolist() == [0, 3, 6, 9, 24, 27]
+    assert times.tolist() == [0, 1, 2, 3, 8, 9]
+    assert places.tolist() == [0, 0, 0, 0, 1, 1]
+    assert clips.within(3.0, 4.5).tolist() == [True, True, False]
+    assert clips.within(9.5, 20).tolist() == [False, False, False]  # the held frame of the last clip is no frame
+    assert coverage([(8.0, 9.5)], times.tolist()) == (1.0, 0.5)
+
+
+def test_weights_of_another_condenser_are_refused(blank_vlm: Path, tmp_path: Path) -> None:
+    trained = condenser(blank_vlm)
+    save_file(condenser_state(trained), tmp_path / "condenser.safetensors")
+    other = condenser(blank_vlm)
+    load_condenser(other, str(tmp_path / "condenser.safetensors"))
+    for name, tensor in condenser_state(other).items():
+        assert torch.equal(tensor, condenser_state(trained)[name]), name
+    state = {n: t[:3].contiguous() if n == "input.0.weight" else t for n, t in condenser_state(trained).items()}
+    save_file(state, tmp_path / "narrow.safetensors")
+    with pytest.raises(
+        ValueError, match=r"another condenser: 1 of .* input.0.weight .* \(3, 128\) there and \(32, 128\)"
+    ):
+        load_condenser(other, str(tmp_path / "narrow.safetensors"))
+
+
+def test_another_condenser_has_another_key(blank_vlm: Path) -> None:
+    keys = {memories(blank_vlm).key, memories(blank_vlm, propagate=False).key}
+    assert len(keys) == 2
+    first, second = memories(blank_vlm), memories(blank_vlm)
+    assert first.key == second.key
+    with torch.no_grad():
+        second.condenser.input[0].weight += 1
+    assert first.key != second.key
+
+
+class Stack:
+    def __init__(self, root: Path, world: object, vlm: Path) -> None:
+        self.root, self.world, self.vlm = root, world, vlm
+
+    def data(self) -> HaystackData:
+        return HaystackData(
+            world=self.world,
+            encoder=memories(self.vlm),
+            num_workers=1,
+            batch_size=4,
+            num_train_videos=2,
+            num_val_videos=1,
+            num_test_videos=1,
+            root=str(self.root / "videos"),
+            feature_dir=str(self.root / "features"),
+        )
+
+    def module(self):
+        torch.manual_seed(3)
+        reader = MemoryReader(path=str(self.vlm), memory_dim=WIDTH, prompt=Prompt(answer_with="words"))
+        return evolution(
+            sampler=MemorySelection(condenser=condenser(self.vlm)),
+            mllm=reader,
+            rewards=terms(Probability()),
+            grpo=GRPO(num_generations=4, loss_type="grpo"),
+            num_frames=2,
+            learning_rate=1e-2,
+            baselines={"uniform": Uniform(), "recent": Recent()},
+        )
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory, short_world, blank_vlm) -> Stack:
+    return Stack(tmp_path_factory.mktemp("streaming"), short_world, blank_vlm)
+
+
+def test_the_shared_step_trains_the_choice_and_nothing_else(stack: Stack) -> None:
+    module, trainer = (
+        stack.module(),
+        L.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_steps=2,
+            max_epochs=-1,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            logger=False,
+        ),
+    )
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    trainer.fit(module, datamodule=stack.data())
+    moved = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
+    assert moved
+    assert all(name.startswith("sampler.") for name in moved)
+    assert not any("condenser.input" in name for name in moved)
+    assert any("condenser.layers" in name for name in moved)
+    assert any("clip_head" in name for name in moved)
+
+
+def test_systems_over_memories_say_which_frames_they_saw(stack: Stack) -> None:
+    module, data = stack.module(), stack.data()
+    trainer = L.Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    trainer.test(module, datamodule=data, verbose=False)
+    batch = next(iter(data.test_dataloader()))
+    first = batch.questions[0].sample_id
+    replies = {r.answer.system: r for r in module.test_step(batch, 0) if r.answer.sample_id == first}
+    num_clips = len(batch.candidates[0])
+    assert replies["recent"].selection.frame_ids[-1] == int(batch.candidates[0].clip_frame_ids.max())
+    assert len(replies["uniform"].selection.frame_ids) <= 2 * CLIP
+    assert replies["uniform"].selection.num_candidates == num_clips
+    found = {name: coverage(r.answer.evidence_s, r.answer.timestamps_s)[0] for name, r in replies.items()}
+    assert found["oracle"] >= max(value for name, value in found.items() if name != "oracle")
+    assert replies["uniform"].cost.visual_tokens == 2 * CLIP + 1
