@@ -76,7 +76,7 @@ class Interruption(AfterUpdate):
 
     def _note(self, signum: int, _: FrameType | None) -> None:
         if self.signal is not None:
-            return  # the second one, at which the watch ends everything
+            self._end_at_once(signum)  # unless the watch has been quicker
         self.signal = signal.Signals(signum)
         when = "at the end of this update" if self._waits_for_update else "once the files in hand are whole"
         if os.environ.get("LOCAL_RANK", "0") == "0":

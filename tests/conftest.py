@@ -36,6 +36,14 @@ def on_device(device: torch.device) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
+def _own_run_folder() -> Iterator[None]:
+    """What a command run in this process has told its ranks ends with the test."""
+    yield
+    for name in ("KAIROS_RUN_DIR", "KAIROS_STARTED_IN"):
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
 

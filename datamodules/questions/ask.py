@@ -38,7 +38,7 @@ class AskData(VideoQuestionData):
     ) -> None:
         super().__init__(**kwargs)
         self.bad_videos.on_bad_video = "raise"  # there is no other video to go on with
-        self.video, self.question, self.options, self.answer = video, question, options, answer
+        self.video, self.question, self.options, self.answer = video, question, texts_of(options, answer), answer
         self.at_s = at_s
 
     def load_questions(self, split: str) -> list[VideoQuestion]:
@@ -69,14 +69,28 @@ def question_about(
         BadVideoError: the video cannot be read.
         ValueError: the question is empty, or the answer is none of the options.
     """
-    if isinstance(options, str):
-        options = [o.strip() for o in options.split(",") if o.strip()]
     if not question.strip():
         raise ValueError("the question is empty (--question)")
     duration_s = probe(video).duration_s
-    texts = tuple(str(o) for o in options or ())
-    if answer and texts and answer not in texts:
-        raise ValueError(f"--answer {answer!r} is none of the options {list(texts)}")
+    texts = texts_of(options, answer)
     index = texts.index(answer) if answer and texts else None
     references = (answer,) if answer and not texts else ()
     return VideoQuestion("ask", split, "ask-0", video, duration_s, question, texts, index, references=references)
+
+
+def texts_of(options: Sequence[str] | str | None, answer: str | None = None) -> tuple[str, ...]:
+    """The options of a question, each by itself.
+
+    Args:
+        options: a list, or separated by commas; None where there are none.
+        answer: the right one; None where nobody knows.
+
+    Raises:
+        ValueError: the answer is none of them.
+    """
+    if isinstance(options, str):
+        options = [o.strip() for o in options.split(",") if o.strip()]
+    texts = tuple(str(o) for o in options or ())
+    if answer and texts and answer not in texts:
+        raise ValueError(f"--answer {answer!r} is none of the options {list(texts)}")
+    return texts

@@ -31,6 +31,7 @@ from modules.evaluation.trained_sampler import load_sampler
 from modules.mllms.base import MLLM
 from modules.records import QuestionBatch
 from modules.selection.selection_files import SelectionRow
+from modules.systems.answering_settings import AnsweringSettings
 from modules.systems.base import Reply, Setting, VideoSystem
 from modules.systems.sampler_system import SamplerSystem
 from recipes.launcher.answering_recipe import AnsweringRecipe
@@ -97,7 +98,8 @@ class LoadedSystems:
     def module(self) -> EvaluationModule:
         """What answers, as the command line has it; loads the MLLM."""
         with quiet():
-            arguments = {key: value for key, value in self.recipe.model.items() if key != "mllm"}
+            arguments = {key: value for key, value in self.recipe.model.items() if key not in ("mllm", "answering")}
+            arguments["answering"] = AnsweringSettings(**self.recipe.model["answering"])
             mllm = _built(MLLM, self.recipe.model["mllm"])
             module = EvaluationModule(mllm=mllm, systems={**self.systems}, **arguments)
             if self.dtype is not None:

@@ -35,13 +35,11 @@ def _exists(name: str) -> bool:
 
 def missing_weights(recipe: dict[str, Any]) -> list[str]:
     """Where trained weights should come from and are not: files of other runs, as ``key: what is wrong``."""
-    node: Any = recipe.get("model")
-    arguments = node.get("init_args") if isinstance(node, dict) else None
-    first = arguments.get("init_from") if isinstance(arguments, dict) else None
     found = []
     for key, value in (
         ("checkpoint", recipe.get("checkpoint")),
-        ("model.init_args.init_from", first),
+        ("model.init_args.init_from", _argument(recipe.get("model"), "init_from")),
+        ("job.init_args.checkpoint", _argument(recipe.get("job"), "checkpoint")),
     ):
         if not isinstance(value, str) or value == MISSING:
             continue
@@ -56,3 +54,9 @@ def missing_weights(recipe: dict[str, Any]) -> list[str]:
 def _checked_run_name(value: str) -> None:
     if value.startswith("last:") and not RUN_NAME.fullmatch(value.removeprefix("last:")):
         raise ValueError(f"{value!r:.100}: last:NAME takes the name of a recipe")
+
+
+def _argument(node: Any, name: str) -> Any:
+    """Of a class that a recipe names; None where it is not given."""
+    arguments = node.get("init_args") if isinstance(node, dict) else None
+    return arguments.get(name) if isinstance(arguments, dict) else None

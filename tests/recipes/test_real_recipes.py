@@ -171,7 +171,8 @@ def monkeypatched_main(arguments: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_inspect_prints_what_is_there_and_what_is_not(run) -> None:
+def test_inspect_prints_what_is_there_and_what_is_not(run, workplace: Path) -> None:
+    (workplace / "build/try_out/nowhere").mkdir()
     source = ["--source", "datamodules.annotations.lvbench.LVBench", "--videos", "build/try_out/nowhere"]
     run_dir, printed = run("data/inspect.yaml", *source, "--annotations", "build/try_out/lvbench/video_info.meta.jsonl")
     assert "0 of 5; missing e.g. build/try_out/nowhere/v0.mp4" in " ".join(printed.split())

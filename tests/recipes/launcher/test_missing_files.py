@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -57,15 +58,19 @@ def test_annotations_and_videos_have_to_be_there(tmp_path: Path) -> None:
         (
             "recipes/tspo.yaml",
             [
-                "--model.baselines",
+                "--model.comparison.baselines",
                 "{chosen: {class_path: modules.methods.training_free.precomputed.Precomputed, init_args: {path: no}}}",
             ],
-            "model.init_args.baselines.chosen.init_args.path",
+            "model.init_args.comparison.baselines.chosen.init_args.path",
         ),
     ],
 )
 def test_what_else_is_read(recipe: str, overrides: list[str], key: str) -> None:
-    found = [m for m in mistakes(str(ROOT / recipe), *overrides) if m.startswith(f"{key}: no such file or folder: ")]
+    found = [
+        m
+        for m in mistakes(str(ROOT / recipe), *overrides)
+        if re.match(rf"{re.escape(key)}: no such file( or folder)?: ", m)
+    ]
     assert len(found) == 1, mistakes(str(ROOT / recipe), *overrides)
 
 
@@ -84,9 +89,10 @@ def test_a_recipe_can_be_looked_at_where_its_data_is_not() -> None:
 
 
 def test_an_estimate_needs_no_data(capsys) -> None:
-    with pytest.raises(SystemExit, match="no such file or folder"):
-        main(["check", str(ROOT / "recipes/paper/tspo_qwen2_5_vl_7b.yaml"), "--memory"])
-    assert "memory a GPU" in capsys.readouterr().out
+    main(["check", str(ROOT / "recipes/paper/tspo_qwen2_5_vl_7b.yaml"), "--memory"])
+    printed = capsys.readouterr().out
+    assert "memory a GPU" in printed
+    assert "no such file or folder" in printed  # told all the same
 
 
 LIST = "[{class_path: callbacks.learning_curve.LearningCurve, init_args: {run_dir: here}}]"
