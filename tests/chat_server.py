@@ -86,8 +86,11 @@ class ChatServer:
         text = self.text(body) if callable(self.text) else self.text
         text = text if text is not None else ("B" if p > 0.5 else "A")
         choice: dict[str, Any] = {
-            "index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}, "logprobs": None
-        }  # fmt: skip
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": text},
+            "logprobs": None,
+        }
         if body.get("logprobs") and self.log_probs:
             tops = [("B", p * 0.75), (" B", p * 0.25), ("A", 1 - p - 0.01), ("The", 0.01)]
             top = [{"token": t, "logprob": math.log(q), "bytes": None} for t, q in tops]

@@ -38,16 +38,25 @@ class Parts:
         torch.manual_seed(3)
         settings: dict[str, Any] = {
             "rewards": terms(Probability(), TemporalLocating()),
-            "grpo": GRPO(num_generations=4, loss_type="grpo"), "num_frames": 4,
-            "learning_rate": 1e-2, "store_frame_tokens": True,
-            "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,
-        }  # fmt: skip
+            "grpo": GRPO(num_generations=4, loss_type="grpo"),
+            "num_frames": 4,
+            "learning_rate": 1e-2,
+            "store_frame_tokens": True,
+            "baselines": {"uniform": Uniform(), "clip_topk": TopK()},
+            **kwargs,
+        }
         mllm = LlavaOnevision(path=str(self.vlm), prompt=Prompt(answer_with="words"))
         return evolution(sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm, **settings)
 
     def trainer(self, max_steps: int = 2, **kwargs: Any) -> L.Trainer:
         return L.Trainer(
-            accelerator="cpu", devices=1, max_steps=max_steps, max_epochs=-1, num_sanity_val_steps=0,
-            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+            accelerator="cpu",
+            devices=1,
+            max_steps=max_steps,
+            max_epochs=-1,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
             **{"enable_checkpointing": False, "logger": False, **kwargs},
-        )  # fmt: skip
+        )

@@ -176,6 +176,13 @@ def test_files_are_small_and_say_what_they_are_for() -> None:
             assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
 
 
+def test_docstrings_begin_with_a_sentence_and_code_is_formatted_throughout() -> None:
+    for path in FILES:
+        text = path.read_text()
+        assert "fmt: skip" not in text, path
+        assert '"""Args:' not in text, path
+
+
 def test_only_the_command_line_prints() -> None:
     for path in FILES:
         if path.name == "cli.py":

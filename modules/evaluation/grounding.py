@@ -64,7 +64,9 @@ def grounding_metrics(graded: Graded) -> dict[str, float]:
         "Acc@QA": float(correct.mean()),
         "Acc@GQA": float((correct * (all_iops >= 0.5)).mean()),
         "mIoP": float(all_iops.mean()),
-        "IoP@0.3": float((all_iops >= 0.3).mean()), "IoP@0.5": float((all_iops >= 0.5).mean()),
+        "IoP@0.3": float((all_iops >= 0.3).mean()),
+        "IoP@0.5": float((all_iops >= 0.5).mean()),
         "mIoU": float(all_ious.mean()),
-        "IoU@0.3": float((all_ious >= 0.3).mean()), "IoU@0.5": float((all_ious >= 0.5).mean()),
-    }  # fmt: skip
+        "IoU@0.3": float((all_ious >= 0.3).mean()),
+        "IoU@0.5": float((all_ious >= 0.5).mean()),
+    }

@@ -61,6 +61,14 @@ def compare(a: Sequence[Answer], b: Sequence[Answer], scorer: Scorer) -> Compari
     low, high = cluster_bootstrap(lambda i: float(difference[i].mean()), left.videos)
     only_a, only_b = int((difference < 0).sum()), int((difference > 0).sum())
     return Comparison(
-        len(shared), len(keyed[0].keys() ^ keyed[1].keys()), float(left.correct.mean()), float(right.correct.mean()),
-        float(np.mean(difference)), low, high, only_a, only_b, mcnemar(only_a, only_b),
-    )  # fmt: skip
+        len(shared),
+        len(keyed[0].keys() ^ keyed[1].keys()),
+        float(left.correct.mean()),
+        float(right.correct.mean()),
+        float(np.mean(difference)),
+        low,
+        high,
+        only_a,
+        only_b,
+        mcnemar(only_a, only_b),
+    )

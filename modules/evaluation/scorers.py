@@ -61,11 +61,34 @@ class LmmsEval(OptionScorer):
 
     name = "lmms-eval@0.7"
     _PHRASES = (
-        "the answer is", "answer is", "the correct answer is", "correct answer is", "the best answer is",
-        "best answer is", "the correct option is", "correct option is", "the best option is", "best option is",
-        "the choice is", "choice is", "the correct choice is", "correct choice is", "i choose", "i select", "i pick",
-        "my answer is", "my choice is", "옵션", "정답은", "답은", "답:", "答案是", "答案为", "选", "答えは",
-    )  # fmt: skip
+        "the answer is",
+        "answer is",
+        "the correct answer is",
+        "correct answer is",
+        "the best answer is",
+        "best answer is",
+        "the correct option is",
+        "correct option is",
+        "the best option is",
+        "best option is",
+        "the choice is",
+        "choice is",
+        "the correct choice is",
+        "correct choice is",
+        "i choose",
+        "i select",
+        "i pick",
+        "my answer is",
+        "my choice is",
+        "옵션",
+        "정답은",
+        "답은",
+        "답:",
+        "答案是",
+        "答案为",
+        "选",
+        "答えは",
+    )
     # how far a format is to be trusted, and what follows (or surrounds) the letter in it
     _FORMATS = ((6, "({})"), (5, "{}."), (4, "{}:"), (3, "{})"), (2, "{} "))
     _STARTS, _ENDS, _AFTER_PHRASE = 10, 9, 7
@@ -109,9 +132,15 @@ class LmmsEvalLongVideoBench(OptionScorer):
 
     name = "lmms-eval-longvideobench@0.7"
     _PREFIXES: tuple[str, ...] = (
-        "The best answer is", "The correct answer is", "The answer is", "The answer", "The best option is",
-        "The correct option is", "Best answer:", "Best option:",
-    )  # fmt: skip
+        "The best answer is",
+        "The correct answer is",
+        "The answer is",
+        "The answer",
+        "The best option is",
+        "The correct option is",
+        "Best answer:",
+        "Best option:",
+    )
     _LETTER = re.compile("[ABCDE]")
 
     def choose(self, answer: Answer) -> int | None:
@@ -131,8 +160,13 @@ class VLMEvalKit(LmmsEvalLongVideoBench):
 
     name = "vlmevalkit@2026-08"
     _PREFIXES = (
-        "The best answer is", "The correct answer is", "The answer is", "The answer", "Answer:", "Option:",
-    )  # fmt: skip
+        "The best answer is",
+        "The correct answer is",
+        "The answer is",
+        "The answer",
+        "Answer:",
+        "Option:",
+    )
     _LETTER = re.compile("[ABCD]")
 
 

@@ -22,12 +22,14 @@ from modules.systems.stopwatch import Stopwatch
 
 
 class Answering:
-    """Args:
-    mllm: what answers.
-    store_frame_tokens: read tokens from the feature store where they are; else frames are decoded and encoded.
-    rows_per_forward: rollouts in one forward.
-    max_new_tokens: of generated answers.
-    canary: check on the first question that the frames reach the model.
+    """Shows frames to an MLLM and takes its answers, and knows what each part of that takes.
+
+    Args:
+        mllm: what answers.
+        store_frame_tokens: read tokens from the feature store where they are; else frames are decoded and encoded.
+        rows_per_forward: rollouts in one forward.
+        max_new_tokens: of generated answers.
+        canary: check on the first question that the frames reach the model.
     """
 
     def __init__(

@@ -17,11 +17,13 @@ from recipes.jobs.base import Job
 
 
 class ConvertLlavaVideo(Job):
-    """Args:
-    source: folder of lmms-lab/LLaVA-Video-7B-Qwen2.
-    processor: folder or hub id of a transformers LLaVA-OneVision with Qwen2's tokenizer, whose processor is taken.
-    out: folder to write.
-    config: where the shape comes from: a folder, or a known published id.
+    """Writes LLaVA-Video-7B under the names that transformers gives its weights.
+
+    Args:
+        source: folder of lmms-lab/LLaVA-Video-7B-Qwen2.
+        processor: folder or hub id of a transformers LLaVA-OneVision with Qwen2's tokenizer, whose processor is taken.
+        out: folder to write.
+        config: where the shape comes from: a folder, or a known published id.
     """
 
     def __init__(

@@ -14,11 +14,13 @@ from recipes.jobs.base import Job
 
 
 class ExtractFeatures(Job):
-    """Args:
-    data: whose videos; its encoder's features are stored.
-    splits: which of its splits.
-    mllm: store this model's frame tokens as well, for ``store_frame_tokens``.
-    shard: this job's share of the videos; by default SLURM's array variables say.
+    """Stores what encoders make of every video of a data set, ahead of training or by an array of jobs.
+
+    Args:
+        data: whose videos; its encoder's features are stored.
+        splits: which of its splits.
+        mllm: store this model's frame tokens as well, for ``store_frame_tokens``.
+        shard: this job's share of the videos; by default SLURM's array variables say.
     """
 
     def __init__(

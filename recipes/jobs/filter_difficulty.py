@@ -25,13 +25,15 @@ from recipes.jobs.question_files import append_line, resume_lines, tspo_record, 
 
 
 class FilterByDifficulty(Job):
-    """Args:
-    data: questions under ``train``.
-    mllm: whose mistakes count; the paper does not say which, presumably LLaVA-Video.
-    out: file of the kept questions (JSON lines, as TSPO-10K); verdicts lie beside it, so a cut-off run goes on.
-    few, many: frames (paper: 4 and 64).
-    min_duration_s: shorter videos are left out (paper: over a minute).
-    short_side_px: frames are shrunk to this; None keeps them.
+    """Keeps the questions that few frames miss and many frames solve.
+
+    Args:
+        data: questions under ``train``.
+        mllm: whose mistakes count; the paper does not say which, presumably LLaVA-Video.
+        out: file of the kept questions (JSON lines, as TSPO-10K); verdicts lie beside it, so a cut-off run goes on.
+        few, many: frames (paper: 4 and 64).
+        min_duration_s: shorter videos are left out (paper: over a minute).
+        short_side_px: frames are shrunk to this; None keeps them.
     """
 
     def __init__(

@@ -18,10 +18,12 @@ from recipes.jobs.base import Job
 
 
 class Inspect(Job):
-    """Args:
-    data: with a source for each split to look at.
-    num_examples: questions to print of each split.
-    seed: of their choice.
+    """Prints what a data set holds, what was left out of it and why, and some of its questions.
+
+    Args:
+        data: with a source for each split to look at.
+        num_examples: questions to print of each split.
+        seed: of their choice.
     """
 
     def __init__(self, *, data: AnnotatedVideos, num_examples: NonNegativeInt = 10, seed: int = 0) -> None:

@@ -50,16 +50,18 @@ def structured_subsets(num_grid_frames: int, num_frames: int) -> list[Tensor]:
 
 
 class MarginVariance(Job):
-    """Args:
-    data: whose questions.
-    mllm: the reference model that will give the reward.
-    out: JSON lines, the kept questions' ids, for ``data.train_ids``. All margins lie beside it, so a cut-off run goes
-        on, and another threshold costs nothing.
-    split: of the data.
-    num_frames: of a subset.
-    min_variance: of the 16 margins (ddof 0), which a kept question exceeds (paper: 0.2).
-    rows_per_forward: of the model.
-    short_side_px: frames are shrunk to this; None keeps them.
+    """Keeps the questions whose margin depends on which frames are shown (ReFoCUS).
+
+    Args:
+        data: whose questions.
+        mllm: the reference model that will give the reward.
+        out: JSON lines, the kept questions' ids, for ``data.train_ids``. All margins lie beside it, so a cut-off run
+            goes on, and another threshold costs nothing.
+        split: of the data.
+        num_frames: of a subset.
+        min_variance: of the 16 margins (ddof 0), which a kept question exceeds (paper: 0.2).
+        rows_per_forward: of the model.
+        short_side_px: frames are shrunk to this; None keeps them.
     """
 
     def __init__(
@@ -110,9 +112,7 @@ class MarginVariance(Job):
                 kept.append({"id": row["id"], "margin_variance": round(variance, 4)})
             counts["kept" if variance > self.min_variance else f"variance of at most {self.min_variance:g}"] += 1
         write_lines(self.out, kept)
-        report(
-            run_dir, self.out, len(questions), counts, "lightning run recipes/refocus.yaml --data.train_ids {out}"
-        )  # fmt: skip
+        report(run_dir, self.out, len(questions), counts, "lightning run recipes/refocus.yaml --data.train_ids {out}")
 
     def _measure(self, video: str, questions: list[VideoQuestion], clips: Clips) -> list[dict[str, Any]]:
         try:
@@ -123,10 +123,12 @@ class MarginVariance(Job):
         out = []
         for question in questions:
             rows = [Row(question, tokens, subset) for subset in subsets]
-            scores = torch.cat([
-                self.mllm.score_rows(rows[start : start + self.rows_per_forward])
-                for start in range(0, len(rows), self.rows_per_forward)
-            ])  # fmt: skip
+            scores = torch.cat(
+                [
+                    self.mllm.score_rows(rows[start : start + self.rows_per_forward])
+                    for start in range(0, len(rows), self.rows_per_forward)
+                ]
+            )
             margins = margin_of(scores, torch.tensor(question.answer_index))
             out.append({"id": question.sample_id, "margins": [round(float(m), 4) for m in margins]})
         return out

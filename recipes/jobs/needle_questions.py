@@ -45,19 +45,21 @@ _SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
 class BuildNeedles(Job):
-    """Args:
-    videos: folder of clips, searched below too.
-    mllm: that describes and answers (paper: Qwen2.5-VL describes).
-    out: file of the questions (JSON lines, as TSPO-10K); descriptions lie beside it, so a cut-off run goes on.
-    style: ``written`` has the MLLM write a question from the description; ``identify`` asks which of four
-        descriptions is seen, three being of other clips, for models that cannot write.
-    num_frames: shown of a clip.
-    num_distractors: other clips that a question is tried on.
-    max_right_frac: a question answered right on more than this share of them is ambiguous; chance is 0.25.
-    max_new_tokens: of a description or a question.
-    min_words: shorter descriptions are none.
-    short_side_px: frames are shrunk to this; None keeps them.
-    seed: of distractors and orders.
+    """Writes questions about single clips of a folder, to be hidden among the others as needles.
+
+    Args:
+        videos: folder of clips, searched below too.
+        mllm: that describes and answers (paper: Qwen2.5-VL describes).
+        out: file of the questions (JSON lines, as TSPO-10K); descriptions lie beside it, so a cut-off run goes on.
+        style: ``written`` has the MLLM write a question from the description; ``identify`` asks which of four
+            descriptions is seen, three being of other clips, for models that cannot write.
+        num_frames: shown of a clip.
+        num_distractors: other clips that a question is tried on.
+        max_right_frac: a question answered right on more than this share of them is ambiguous; chance is 0.25.
+        max_new_tokens: of a description or a question.
+        min_words: shorter descriptions are none.
+        short_side_px: frames are shrunk to this; None keeps them.
+        seed: of distractors and orders.
     """
 
     def __init__(

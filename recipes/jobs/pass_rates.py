@@ -29,18 +29,20 @@ from recipes.jobs.question_files import append_line, resume_lines
 
 
 class PassRates(Job):
-    """Args:
-    data: whose questions.
-    mllm: whose pass rates, with the prompt it will be trained on.
-    out: JSON lines, one a question; a cut-off run goes on where it stopped.
-    split: of the data.
-    num_frames: evenly spaced.
-    num_trials: answers drawn a question.
-    temperature: they are drawn at.
-    max_new_tokens: of an answer.
-    rows_per_forward: answers drawn at a time; the draws do not depend on it.
-    short_side_px: frames are shrunk to this; None keeps them.
-    seed: of the draws.
+    """Measures how often a model solves each question on evenly spaced frames.
+
+    Args:
+        data: whose questions.
+        mllm: whose pass rates, with the prompt it will be trained on.
+        out: JSON lines, one a question; a cut-off run goes on where it stopped.
+        split: of the data.
+        num_frames: evenly spaced.
+        num_trials: answers drawn a question.
+        temperature: they are drawn at.
+        max_new_tokens: of an answer.
+        rows_per_forward: answers drawn at a time; the draws do not depend on it.
+        short_side_px: frames are shrunk to this; None keeps them.
+        seed: of the draws.
     """
 
     def __init__(
@@ -103,8 +105,9 @@ class PassRates(Job):
         console.print(f"written     {self.out}")
         console.print(
             f"next        data.pass_rates, or lightning run recipes/data/long_video_qa.yaml --rates {self.out}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            highlight=False,
+            soft_wrap=True,
+        )
 
     def _ask(self, questions: list[VideoQuestion], video: str, clips: Clips) -> list[dict[str, Any]]:
         """All trials of all questions on one video, ``rows_per_forward`` at a time."""
@@ -118,11 +121,16 @@ class PassRates(Job):
         for n, question in enumerate(questions):
             said = texts[n * self.num_trials : (n + 1) * self.num_trials]
             right = sum(parse_option(text, question.options) == question.answer_index for text in said)
-            out.append({
-                "id": question.sample_id, "pass_rate": right / self.num_trials, "num_trials": self.num_trials,
-                "num_frames": self.num_frames, "max_new_tokens": self.max_new_tokens,
-                "decoding": self.mllm.decoding(self.temperature),
-            })  # fmt: skip
+            out.append(
+                {
+                    "id": question.sample_id,
+                    "pass_rate": right / self.num_trials,
+                    "num_trials": self.num_trials,
+                    "num_frames": self.num_frames,
+                    "max_new_tokens": self.max_new_tokens,
+                    "decoding": self.mllm.decoding(self.temperature),
+                }
+            )
         return out
 
 

@@ -49,14 +49,16 @@ class Variant:
 
 
 class Sweep(Job):
-    """Args:
-    variants: by name, in the order they run; a later one may start from an earlier one's checkpoint.
-    shown: rows of the table: name of the row, and ``[variant, system]`` of it; by default each variant with its
-        own system.
-    reference: the row that others are compared with.
-    curves: metrics of the runs' ``curve.csv`` that are drawn side by side.
-    seeds: of every variant.
-    out: folder of the runs.
+    """Runs a recipe in several variants and with several seeds, and puts their results into one table.
+
+    Args:
+        variants: by name, in the order they run; a later one may start from an earlier one's checkpoint.
+        shown: rows of the table: name of the row, and ``[variant, system]`` of it; by default each variant with its
+            own system.
+        reference: the row that others are compared with.
+        curves: metrics of the runs' ``curve.csv`` that are drawn side by side.
+        seeds: of every variant.
+        out: folder of the runs.
     """
 
     def __init__(
@@ -97,8 +99,9 @@ class Sweep(Job):
         console.print(kind_table(kinds, "evidence_repeated", "Frames in evidence that repeat what another one shows"))
         console.print(
             f"runs        {self.out}\nnumbers     {run_dir / 'sweep.json'}, {run_dir / 'sweep_kinds.json'}\n"
-            f"curves      {run_dir / 'sweep_curves.png'}", soft_wrap=True,
-        )  # fmt: skip
+            f"curves      {run_dir / 'sweep_curves.png'}",
+            soft_wrap=True,
+        )
 
     def runs(self, variant: str, system: str) -> Runs:
         """One system of a variant, in all seeds."""

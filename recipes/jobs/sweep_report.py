@@ -72,11 +72,19 @@ def accuracies(runs: dict[str, Runs], reference: str) -> pd.DataFrame:
         difference = correct - base["correct"].to_numpy()
         low, high = _interval(correct, videos)
         below, above = _interval(difference, videos)
-        records.append({
-            "row": name, "accuracy": float(correct.mean()), "low": low, "high": high,
-            "seeds": [float(np.mean(part)) for _, part in rows["correct"].groupby(level="seed")], **row.gap(rows),
-            "difference": float(difference.mean()), "difference_low": below, "difference_high": above,
-        })  # fmt: skip
+        records.append(
+            {
+                "row": name,
+                "accuracy": float(correct.mean()),
+                "low": low,
+                "high": high,
+                "seeds": [float(np.mean(part)) for _, part in rows["correct"].groupby(level="seed")],
+                **row.gap(rows),
+                "difference": float(difference.mean()),
+                "difference_low": below,
+                "difference_high": above,
+            }
+        )
     return pd.DataFrame(records)
 
 
@@ -93,12 +101,14 @@ def accuracy_table(table: pd.DataFrame, reference: str, seeds: list[int]) -> Tab
         shown.add_column(name, justify="left" if name == "row" else "right")
     for r in table.to_dict("records"):
         shown.add_row(
-            str(r["row"]), f"{r['accuracy']:.3f} [{r['low']:.3f}, {r['high']:.3f}]",
+            str(r["row"]),
+            f"{r['accuracy']:.3f} [{r['low']:.3f}, {r['high']:.3f}]",
             " ".join(f"{s:.3f}" for s in r["seeds"]),
             f"{r['gap_closed']:.0%} [{r['gap_low']:.0%}, {r['gap_high']:.0%}]" if "gap_closed" in r else "",
-            "" if r["row"] == reference
+            ""
+            if r["row"] == reference
             else f"{r['difference']:+.3f} [{r['difference_low']:+.3f}, {r['difference_high']:+.3f}]",
-        )  # fmt: skip
+        )
     return shown
 
 

@@ -31,10 +31,12 @@ _KINDS = {"needle": 1, "begin": 1, "end": 1, "order": 1}
 
 
 class WriteTryOut(Job):
-    """Args:
-    folder: gets ``models/``, ``videos/`` and a folder for each benchmark.
-    num_videos: of 75 seconds.
-    seed: of videos and weights.
+    """Writes small random models, videos and benchmark files, on which every recipe for real ones can be tried.
+
+    Args:
+        folder: gets ``models/``, ``videos/`` and a folder for each benchmark.
+        num_videos: of 75 seconds.
+        seed: of videos and weights.
     """
 
     def __init__(self, *, folder: str = "build/try_out", num_videos: PositiveInt = 5, seed: int = 0) -> None:
@@ -49,8 +51,9 @@ class WriteTryOut(Job):
         PlainConsole().print(f"written     {self.folder}")
         PlainConsole().print(
             "next        lightning run recipes/eval/mlvu.yaml --overlay recipes/overlays/try_out/eval.yaml "
-            f"--annotations {self.folder}/mlvu/mlvu.json", soft_wrap=True,
-        )  # fmt: skip
+            f"--annotations {self.folder}/mlvu/mlvu.json",
+            soft_wrap=True,
+        )
 
     def _questions(self) -> list[VideoQuestion]:
         world = World(seed=self.seed, duration_s=75.0, event_duration_s=(2.0, 2.5))
@@ -69,9 +72,12 @@ class WriteTryOut(Job):
 def write_annotations(folder: Path, questions: list[VideoQuestion]) -> None:
     """The questions as LongVideoBench, MLVU, Video-MME, LVBench, NExT-GQA, TSPO-10K and LLaVA-Video publish theirs."""
     writers = {
-        "longvideobench/lvb_val.json": _longvideobench, "mlvu/mlvu.json": _mlvu, "videomme/test.parquet": _videomme,
-        "lvbench/video_info.meta.jsonl": _lvbench, "llava_video/mc.json": _llava_video,
-    }  # fmt: skip
+        "longvideobench/lvb_val.json": _longvideobench,
+        "mlvu/mlvu.json": _mlvu,
+        "videomme/test.parquet": _videomme,
+        "lvbench/video_info.meta.jsonl": _lvbench,
+        "llava_video/mc.json": _llava_video,
+    }
     for name, rows_of in writers.items():
         rows, path = rows_of(questions), folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,36 +109,55 @@ def _with_options(question: VideoQuestion) -> str:
 def _longvideobench(questions: list[VideoQuestion]) -> list[dict[str, Any]]:
     return [
         {
-            "video_id": _stem(q), "question": q.question, "candidates": list(q.options),
-            "correct_choice": q.answer_index, "position": [0], "question_category": "S2E", "level": "L1",
+            "video_id": _stem(q),
+            "question": q.question,
+            "candidates": list(q.options),
+            "correct_choice": q.answer_index,
+            "position": [0],
+            "question_category": "S2E",
+            "level": "L1",
             "id": f"{_stem(q)}_{n}",
-            "video_path": f"{_stem(q)}.mp4", "duration_group": 60, "starting_timestamp_for_subtitles": 0,
+            "video_path": f"{_stem(q)}.mp4",
+            "duration_group": 60,
+            "starting_timestamp_for_subtitles": 0,
             "duration": q.duration_s,
         }
         for n, q in enumerate(questions)
-    ]  # fmt: skip
+    ]
 
 
 def _mlvu(questions: list[VideoQuestion]) -> list[dict[str, Any]]:
     return [
         {
-            "video_name": f"{_stem(q)}.mp4", "duration": q.duration_s, "question": _with_options(q),
-            "candidates": list(q.options), "answer": _letter(q), "task_type": ("needle", "order")[n % 2],
+            "video_name": f"{_stem(q)}.mp4",
+            "duration": q.duration_s,
+            "question": _with_options(q),
+            "candidates": list(q.options),
+            "answer": _letter(q),
+            "task_type": ("needle", "order")[n % 2],
             "question_id": f"Q{n}",
         }
         for n, q in enumerate(questions)
-    ]  # fmt: skip
+    ]
 
 
 def _videomme(questions: list[VideoQuestion]) -> list[dict[str, Any]]:
     return [
         {
-            "video_id": f"{n:03d}", "duration": "short", "domain": "Knowledge", "sub_category": "Shapes", "url": "",
-            "videoID": _stem(q), "question_id": f"{n:03d}-1", "task_type": "Counting", "question": q.question,
-            "options": [f"{LETTERS[o]}. {text}" for o, text in enumerate(q.options)], "answer": _letter(q),
+            "video_id": f"{n:03d}",
+            "duration": "short",
+            "domain": "Knowledge",
+            "sub_category": "Shapes",
+            "url": "",
+            "videoID": _stem(q),
+            "question_id": f"{n:03d}-1",
+            "task_type": "Counting",
+            "question": q.question,
+            "options": [f"{LETTERS[o]}. {text}" for o, text in enumerate(q.options)],
+            "answer": _letter(q),
         }
         for n, q in enumerate(questions)
-    ]  # fmt: skip
+    ]
 
 
 def _clock(seconds: float) -> str:
@@ -145,26 +170,35 @@ def _lvbench(questions: list[VideoQuestion]) -> list[dict[str, Any]]:
         about = {"duration_minutes": q.duration_s / 60, "fps": 2}
         row = rows.setdefault(_stem(q), {"key": _stem(q), "type": "cartoon", "video_info": about, "qa": []})
         start, end = q.evidence_s[0]
-        row["qa"].append({
-            "uid": str(n), "question": _with_options(q), "answer": _letter(q), "question_type": ["entity recognition"],
-            "time_reference": f"{_clock(start)}-{_clock(end)}",
-        })  # fmt: skip
+        row["qa"].append(
+            {
+                "uid": str(n),
+                "question": _with_options(q),
+                "answer": _letter(q),
+                "question_type": ["entity recognition"],
+                "time_reference": f"{_clock(start)}-{_clock(end)}",
+            }
+        )
     return list(rows.values())
 
 
 def _llava_video(questions: list[VideoQuestion]) -> list[dict[str, Any]]:
     return [
         {
-            "id": q.sample_id, "video": f"{_stem(q)}.mp4", "data_source": "try_out",
+            "id": q.sample_id,
+            "video": f"{_stem(q)}.mp4",
+            "data_source": "try_out",
             "conversations": [
-                {"from": "human", "value": "<image>\n" + "\n".join(
-                    [q.question, *(f"{LETTERS[o]}. {text}" for o, text in enumerate(q.options))]
-                )},
+                {
+                    "from": "human",
+                    "value": "<image>\n"
+                    + "\n".join([q.question, *(f"{LETTERS[o]}. {text}" for o, text in enumerate(q.options))]),
+                },
                 {"from": "gpt", "value": f"{_letter(q)}. {q.answer}"},
             ],
         }
         for q in questions
-    ]  # fmt: skip
+    ]
 
 
 def _nextgqa(questions: list[VideoQuestion], folder: Path) -> None:
@@ -172,10 +206,19 @@ def _nextgqa(questions: list[VideoQuestion], folder: Path) -> None:
     rows, spans = [], {}  # type: ignore[var-annotated]
     for n, q in enumerate(questions):
         options = [*q.options, *("none of these",) * 5][:5]
-        rows.append({
-            "video_id": _stem(q), "frame_count": 150, "width": 64, "height": 64, "question": q.question.lower(),
-            "answer": q.answer, "qid": str(n), "type": "CW", **{f"a{o}": text for o, text in enumerate(options)},
-        })  # fmt: skip
+        rows.append(
+            {
+                "video_id": _stem(q),
+                "frame_count": 150,
+                "width": 64,
+                "height": 64,
+                "question": q.question.lower(),
+                "answer": q.answer,
+                "qid": str(n),
+                "type": "CW",
+                **{f"a{o}": text for o, text in enumerate(options)},
+            }
+        )
         about = spans.setdefault(_stem(q), {"duration": int(q.duration_s), "fps": 2.0, "location": {}})
         about["location"][str(n)] = [list(span) for span in q.evidence_s]
     pd.DataFrame(rows).to_csv(folder / "test.csv", index=False)

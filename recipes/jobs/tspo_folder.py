@@ -15,11 +15,13 @@ from recipes.launcher.runs import resolve_checkpoint
 
 
 class SaveTSPOFolder(Job):
-    """Args:
-    encoder: that the sampler was trained with.
-    sampler: of the checkpoint's width.
-    checkpoint: of a run, in any way that a recipe's is named; None saves the sampler as it is.
-    out: folder to write.
+    """Writes a trained sampler in the layout of the published TSPO folder.
+
+    Args:
+        encoder: that the sampler was trained with.
+        sampler: of the checkpoint's width.
+        checkpoint: of a run, in any way that a recipe's is named; None saves the sampler as it is.
+        out: folder to write.
     """
 
     def __init__(

@@ -22,12 +22,14 @@ from recipes.jobs.counts import report
 
 
 class LongVideoQAData(Job):
-    """Args:
-    data: questions under ``train``.
-    rates: file of their pass rates (recipes/data/pass_rates.yaml).
-    out: JSON file.
-    pass_rate_range: keep questions from the first to the second; 0.99 drops what is always solved.
-    min_duration_s: keep videos at least so long (paper: mean above 10 minutes).
+    """Writes a data set of long-video questions in one file, with pass rates where there are some.
+
+    Args:
+        data: questions under ``train``.
+        rates: file of their pass rates (recipes/data/pass_rates.yaml).
+        out: JSON file.
+        pass_rate_range: keep questions from the first to the second; 0.99 drops what is always solved.
+        min_duration_s: keep videos at least so long (paper: mean above 10 minutes).
     """
 
     def __init__(
@@ -58,8 +60,13 @@ class LongVideoQAData(Job):
         kept = [q for q, verdict in zip(questions, verdicts, strict=True) if verdict == "kept"]
         root = self.data.sources["train"].videos  # type: ignore[union-attr]
         write_long_video_qa(self.out, kept, lengths, root)
-        report(run_dir, self.out, len(questions), Counter(verdicts),
-               "lightning run recipes/paper/msjoe_pretrain_qwen2_5_vl_7b.yaml --train {out} --videos ...")  # fmt: skip
+        report(
+            run_dir,
+            self.out,
+            len(questions),
+            Counter(verdicts),
+            "lightning run recipes/paper/msjoe_pretrain_qwen2_5_vl_7b.yaml --train {out} --videos ...",
+        )
 
     def _verdict(self, question: VideoQuestion, duration_s: float | None) -> str:
         low, high = self.pass_rate_range

@@ -65,8 +65,9 @@ def compare(run_a: str, run_b: str, system_a: str | None, system_b: str | None, 
     console.print(f"B - A       {100 * found.difference:+.1f} points {interval}", soft_wrap=True)
     console.print(
         f"questions   {found.num_questions} in both; only A right {found.only_a_right}, only B right "
-        f"{found.only_b_right}; McNemar p = {found.p_value:.3g}", soft_wrap=True,
-    )  # fmt: skip
+        f"{found.only_b_right}; McNemar p = {found.p_value:.3g}",
+        soft_wrap=True,
+    )
     if found.num_only_one:
         console.print(f"left out    {found.num_only_one} questions that only one run answered")
 

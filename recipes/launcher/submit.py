@@ -30,9 +30,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cpus", type=int, help="CPU cores a rank")
     command.add_argument("--time", metavar="HH:MM:SS", help="then it is saved, queued again and goes on (24:00:00)")
     command.add_argument(
-        "--warn-before", type=int, default=WARN_BEFORE_S, metavar="SECONDS",
+        "--warn-before",
+        type=int,
+        default=WARN_BEFORE_S,
+        metavar="SECONDS",
         help=f"before the time is up it is told to save; more than a save and an update take ({WARN_BEFORE_S})",
-    )  # fmt: skip
+    )
     command.add_argument("--partition")
     command.add_argument("--account")
     command.add_argument("--name", help="of the job and its folder below outputs/slurm (name of the recipe's file)")
@@ -72,9 +75,11 @@ def sbatch_command(options: argparse.Namespace, overrides: list[str]) -> list[st
         raise ValueError(f"--time {options.time!r}: HH:MM:SS, or D-HH:MM:SS")
     words = [f"--job-name={options.name or Path(options.recipe).stem}"]
     for name, value in (
-        ("time", options.time), ("partition", options.partition), ("account", options.account),
+        ("time", options.time),
+        ("partition", options.partition),
+        ("account", options.account),
         ("cpus-per-task", options.cpus),
-    ):  # fmt: skip
+    ):
         words += [f"--{name}={value}"] * (value is not None)
     if options.array is not None:
         if options.nodes > 1:

@@ -46,10 +46,20 @@ def build() -> Path:
     """
     compiler, root = os.environ.get("CXX", "g++"), Path(torch.__file__).parent
     command = [
-        compiler, "-std=c++20", "-O1", "-w", "-shared", "-fPIC",
-        f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}", f"-I{root / 'include'}",
-        f"-I{root / 'include/torch/csrc/api/include'}", str(_SOURCE), f"-L{root / 'lib'}", "-lc10", "-ltorch_cpu",
-    ]  # fmt: skip
+        compiler,
+        "-std=c++20",
+        "-O1",
+        "-w",
+        "-shared",
+        "-fPIC",
+        f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
+        f"-I{root / 'include'}",
+        f"-I{root / 'include/torch/csrc/api/include'}",
+        str(_SOURCE),
+        f"-L{root / 'lib'}",
+        "-lc10",
+        "-ltorch_cpu",
+    ]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
     depends = (_SOURCE.read_text(), torch.__version__, version, *command)
     built = _BUILD / f"phantom-{hashlib.sha256(repr(depends).encode()).hexdigest()[:12]}.so"

@@ -108,10 +108,15 @@ def main() -> None:
     torch.set_num_threads(1)
     sharded = given.strategy.startswith("zero")
     trainer = L.Trainer(
-        accelerator="cpu", devices=given.ranks, max_steps=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu",
+        devices=given.ranks,
+        max_steps=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
         strategy=ShardedStrategy(stage=int(given.strategy[4])) if sharded else given.strategy,
-    )  # fmt: skip
+    )
     model = Model()
     trainer.fit(model, DataLoader(TensorDataset(torch.randn(4, _WIDTH)), 2))
     strategy = trainer.strategy

@@ -84,9 +84,14 @@ def main() -> None:
         store = FeatureStore(Path(folder) / "features", "fps=1")
         videos = [str(p) for p in paths for _ in range(options.questions)]  # one entry a question
         summary = extraction.extract(
-            list(dict.fromkeys(videos)), views_of([(encoder, SHORT_SIDE)]), store, ReadRequest("", None, 1.0),
-            num_workers=2, timeout_s=60, on_bad_video="raise",
-        )  # fmt: skip
+            list(dict.fromkeys(videos)),
+            views_of([(encoder, SHORT_SIDE)]),
+            store,
+            ReadRequest("", None, 1.0),
+            num_workers=2,
+            timeout_s=60,
+            on_bad_video="raise",
+        )
         print(f"plain sequential decoding   {plain_rate:7.1f} frames/s ({kept} frames)")
         print(f"extraction with encoder     {summary.frames_per_s:7.1f} frames/s ({summary.num_frames} frames)")
         print(f"ratio                       {summary.frames_per_s / plain_rate:7.2f}")

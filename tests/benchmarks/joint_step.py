@@ -48,8 +48,14 @@ def write_model(folder: str) -> None:
         setattr(config.text_config, key, value)
     config.text_config.layer_types = ["full_attention"] * 4
     config.text_config.rope_parameters = {**config.text_config.rope_parameters, "mrope_section": [8, 12, 12]}
-    vision = {"depth": 4, "hidden_size": 160, "intermediate_size": 448, "num_heads": 4, "out_hidden_size": 256,
-              "fullatt_block_indexes": [1, 3]}  # fmt: skip
+    vision = {
+        "depth": 4,
+        "hidden_size": 160,
+        "intermediate_size": 448,
+        "num_heads": 4,
+        "out_hidden_size": 256,
+        "fullatt_block_indexes": [1, 3],
+    }
     for key, value in vision.items():
         setattr(config.vision_config, key, value)
     model = transformers.Qwen2_5_VLForConditionalGeneration(config)
@@ -127,9 +133,11 @@ def ours(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     batch = QuestionBatch(
         [VideoQuestion("d", "s", f"q{n}", f"v{n}", float(options.pool), "What is shown here?") for n in range(size)],
         [Candidates(f"v{n}", torch.arange(options.pool), times, float(options.pool)) for n in range(size)],
-        torch.randn(size, options.pool, 32), torch.ones(size, options.pool, dtype=torch.bool),
-        times.float()[None].expand(size, -1), torch.randn(size, 1, 32),
-    )  # fmt: skip
+        torch.randn(size, options.pool, 32),
+        torch.ones(size, options.pool, dtype=torch.bool),
+        times.float()[None].expand(size, -1),
+        torch.randn(size, 1, 32),
+    )
     parts: dict[str, list[float]] = {"rollout": [], "update": []}
 
     def step(number: int) -> int:
@@ -171,10 +179,12 @@ def theirs(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         return [float(len(c[0]["content"])) for c in completions]
 
     rows = [
-        {"prompt": [{"role": "user", "content": "What is shown here?"}],
-         "images": [Image.fromarray(f.permute(1, 2, 0).numpy()) for f in frames(options.frames, seed)]}
+        {
+            "prompt": [{"role": "user", "content": "What is shown here?"}],
+            "images": [Image.fromarray(f.permute(1, 2, 0).numpy()) for f in frames(options.frames, seed)],
+        }
         for seed in range(options.questions * (options.steps + 2))
-    ]  # fmt: skip
+    ]
     marks: list[tuple[float, float]] = []
     memory, found = StepMemory(), {}
 
@@ -191,16 +201,33 @@ def theirs(options: argparse.Namespace, folder: str) -> dict[str, Any]:
                 found.update(memory.end())
 
     config = GRPOConfig(
-        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=options.questions * options.rollouts,
-        num_generations=options.rollouts, max_completion_length=options.tokens, max_steps=options.steps + 2,
-        learning_rate=1e-6, loss_type="grpo", beta=0.0, temperature=1.0, report_to=[], save_strategy="no", use_cpu=True,
-        logging_strategy="no", bf16=False, gradient_checkpointing=False, disable_tqdm=True, shuffle_dataset=False,
+        output_dir=tempfile.mkdtemp(),
+        per_device_train_batch_size=options.questions * options.rollouts,
+        num_generations=options.rollouts,
+        max_completion_length=options.tokens,
+        max_steps=options.steps + 2,
+        learning_rate=1e-6,
+        loss_type="grpo",
+        beta=0.0,
+        temperature=1.0,
+        report_to=[],
+        save_strategy="no",
+        use_cpu=True,
+        logging_strategy="no",
+        bf16=False,
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        shuffle_dataset=False,
         dataloader_num_workers=0,
-    )  # fmt: skip
+    )
     trainer = GRPOTrainer(
-        model=model, reward_funcs=reward, args=config, train_dataset=Dataset.from_list(rows),
-        processing_class=processor, callbacks=[Marks()],
-    )  # fmt: skip
+        model=model,
+        reward_funcs=reward,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=processor,
+        callbacks=[Marks()],
+    )
     trainer.train()
     steps = list(pairwise(marks[:-1]))
     return {**medians(steps), "tokens": median(lengths[1:-1]), **found}

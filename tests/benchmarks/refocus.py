@@ -19,11 +19,21 @@ import sys
 import time
 
 CASES = (
-    ("gru", 128, 8), ("gru", 512, 8), ("gru", 2048, 8), ("gru", 4096, 8),
-    ("gru", 512, 4), ("gru", 512, 16), ("gru", 512, 32), ("gru", 512, 64),
-    ("transformer", 512, 8), ("transformer", 512, 32), ("transformer", 4096, 8),
-    ("mamba2", 512, 8), ("mamba2", 512, 32), ("mamba2", 4096, 8),
-)  # fmt: skip
+    ("gru", 128, 8),
+    ("gru", 512, 8),
+    ("gru", 2048, 8),
+    ("gru", 4096, 8),
+    ("gru", 512, 4),
+    ("gru", 512, 16),
+    ("gru", 512, 32),
+    ("gru", 512, 64),
+    ("transformer", 512, 8),
+    ("transformer", 512, 32),
+    ("transformer", 4096, 8),
+    ("mamba2", 512, 8),
+    ("mamba2", 512, 32),
+    ("mamba2", 4096, 8),
+)
 
 
 def step_by_step(policy, num_frames: int, num_rollouts: int):

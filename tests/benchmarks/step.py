@@ -112,9 +112,13 @@ def main() -> None:
         for g in range(G):
             inputs = mllm.inputs([Row(question, tokens, inverse[g])])
             mllm.model.generate(
-                **inputs, max_new_tokens=2, min_new_tokens=2, do_sample=False, use_cache=False,
+                **inputs,
+                max_new_tokens=2,
+                min_new_tokens=2,
+                do_sample=False,
+                use_cache=False,
                 pad_token_id=mllm.tokenizer.pad_token_id,
-            )  # fmt: skip
+            )
 
     parts = {
         "agent (sample, log-prob, gradient)": (ours_agent, straightforward_agent),

@@ -45,10 +45,17 @@ class Line(L.LightningModule):
 
 def trainer(folder: Path) -> L.Trainer:
     return L.Trainer(
-        accelerator="cpu", max_steps=6, max_epochs=-1, val_check_interval=3, check_val_every_n_epoch=None, logger=False,
-        num_sanity_val_steps=0, enable_model_summary=False, default_root_dir=folder,
+        accelerator="cpu",
+        max_steps=6,
+        max_epochs=-1,
+        val_check_interval=3,
+        check_val_every_n_epoch=None,
+        logger=False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        default_root_dir=folder,
         callbacks=[UpdateProgress(), L.pytorch.callbacks.ModelCheckpoint(folder, save_last=True)],
-    )  # fmt: skip
+    )
 
 
 def test_lines_of_a_training_and_a_test(tmp_path: Path, capsys, monkeypatch) -> None:

@@ -17,8 +17,19 @@ RIGHT, WRONG = (math.log(0.9), math.log(0.1)), (math.log(0.2), math.log(0.8))
 
 
 def answer(sample_id: str, system: str, log_probs: tuple[float, ...] | None) -> Answer:
-    return Answer("d", "s", sample_id, f"{sample_id}.mp4", system, f"What of {sample_id}?", ("red", "blue"), 0,
-                  option_log_probs=log_probs, timestamps_s=(1.0, 2.5), evidence_s=((2.0, 3.0),))  # fmt: skip
+    return Answer(
+        "d",
+        "s",
+        sample_id,
+        f"{sample_id}.mp4",
+        system,
+        f"What of {sample_id}?",
+        ("red", "blue"),
+        0,
+        option_log_probs=log_probs,
+        timestamps_s=(1.0, 2.5),
+        evidence_s=((2.0, 3.0),),
+    )
 
 
 def test_the_trained_system_is_right_where_even_spacing_is_not() -> None:

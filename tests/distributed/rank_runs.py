@@ -34,10 +34,14 @@ class Runs:
         folder = self.root / name
         folder.mkdir()
         return subprocess.run(
-            [sys.executable, str(SCRIPT), str(folder), json.dumps(settings)], cwd=folder, capture_output=True,
-            text=True, timeout=300, check=False,
+            [sys.executable, str(SCRIPT), str(folder), json.dumps(settings)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
             env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
 
     def one(self) -> Path:
         return self("one", batch_size=2, accumulate=2, max_steps=2)

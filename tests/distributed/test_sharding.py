@@ -49,10 +49,14 @@ def test_who_computes_in_what(runs: Runs, strategy: str, dtype: str) -> None:
     folder = runs.two(strategy, dtype)
     model = dtype if strategy.startswith("zero") else "float32"
     assert json.loads((folder / "dtypes.json").read_text()) == {
-        "sampler": ["float32"], "sampler gradients": ["float32"],
-        "mllm trained": [model], "mllm gradients": [model], "mllm frozen": [dtype],
-        "stepped": ["float32"], "moments": ["float32"],
-    }  # fmt: skip
+        "sampler": ["float32"],
+        "sampler gradients": ["float32"],
+        "mllm trained": [model],
+        "mllm gradients": [model],
+        "mllm frozen": [dtype],
+        "stepped": ["float32"],
+        "moments": ["float32"],
+    }
     saved = checkpoint(folder, 1)
     moments = [s["exp_avg"] for s in saved["optimizer_states"][0]["state"].values()]
     assert {t.dtype for t in (*saved["state_dict"].values(), *moments)} == {torch.float32}

@@ -19,21 +19,39 @@ from recipes.launcher.guard import ROOT
 
 pytestmark = pytest.mark.long
 WEIGHTS = [
-    "--data.encoder.model", f"local-dir:{ROOT}/recipes/haystack/weights/clip",
-    "--model.mllm.path", f"{ROOT}/recipes/haystack/weights/vlm",
-]  # fmt: skip
+    "--data.encoder.model",
+    f"local-dir:{ROOT}/recipes/haystack/weights/clip",
+    "--model.mllm.path",
+    f"{ROOT}/recipes/haystack/weights/vlm",
+]
 RECIPE = [
-    str(ROOT / "recipes/tspo.yaml"), "--overlay", str(ROOT / "recipes/overlays/smoke.yaml"), "--overlay",
-    str(ROOT / "recipes/overlays/ddp.yaml"), *WEIGHTS, "--data.batch_size", "2", "--trainer.accelerator", "cpu",
-    "--trainer.max_steps", "200", "--trainer.val_check_interval", "100",
-]  # fmt: skip
+    str(ROOT / "recipes/tspo.yaml"),
+    "--overlay",
+    str(ROOT / "recipes/overlays/smoke.yaml"),
+    "--overlay",
+    str(ROOT / "recipes/overlays/ddp.yaml"),
+    *WEIGHTS,
+    "--data.batch_size",
+    "2",
+    "--trainer.accelerator",
+    "cpu",
+    "--trainer.max_steps",
+    "200",
+    "--trainer.val_check_interval",
+    "100",
+]
 
 
 def lightning(*words: str, cwd: Path, check: bool = True, **env: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "recipes", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=300,
+        [sys.executable, "-m", "recipes", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200", **env},
-    )  # fmt: skip
+    )
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -100,8 +118,21 @@ def test_warned_queued_again_killed_and_resumed(cluster: LocalCluster, cwd: Path
 def test_a_save_that_is_cut_off_leaves_the_job_queued_again(cluster: LocalCluster, cwd: Path) -> None:
     """Warned as SLURM warns (the batch script), then every rank is killed before it can save."""
     env = {"MASTER_ADDR": "127.0.0.1", "KAIROS": str(cwd / "lightning")}
-    said = lightning("submit", *RECIPE, "--nodes", "2", "--name", "cut", "--sbatch=--mem=500", "--time", "00:30:00",
-                     "--warn-before", "60", cwd=cwd, **env)  # fmt: skip
+    said = lightning(
+        "submit",
+        *RECIPE,
+        "--nodes",
+        "2",
+        "--name",
+        "cut",
+        "--sbatch=--mem=500",
+        "--time",
+        "00:30:00",
+        "--warn-before",
+        "60",
+        cwd=cwd,
+        **env,
+    )
     job = re.search(r"job +(\d+)", said)[1]
     run_dir, log = cwd / f"outputs/slurm/cut-{job}", cwd / f"outputs/slurm/cut-{job}.log"
     wait_for((run_dir / "checkpoints/last.ckpt").is_file, 240, cluster, log)
@@ -156,8 +187,17 @@ job:
           class_path: modules.encoders.open_clip.OpenCLIPEncoder
           init_args: {{model: "local-dir:{ROOT}/recipes/haystack/weights/clip"}}
 """)
-    said = lightning("submit", str(recipe), "--array", "2", "--name", "extract", "--sbatch=--mem=500", cwd=cwd,
-                     KAIROS=str(cwd / "lightning"))  # fmt: skip
+    said = lightning(
+        "submit",
+        str(recipe),
+        "--array",
+        "2",
+        "--name",
+        "extract",
+        "--sbatch=--mem=500",
+        cwd=cwd,
+        KAIROS=str(cwd / "lightning"),
+    )
     job = re.search(r"job +(\d+)", said)[1]
     logs = [cwd / f"outputs/slurm/extract-{job}_{n}.log" for n in (0, 1)]
     wait_for(lambda: all(p.is_file() and "store" in p.read_text() for p in logs), 120, cluster, logs[0])

@@ -35,9 +35,14 @@ def test_ranks_may_have_unlike_numbers_of_questions_to_validate(
 ) -> None:
     """Three questions on two ranks, and one on two."""
     folder = runs(
-        f"validate{num_questions}", ranks=2, batch_size=2, strategy="zero3", validate=True,
-        questions_per_video={"needle": num_questions}, num_train_videos=num_train_videos,
-    )  # fmt: skip
+        f"validate{num_questions}",
+        ranks=2,
+        batch_size=2,
+        strategy="zero3",
+        validate=True,
+        questions_per_video={"needle": num_questions},
+        num_train_videos=num_train_videos,
+    )
     assert 0 <= json.loads((folder / "done.json").read_text())["val/accuracy"] <= 1
 
 

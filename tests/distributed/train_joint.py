@@ -33,12 +33,26 @@ from modules.rl.token_training import JointTraining
 ROOT = Path(__file__).resolve().parent.parent.parent
 WEIGHTS, PROMPTS = ROOT / "recipes/haystack/weights/msjoe", ROOT / "recipes/haystack/prompts"
 DEFAULTS: dict[str, Any] = {
-    "ranks": 1, "strategy": "auto", "batch_size": 4, "accumulate": 1, "max_steps": 1, "evolve": "joint", "resume": None,
+    "ranks": 1,
+    "strategy": "auto",
+    "batch_size": 4,
+    "accumulate": 1,
+    "max_steps": 1,
+    "evolve": "joint",
+    "resume": None,
     "every_n_train_steps": 1,
-    "dtype": "float32", "precision": "32-true", "lora": False, "loss_type": "grpo",
-    "lopsided": False, "stall": False, "poison": False, "test": False, "validate": False,
-    "num_train_videos": 2, "questions_per_video": None,
-}  # fmt: skip
+    "dtype": "float32",
+    "precision": "32-true",
+    "lora": False,
+    "loss_type": "grpo",
+    "lopsided": False,
+    "stall": False,
+    "poison": False,
+    "test": False,
+    "validate": False,
+    "num_train_videos": 2,
+    "questions_per_video": None,
+}
 
 
 class Gradients(L.Callback):
@@ -56,8 +70,13 @@ class Gradients(L.Callback):
         if trainer.is_global_zero:
             checkpoint = torch.load(self.path, weights_only=True)
             (states,) = checkpoint["optimizer_states"]
-            names = [n for g in module.parameter_groups() for p in g["params"]
-                     for n, q in module.named_parameters() if q is p]  # fmt: skip
+            names = [
+                n
+                for g in module.parameter_groups()
+                for p in g["params"]
+                for n, q in module.named_parameters()
+                if q is p
+            ]
             moments = {n: states["state"][i]["exp_avg"] for i, n in enumerate(names)}
             torch.save({"gradients": moments, "weights": checkpoint["state_dict"]}, self.path)
 
@@ -138,23 +157,36 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     joint = settings["evolve"] == "joint"
     loading = Loading(dtype=settings["dtype"], lora=Lora(r=4) if settings["lora"] else None)
     data = HaystackData(
-        world=World(seed=7, duration_s=100.0, event_duration_s=(2.0, 2.5)), root=str(folder.parent / "videos"),
-        feature_dir=str(folder.parent / "features"), num_workers=1, num_val_videos=1,
-        num_train_videos=settings["num_train_videos"], questions_per_video=settings["questions_per_video"],
+        world=World(seed=7, duration_s=100.0, event_duration_s=(2.0, 2.5)),
+        root=str(folder.parent / "videos"),
+        feature_dir=str(folder.parent / "features"),
+        num_workers=1,
+        num_val_videos=1,
+        num_train_videos=settings["num_train_videos"],
+        questions_per_video=settings["questions_per_video"],
         eval_batch_size=1 if settings["validate"] else 32,
-        num_test_videos=1, batch_size=settings["batch_size"],
+        num_test_videos=1,
+        batch_size=settings["batch_size"],
         encoder=OpenCLIPEncoder(model=f"local-dir:{WEIGHTS}/clip"),
-    )  # fmt: skip
+    )
     module = evolution(
         sampler=UNetSampler(channels=(8, 16), similarity_init=1.0),
         mllm=LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=prompt, loading=loading),
-        rewards=terms(Probability(), Accuracy(by="text"), Format()), evolve=settings["evolve"],
+        rewards=terms(Probability(), Accuracy(by="text"), Format()),
+        evolve=settings["evolve"],
         joint=JointTraining(learning_rate=1e-4, loss_type=settings["loss_type"]),
         query_writer=PreviewQueries(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12),
-        grpo=GRPO(num_generations=4, loss_type="grpo"), num_frames=4, learning_rate=1e-3, store_frame_tokens=True,
-        lr_scheduler_type="constant", max_new_tokens=8, grade_by="text", accumulate=settings["accumulate"],
-        max_grad_norm=1e6, rows_per_forward=3,
-    )  # fmt: skip
+        grpo=GRPO(num_generations=4, loss_type="grpo"),
+        num_frames=4,
+        learning_rate=1e-3,
+        store_frame_tokens=True,
+        lr_scheduler_type="constant",
+        max_new_tokens=8,
+        grade_by="text",
+        accumulate=settings["accumulate"],
+        max_grad_norm=1e6,
+        rows_per_forward=3,
+    )
     callbacks: list[L.Callback] = [
         Dtypes(folder / "dtypes.json"),
         L.pytorch.callbacks.ModelCheckpoint(
@@ -167,12 +199,22 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     if settings["stall"]:
         callbacks += [Stall(), Watchdog(run_dir=str(folder), timeout_s=15.0)]
     trainer = L.Trainer(
-        accelerator="cpu", devices=settings["ranks"], strategy=strategy_of(settings["strategy"]), callbacks=callbacks,
-        max_steps=settings["max_steps"], max_epochs=-1, logger=False, num_sanity_val_steps=0,
-        limit_val_batches=1.0 if settings["validate"] else 0, val_check_interval=1, check_val_every_n_epoch=None,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        accelerator="cpu",
+        devices=settings["ranks"],
+        strategy=strategy_of(settings["strategy"]),
+        callbacks=callbacks,
+        max_steps=settings["max_steps"],
+        max_epochs=-1,
+        logger=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if settings["validate"] else 0,
+        val_check_interval=1,
+        check_val_every_n_epoch=None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
         precision=settings["precision"],
-    )  # fmt: skip
+    )
     trainer.fit(module, datamodule=data, ckpt_path=settings["resume"], weights_only=True)
     if settings["test"]:
         trainer.test(module, datamodule=data, verbose=False)

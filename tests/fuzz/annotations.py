@@ -36,9 +36,16 @@ from rich.progress import track
 from rich.table import Table
 
 VERDICTS = (
-    "accepted rightly", "refused by name", "left out, counted", "refused without need", "silently wrong",
-    "lost, not counted", "error without file or row", "traceback", "over 1 s",
-)  # fmt: skip
+    "accepted rightly",
+    "refused by name",
+    "left out, counted",
+    "refused without need",
+    "silently wrong",
+    "lost, not counted",
+    "error without file or row",
+    "traceback",
+    "over 1 s",
+)
 GOOD = VERDICTS[:3]
 _LIMIT_S, _GIVEN_UP_S = 1.0, 10.0
 _FIELDS = ("question", "options", "video", "duration_s", "evidence_s", "groups", "pass_rate", "subtitles")
@@ -69,8 +76,11 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
     """A mutant's files, a folder of videos, and secrets beside it."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "videos").mkdir(parents=True)
-    for suffix, content in ((".mp4", ""), (".srt", f"1\n00:00:01,000 --> 00:00:02,000\n{_SECRET}\n\n"),
-                            (".json", f'[{{"timestamp": [2, 3], "text": "{_SECRET}"}}]')):  # fmt: skip
+    for suffix, content in (
+        (".mp4", ""),
+        (".srt", f"1\n00:00:01,000 --> 00:00:02,000\n{_SECRET}\n\n"),
+        (".json", f'[{{"timestamp": [2, 3], "text": "{_SECRET}"}}]'),
+    ):
         (folder / f"secret{suffix}").write_text(content)
         (folder.parent / f"secret{suffix}").write_text(content)
     for name, content in files.items():

@@ -159,7 +159,7 @@ RARER: dict[str, Clip] = {
     "slow.mp4": Clip("libx264", {"g": "5"}, num_frames=30, fps=1),
     "one_frame.mp4": Clip("libx264", num_frames=1),
     "two_frames.mkv": Clip("libx264", num_frames=2),
-}  # fmt: skip
+}
 """Rarer containers, codecs, sizes and clocks."""
 
 

@@ -79,9 +79,13 @@ class Command:
             return Session(_fork(words, cwd, log, moment), log)
         with log.open("ab") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "recipes", *words], cwd=cwd, stdout=file, stderr=file, start_new_session=True,
+                [sys.executable, "-m", "recipes", *words],
+                cwd=cwd,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )  # fmt: skip
+            )
         process.returncode = 0  # waited for below
         return Session(process.pid, log)
 
@@ -254,9 +258,14 @@ def main() -> None:
 
 
 def _kill_at_random(
-    command: Command, place: Path, expected: Path, times: dict[bool, float], given: argparse.Namespace,
-    rng: random.Random, tally: Tally,
-) -> None:  # fmt: skip
+    command: Command,
+    place: Path,
+    expected: Path,
+    times: dict[bool, float],
+    given: argparse.Namespace,
+    rng: random.Random,
+    tally: Tally,
+) -> None:
     """Runs with kills until there were enough of these.
 
     Args:
@@ -297,12 +306,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _LIBRARIES = (
-    "callbacks.evaluation_report", "callbacks.learning_curve", "callbacks.tracking.mlflow_logger",
+    "callbacks.evaluation_report",
+    "callbacks.learning_curve",
+    "callbacks.tracking.mlflow_logger",
     "callbacks.rollout_table",
-    "callbacks.timeline", "datamodules.haystack.datamodule", "mlflow.store.tracking.sqlalchemy_store",
-    "modules.encoders.open_clip", "modules.rl.evolution", "modules.mllms.llava_onevision", "modules.methods.tspo.agent",
-    "pandas", "recipes.launcher.launch",
-)  # fmt: skip
+    "callbacks.timeline",
+    "datamodules.haystack.datamodule",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "modules.encoders.open_clip",
+    "modules.rl.evolution",
+    "modules.mllms.llava_onevision",
+    "modules.methods.tspo.agent",
+    "pandas",
+    "recipes.launcher.launch",
+)
 """What every run imports."""
 
 
@@ -341,10 +358,16 @@ def _report(tally: Tally, given: argparse.Namespace, seconds: float, place: Path
         table.add_column(column, justify="right" if column == "number" else "left")
     for phase, number in sorted(tally.kills.items()):
         table.add_row(f"kills {phase}", str(number))
-    rows = {"kills": sum(tally.kills.values()), "runs": tally.runs, "runs exact": tally.exact,
-            "processes that stayed behind": tally.left_behind, "points that MLflow has twice": tally.doubled,
-            "older checkpoints that stayed": tally.superseded,
-            "failures": len(tally.failures), "seconds": round(seconds)}  # fmt: skip
+    rows = {
+        "kills": sum(tally.kills.values()),
+        "runs": tally.runs,
+        "runs exact": tally.exact,
+        "processes that stayed behind": tally.left_behind,
+        "points that MLflow has twice": tally.doubled,
+        "older checkpoints that stayed": tally.superseded,
+        "failures": len(tally.failures),
+        "seconds": round(seconds),
+    }
     for what, number in rows.items():
         table.add_row(what, str(number))
     console.print(table)

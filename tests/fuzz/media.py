@@ -147,10 +147,12 @@ class Case:
 
 
 class Fuzzer:
-    """Args:
-    seeds: folder for intact clips.
-    folder: for the files that are tried; each is removed when it was.
-    keep: folder for files that failed.
+    """Harms intact clips and compares what is read of them with what they show.
+
+    Args:
+        seeds: folder for intact clips.
+        folder: for the files that are tried; each is removed when it was.
+        keep: folder for files that failed.
     """
 
     def __init__(self, seeds: Path, folder: Path, keep: Path | None = None) -> None:

@@ -219,10 +219,31 @@ def _write_anew(
 
 Mutation = Callable[[bytes, str, Rng], bytes]
 """Content, FFmpeg's name of the container to write, generator -> content."""
-_BYTES = (flip_bits, make_noise, make_zero, cut_tail, cut_head, cut_out, write_twice, splice, harm_header, concatenate,
-          append_noise)  # fmt: skip
-_PACKETS = (duplicate, drop, reorder, share_times, swap_times, jump_clock, jump_once, lie_of_keys, harm_payload,
-            cut_payload)  # fmt: skip
+_BYTES = (
+    flip_bits,
+    make_noise,
+    make_zero,
+    cut_tail,
+    cut_head,
+    cut_out,
+    write_twice,
+    splice,
+    harm_header,
+    concatenate,
+    append_noise,
+)
+_PACKETS = (
+    duplicate,
+    drop,
+    reorder,
+    share_times,
+    swap_times,
+    jump_clock,
+    jump_once,
+    lie_of_keys,
+    harm_payload,
+    cut_payload,
+)
 MUTATIONS: dict[str, Mutation] = {
     "intact": lambda content, container, rng: content,
     "rename": lambda content, container, rng: content,  # the name's end is changed by whoever writes it
@@ -238,9 +259,27 @@ def name_of(path: Path, kind: str, rng: Rng) -> Path:
 
 
 FORMATS = {
-    ".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi", ".mpg": "mpeg", ".vob": "vob",
-    ".ts": "mpegts", ".flv": "flv", ".asf": "asf", ".wmv": "asf", ".3gp": "3gp", ".gif": "gif", ".apng": "apng",
-    ".ogv": "ogv", ".mxf": "mxf", ".nut": "nut", ".wtv": "wtv", ".m1v": "mpeg1video", ".ivf": "ivf", ".obu": "obu",
+    ".mp4": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".avi": "avi",
+    ".mpg": "mpeg",
+    ".vob": "vob",
+    ".ts": "mpegts",
+    ".flv": "flv",
+    ".asf": "asf",
+    ".wmv": "asf",
+    ".3gp": "3gp",
+    ".gif": "gif",
+    ".apng": "apng",
+    ".ogv": "ogv",
+    ".mxf": "mxf",
+    ".nut": "nut",
+    ".wtv": "wtv",
+    ".m1v": "mpeg1video",
+    ".ivf": "ivf",
+    ".obu": "obu",
     ".rm": "rm",
-}  # fmt: skip
+}
 """FFmpeg's name of a container by the end of a file's name."""

@@ -29,25 +29,98 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect", "pty.spawn")
 CLASSES = [
-    "os.system", "subprocess.Popen", "builtins.exec", "evil.Model", "evil.Reward", "evil", "...", "", "a" * 5000,
-    "modules.files.paths.Path", "modules.parsing.parse_option", "modules.selection.base.FrameSampler",
+    "os.system",
+    "subprocess.Popen",
+    "builtins.exec",
+    "evil.Model",
+    "evil.Reward",
+    "evil",
+    "...",
+    "",
+    "a" * 5000,
+    "modules.files.paths.Path",
+    "modules.parsing.parse_option",
+    "modules.selection.base.FrameSampler",
     "modules.nothing.Here",
-    "modules.rewards.accuracy.Accuracy", "callbacks.watchdog.Watchdog", "recipes.launcher.cli.main", "torch.hub.load",
-    "lightning.pytorch.callbacks.LambdaCallback", "lightning.pytorch.callbacks.Timer", "importlib.import_module",
-]  # fmt: skip
+    "modules.rewards.accuracy.Accuracy",
+    "callbacks.watchdog.Watchdog",
+    "recipes.launcher.cli.main",
+    "torch.hub.load",
+    "lightning.pytorch.callbacks.LambdaCallback",
+    "lightning.pytorch.callbacks.Timer",
+    "importlib.import_module",
+]
 VALUES: list[Any] = [
-    None, True, 0, -1, 10**18, 10**30, 0.5, float("inf"), float("nan"), "", "x", "???", ".inf", "1e999", "\0",
-    "\x1b[2J", "\ud800", "${vars}", "${model}", "${oc.env:HOME}", "${model.init_args}", "${a.b.c}", "${",
-    "${name}${name}", "/dev/zero", "../../../etc/passwd", "/etc", "~", "last:../../**", "y" * 10_000, [], {}, [[]],
-    [None], {"": None}, {"a": {"b": []}}, {"class_path": None}, {"init_args": {}}, {"class_path": ["a"]},
-    {"class_path": "os.system", "init_args": {"command": "touch ran"}}, [{"class_path": "evil.Model"}], {1: 2},
-    {None: 1}, list(range(300)),
-]  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    10**18,
+    10**30,
+    0.5,
+    float("inf"),
+    float("nan"),
+    "",
+    "x",
+    "???",
+    ".inf",
+    "1e999",
+    "\0",
+    "\x1b[2J",
+    "\ud800",
+    "${vars}",
+    "${model}",
+    "${oc.env:HOME}",
+    "${model.init_args}",
+    "${a.b.c}",
+    "${",
+    "${name}${name}",
+    "/dev/zero",
+    "../../../etc/passwd",
+    "/etc",
+    "~",
+    "last:../../**",
+    "y" * 10_000,
+    [],
+    {},
+    [[]],
+    [None],
+    {"": None},
+    {"a": {"b": []}},
+    {"class_path": None},
+    {"init_args": {}},
+    {"class_path": ["a"]},
+    {"class_path": "os.system", "init_args": {"command": "touch ran"}},
+    [{"class_path": "evil.Model"}],
+    {1: 2},
+    {None: 1},
+    list(range(300)),
+]
 KEYS = [
-    "class_path", "init_args", "base", "job", "vars", "name", "stage", "run_dir", "checkpoint", "__class__", "", "a.b",
-    "<<", "trainer", "shortcuts", "seed_everything", "overlay", "${vars}", "self", "callbacks",
-    "template", "path", "weights",
-]  # fmt: skip
+    "class_path",
+    "init_args",
+    "base",
+    "job",
+    "vars",
+    "name",
+    "stage",
+    "run_dir",
+    "checkpoint",
+    "__class__",
+    "",
+    "a.b",
+    "<<",
+    "trainer",
+    "shortcuts",
+    "seed_everything",
+    "overlay",
+    "${vars}",
+    "self",
+    "callbacks",
+    "template",
+    "path",
+    "weights",
+]
 EVIL = "open('ran', 'w')\nimport os\nos.system('touch ran')\nclass Model: pass\nReward = Model\n"
 
 
@@ -165,8 +238,25 @@ def of_bytes(text: bytes, rng: random.Random) -> bytes:
         elif kind == 2:
             data[at:at] = data[max(0, at - rng.randint(1, 200)) : at]
         else:
-            data[at:at] = rng.choice([b"\0", b"\t", b"*a", b"&a ", b"<<: *a\n", b"!!python/name:os.system ", b"[" * 200,
-                                      b"{", b"---\n", b"${", b": ", b"\xff\xfe", b"? ", b"|\n", b"  "])  # fmt: skip
+            data[at:at] = rng.choice(
+                [
+                    b"\0",
+                    b"\t",
+                    b"*a",
+                    b"&a ",
+                    b"<<: *a\n",
+                    b"!!python/name:os.system ",
+                    b"[" * 200,
+                    b"{",
+                    b"---\n",
+                    b"${",
+                    b": ",
+                    b"\xff\xfe",
+                    b"? ",
+                    b"|\n",
+                    b"  ",
+                ]
+            )
     return bytes(data)
 
 
@@ -233,8 +323,16 @@ def retype(content: Any, rng: random.Random) -> None:
 
 
 STRUCTURAL: list[Callable[[Any, random.Random], None]] = [
-    replace, replace, other_class, delete, rename, insert, move, wrap, retype,
-]  # fmt: skip
+    replace,
+    replace,
+    other_class,
+    delete,
+    rename,
+    insert,
+    move,
+    wrap,
+    retype,
+]
 
 if __name__ == "__main__":
     sys.exit(main())

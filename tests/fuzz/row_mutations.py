@@ -22,27 +22,118 @@ DEEP: Any = None
 for _ in range(60):
     DEEP = [DEEP]
 HOSTILE: list[Any] = [
-    None, "", " ", "N/A", "A", "b", "Z", "nan", "1.7", "12.5", "x", True, False, 0, 1, -1, 2, 7, 1.7, 2.0, 1e308, -0.0,
-    math.nan, math.inf, -math.inf, 10**30, -(10**30), [], {}, ["a", "b"], [None], {"a": 1}, DEEP, "\x00", "a\x00b",
-    "\ud800", "x\udfff", "\ufeffhello", "a\r\nb", "\u2028", "é" * 300, "long " * 20_000, " " * 100_000, "\x1b[31mred",
-    "<answer>" + " " * 3000, "[" * 500, "['a', 'b']", "[1, 'b']", "1_000", "١٢", "9" * 5000, "0x10", "1e400",
-]  # fmt: skip
+    None,
+    "",
+    " ",
+    "N/A",
+    "A",
+    "b",
+    "Z",
+    "nan",
+    "1.7",
+    "12.5",
+    "x",
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    7,
+    1.7,
+    2.0,
+    1e308,
+    -0.0,
+    math.nan,
+    math.inf,
+    -math.inf,
+    10**30,
+    -(10**30),
+    [],
+    {},
+    ["a", "b"],
+    [None],
+    {"a": 1},
+    DEEP,
+    "\x00",
+    "a\x00b",
+    "\ud800",
+    "x\udfff",
+    "\ufeffhello",
+    "a\r\nb",
+    "\u2028",
+    "é" * 300,
+    "long " * 20_000,
+    " " * 100_000,
+    "\x1b[31mred",
+    "<answer>" + " " * 3000,
+    "[" * 500,
+    "['a', 'b']",
+    "[1, 'b']",
+    "1_000",
+    "١٢",
+    "9" * 5000,
+    "0x10",
+    "1e400",
+]
 PATHS: list[Any] = [
-    "../secret.mp4", "../secret", "a/../../secret.mp4", "/etc/passwd", "//etc/passwd", "~/secret", "~root/x",
-    "C:\\secret", "..\\secret.mp4", "file:///etc/passwd", "http://127.0.0.1/x.mp4", "..", ".", "/", "", "a\x00b.mp4",
-    "x" * 300, "a/" * 3000, "./v0.mp4", "sub//v0.mp4", "{outside}/secret.mp4", "{outside}/secret.json",
-    "{videos}/v0.mp4", "../secret.json", "../secret.srt", "{outside}/secret.srt", "v0.mp4/../../secret.mp4",
-    "\ud800.mp4", "CON", "-rf", "$HOME/x", "%2e%2e/x",
-]  # fmt: skip
+    "../secret.mp4",
+    "../secret",
+    "a/../../secret.mp4",
+    "/etc/passwd",
+    "//etc/passwd",
+    "~/secret",
+    "~root/x",
+    "C:\\secret",
+    "..\\secret.mp4",
+    "file:///etc/passwd",
+    "http://127.0.0.1/x.mp4",
+    "..",
+    ".",
+    "/",
+    "",
+    "a\x00b.mp4",
+    "x" * 300,
+    "a/" * 3000,
+    "./v0.mp4",
+    "sub//v0.mp4",
+    "{outside}/secret.mp4",
+    "{outside}/secret.json",
+    "{videos}/v0.mp4",
+    "../secret.json",
+    "../secret.srt",
+    "{outside}/secret.srt",
+    "v0.mp4/../../secret.mp4",
+    "\ud800.mp4",
+    "CON",
+    "-rf",
+    "$HOME/x",
+    "%2e%2e/x",
+]
 TIMES = [
-    "1 --> x", "00:00:09,000 --> 00:00:02,000", "-1 --> 2", "nan --> inf", "--> ", "1" * 400 + " --> 2",
-    "99999999:00:00 --> 99999999:00:01", "\u0661:\u0662 --> \u0663:\u0664",
+    "1 --> x",
+    "00:00:09,000 --> 00:00:02,000",
+    "-1 --> 2",
+    "nan --> inf",
+    "--> ",
+    "1" * 400 + " --> 2",
+    "99999999:00:00 --> 99999999:00:01",
+    "\u0661:\u0662 --> \u0663:\u0664",
     "00:00:01,000 --> 00:00:02,000 position:50%",
-]  # fmt: skip
+]
 SLOW = [
-    "<answer>" + " " * 5000, "<" * 30_000, "1" * 30_000, "(A) \n" * 10_000, "{\\" * 20_000, " \n" * 30_000,
-    "A." + " " * 30_000 + "B", "answer " + " " * 30_000, "(" * 30_000, "1:" * 20_000, "(A) x\n\n" * 10_000,
-]  # fmt: skip
+    "<answer>" + " " * 5000,
+    "<" * 30_000,
+    "1" * 30_000,
+    "(A) \n" * 10_000,
+    "{\\" * 20_000,
+    " \n" * 30_000,
+    "A." + " " * 30_000 + "B",
+    "answer " + " " * 30_000,
+    "(" * 30_000,
+    "1:" * 20_000,
+    "(A) x\n\n" * 10_000,
+]
 SPANS = [[["x", 9]], [[math.nan, 9]], [[-1, 9]], [[50, 90]], [[70, 80]], [[9, 5]], [[1, 2, 3]], [3, 4]]
 
 
@@ -226,9 +317,22 @@ def wrong_options(valid: Valid, draw: Random) -> Mutant | None:
 def _forms(letter: str, text: str, n: int) -> list[Any]:
     """Everything that option n may be called, and some that name two."""
     return [
-        letter, letter.lower(), f"({letter})", f"{letter}.", f" {letter}\n", f"{letter}. {text}", text, text.upper(),
-        f'"{text}"', n, float(n), str(n), n + 0.5, f"{LETTERS[(n + 1) % 4]}. {text}", f"{letter}. something else",
-    ]  # fmt: skip
+        letter,
+        letter.lower(),
+        f"({letter})",
+        f"{letter}.",
+        f" {letter}\n",
+        f"{letter}. {text}",
+        text,
+        text.upper(),
+        f'"{text}"',
+        n,
+        float(n),
+        str(n),
+        n + 0.5,
+        f"{LETTERS[(n + 1) % 4]}. {text}",
+        f"{letter}. something else",
+    ]
 
 
 def other_answer(valid: Valid, draw: Random) -> Mutant:
@@ -393,10 +497,13 @@ def other_bytes(valid: Valid, draw: Random) -> Mutant | None:
             "file: bytes", what, files, None, harmless=not name.endswith(("csv", "tsv")) or b'"' not in content
         )
     changed = {
-        "NUL": content[:at] + b"\0" + content[at:], "0xff": content[:at] + b"\xff" + content[at:],
-        "truncated": content[:at], "empty": b"", "utf-16": content.decode("latin-1").encode("utf-16"),
+        "NUL": content[:at] + b"\0" + content[at:],
+        "0xff": content[:at] + b"\xff" + content[at:],
+        "truncated": content[:at],
+        "empty": b"",
+        "utf-16": content.decode("latin-1").encode("utf-16"),
         "another": b"\x89PNG\r\n" + content[:at],
-    }  # fmt: skip
+    }
     if what not in changed:
         return None
     files[name] = changed[what]
@@ -445,8 +552,9 @@ def other_shape(valid: Valid, draw: Random) -> Mutant | None:
     if not table and what in ("top", "deep", "digits"):
         files[name] = {
             "top": draw.choice([b"{}", b"null", b"3", b'"text"', b'{"rows": []}', b"[[]]", b"\n"]),
-            "deep": b"[" * draw.choice([500, 100_000]) + b"]" * 10, "digits": b"[" + b"9" * 6000 + b"]",
-        }[what]  # fmt: skip
+            "deep": b"[" * draw.choice([500, 100_000]) + b"]" * 10,
+            "digits": b"[" + b"9" * 6000 + b"]",
+        }[what]
         return Mutant("file: top level", what, files, None, frozenset({"gone"}), refused=True)
     return None
 
@@ -486,7 +594,28 @@ def _some(valid: Valid, draw: Random) -> tuple[int, Asked]:
 
 
 KINDS: list[Callable[[Valid, Random], Mutant | None]] = [
-    hole, deleted, shuffled, one_twice, letters_as_texts, too_many, other_letters, beside_differ, wrong_options,
-    other_answer, other_answer, other_field, other_field, other_field, slow_text, path_field, path_field, missing_field,
-    twice, unread, other_bytes, other_shape, beside, beside,
-]  # fmt: skip
+    hole,
+    deleted,
+    shuffled,
+    one_twice,
+    letters_as_texts,
+    too_many,
+    other_letters,
+    beside_differ,
+    wrong_options,
+    other_answer,
+    other_answer,
+    other_field,
+    other_field,
+    other_field,
+    slow_text,
+    path_field,
+    path_field,
+    missing_field,
+    twice,
+    unread,
+    other_bytes,
+    other_shape,
+    beside,
+    beside,
+]

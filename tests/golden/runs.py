@@ -29,9 +29,17 @@ HERE = Path(__file__).resolve().parent
 SHORT = ["--overlay", "recipes/overlays/smoke.yaml", "--overlay", "tests/golden/observed.yaml"]
 TRY_OUT = ["--overlay", "tests/golden/observed.yaml"]
 POOL = [
-    "--data.pool.num_videos", "8", "--data.val_pool.num_videos", "4", "--model.num_steps", "2",
-    "--trainer.val_check_interval", "2", "--data.batch_size", "8",
-]  # fmt: skip
+    "--data.pool.num_videos",
+    "8",
+    "--data.val_pool.num_videos",
+    "4",
+    "--model.num_steps",
+    "2",
+    "--trainer.val_check_interval",
+    "2",
+    "--data.batch_size",
+    "8",
+]
 
 
 def _try_out(name: str) -> list[str]:
@@ -41,24 +49,46 @@ def _try_out(name: str) -> list[str]:
 RUNS: dict[str, list[str]] = {
     "tspo": ["recipes/tspo.yaml", *SHORT],
     "tspo_official": [
-        "recipes/tspo_official.yaml", "--overlay", "recipes/overlays/official_settings.yaml", *SHORT,
+        "recipes/tspo_official.yaml",
+        "--overlay",
+        "recipes/overlays/official_settings.yaml",
+        *SHORT,
     ],
     "tspo_joint": ["recipes/tspo.yaml", *SHORT, "--model.evolve", "joint", "--model.grpo.beta", "0.04"],
     "tspo_accumulated": [
-        "recipes/tspo.yaml", *SHORT, "--model.optimizer.accumulate", "2", "--data.batch_size", "2",
-        "--model.answering.store_frame_tokens", "false", "--model.grpo.num_iterations", "2",
-        "--model.grpo.loss_type", "dapo",
+        "recipes/tspo.yaml",
+        *SHORT,
+        "--model.optimizer.accumulate",
+        "2",
+        "--data.batch_size",
+        "2",
+        "--model.answering.store_frame_tokens",
+        "false",
+        "--model.grpo.num_iterations",
+        "2",
+        "--model.grpo.loss_type",
+        "dapo",
     ],
     "unet": ["recipes/tspo.yaml", "--overlay", "recipes/overlays/unet.yaml", *SHORT],
     "refocus": ["recipes/refocus.yaml", *SHORT],
     "msjoe_pretrain": ["recipes/msjoe_pretrain.yaml", *SHORT],
     "msjoe_question_only": [
-        "recipes/msjoe_pretrain.yaml", "--overlay", "recipes/overlays/question_only.yaml", *SHORT,
+        "recipes/msjoe_pretrain.yaml",
+        "--overlay",
+        "recipes/overlays/question_only.yaml",
+        *SHORT,
     ],
     "msjoe": ["recipes/msjoe.yaml", *SHORT],
     "eval_haystack": [
-        "recipes/eval/haystack.yaml", "--checkpoint", "outputs/refocus/checkpoints/last.ckpt",
-        "--data.num_test_videos", "2", "--data.world.duration_s", "100", "--data.world.event_duration_s", "[2.0, 2.5]",
+        "recipes/eval/haystack.yaml",
+        "--checkpoint",
+        "outputs/refocus/checkpoints/last.ckpt",
+        "--data.num_test_videos",
+        "2",
+        "--data.world.duration_s",
+        "100",
+        "--data.world.event_duration_s",
+        "[2.0, 2.5]",
     ],
     "haystack_clip": ["recipes/haystack/clip.yaml", *POOL],
     "haystack_captions_clip": ["recipes/haystack/captions_clip.yaml", *POOL],
@@ -68,11 +98,15 @@ RUNS: dict[str, list[str]] = {
     "tspo_llava_video_7b": ["recipes/paper/tspo_llava_video_7b.yaml", *_try_out("tspo_llava_video")],
     "refocus_1_3b": ["recipes/paper/refocus_1_3b.yaml", *_try_out("refocus_1_3b")],
     "eval_mlvu": [
-        "recipes/eval/mlvu.yaml", "--overlay", "recipes/overlays/try_out/eval.yaml", "--overlay",
-        "recipes/overlays/yardsticks.yaml", "--annotations",
+        "recipes/eval/mlvu.yaml",
+        "--overlay",
+        "recipes/overlays/try_out/eval.yaml",
+        "--overlay",
+        "recipes/overlays/yardsticks.yaml",
+        "--annotations",
         "build/try_out/mlvu/mlvu.json",
     ],
-}  # fmt: skip
+}
 """In this order: a later run reads what an earlier one has written."""
 EVALUATIONS = ("eval_haystack", "eval_mlvu")
 
@@ -87,9 +121,14 @@ def run(name: str, folder: Path, timeout_s: float = 900) -> Path:
         if not (folder / shared).exists():
             (folder / shared).symlink_to(ROOT / shared)
     command = [
-        sys.executable, "-c", "from recipes.launcher.cli import main; main()", "run", *RUNS[name],
-        "--run_dir", f"outputs/{name}",
-    ]  # fmt: skip
+        sys.executable,
+        "-c",
+        "from recipes.launcher.cli import main; main()",
+        "run",
+        *RUNS[name],
+        "--run_dir",
+        f"outputs/{name}",
+    ]
     if name != "try_out":
         command += ["--trainer.accelerator", "cpu"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -167,8 +206,10 @@ def _answers(run_dir: Path) -> dict[str, dict[str, Any]]:
         return answers
     for line in _lines(run_dir / "answers.jsonl"):
         answers.setdefault(line["system"], {})[line["sample_id"]] = {
-            "timestamps_s": line["timestamps_s"], "option_log_probs": line["option_log_probs"], "text": line["text"],
-        }  # fmt: skip
+            "timestamps_s": line["timestamps_s"],
+            "option_log_probs": line["option_log_probs"],
+            "text": line["text"],
+        }
     return answers
 
 

@@ -62,9 +62,19 @@ class Case:
     def small(self) -> Case:
         """The same on a model that a CPU runs in seconds."""
         return dataclasses.replace(
-            self, shape=None, dtype="float32", num_candidates=12, num_frames=2, num_rollouts=4, rows_per_forward=2,
-            answer_tokens=4, height=56, width=56, pixels=(56**2, 56**2), lora_rank=min(self.lora_rank, 2),
-        )  # fmt: skip
+            self,
+            shape=None,
+            dtype="float32",
+            num_candidates=12,
+            num_frames=2,
+            num_rollouts=4,
+            rows_per_forward=2,
+            answer_tokens=4,
+            height=56,
+            width=56,
+            pixels=(56**2, 56**2),
+            lora_rank=min(self.lora_rank, 2),
+        )
 
     def module(self, folder: Path, device: torch.device) -> EvolutionModule:
         """What is trained, its MLLM already on the device."""
@@ -76,10 +86,15 @@ class Case:
             settings = JointTraining(loss_type="grpo", learning_rate=1e-5, gradient_checkpointing=True)
             more = {"sampler": UNetSampler(channels=(64, 128, 256)), "rewards": terms(EvenBytes()), "joint": settings}
         return evolution(
-            mllm=mllm, evolve="joint" if self.joint else "sampler", grpo=GRPO(num_generations=self.num_rollouts),
-            num_frames=self.num_frames, rows_per_forward=self.rows_per_forward, max_new_tokens=self.answer_tokens,
-            lr_scheduler_type="constant", **more,
-        )  # fmt: skip
+            mllm=mllm,
+            evolve="joint" if self.joint else "sampler",
+            grpo=GRPO(num_generations=self.num_rollouts),
+            num_frames=self.num_frames,
+            rows_per_forward=self.rows_per_forward,
+            max_new_tokens=self.answer_tokens,
+            lr_scheduler_type="constant",
+            **more,
+        )
 
     def videos(self) -> RandomVideos:
         return RandomVideos(
@@ -106,15 +121,17 @@ class Case:
         mllm = {"path": str(folder), "loading": loading, "frames_per_grid": 1, "frame_pixels": list(self.pixels)}
         accuracy = {"by": "text" if self.joint else "options"}
         arguments = {
-            "evolve": "joint" if self.joint else "sampler", "sampler": sampler,
+            "evolve": "joint" if self.joint else "sampler",
+            "sampler": sampler,
             "mllm": {"class_path": "modules.mllms.qwen_vl.Qwen25VL", "init_args": mllm},
             "rewards": {
                 "accuracy": {"reward": {"class_path": "modules.rewards.accuracy.Accuracy", "init_args": accuracy}},
             },
-            "joint": {"gradient_checkpointing": True}, "grpo": {"num_generations": self.num_rollouts},
+            "joint": {"gradient_checkpointing": True},
+            "grpo": {"num_generations": self.num_rollouts},
             "num_frames": self.num_frames,
             "answering": {"rows_per_forward": self.rows_per_forward, "max_new_tokens": self.answer_tokens},
-        }  # fmt: skip
+        }
         sharded = {"class_path": "modules.distributed.sharding.ShardedStrategy", "init_args": {"stage": 3}}
         recipe = {
             "model": {"class_path": "modules.rl.evolution.EvolutionModule", "init_args": arguments},

@@ -13,11 +13,13 @@ from modules.records import Candidates, QuestionBatch, VideoQuestion
 
 
 class RandomVideos(L.LightningDataModule):
-    """Args:
-    num_questions: B.
-    num_candidates: T.
-    dim: D, of the features.
-    height, width: of a frame in pixels.
+    """Batches of random frames and questions, in the place of files.
+
+    Args:
+        num_questions: B.
+        num_candidates: T.
+        dim: D, of the features.
+        height, width: of a frame in pixels.
     """
 
     encoder = None
@@ -72,6 +74,8 @@ class _Batches(IterableDataset):
         return QuestionBatch(
             [VideoQuestion("random", "train", n, n, float(length), f"What is in {n}?", options, 0) for n in names],
             [Candidates(n, torch.arange(length), times, float(length), length) for n in names],
-            torch.randn(count, length, dim, generator=generator), torch.ones(count, length, dtype=torch.bool),
-            times.float()[None].expand(count, -1), torch.randn(count, 1, dim, generator=generator),
-        )  # fmt: skip
+            torch.randn(count, length, dim, generator=generator),
+            torch.ones(count, length, dtype=torch.bool),
+            times.float()[None].expand(count, -1),
+            torch.randn(count, 1, dim, generator=generator),
+        )

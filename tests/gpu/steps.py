@@ -90,11 +90,19 @@ def take_steps(case: Case, folder: Path, device: torch.device, num_steps: int) -
     module = case.module(folder, device)
     watch = Watch(device)
     trainer = L.Trainer(
-        accelerator=_ACCELERATORS.get(device.type, device.type), devices=1, strategy=case.strategy(device),
-        callbacks=[watch], max_steps=num_steps, max_epochs=-1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        accelerator=_ACCELERATORS.get(device.type, device.type),
+        devices=1,
+        strategy=case.strategy(device),
+        callbacks=[watch],
+        max_steps=num_steps,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
         default_root_dir=str(folder),
-    )  # fmt: skip
+    )
     trainer.fit(module, datamodule=case.videos())
     return module, watch
 
@@ -109,13 +117,14 @@ def measure(case: Case, folder: Path, device: torch.device, num_steps: int) -> M
     parts = {name: median(p[name] for p in watch.parts[1:]) for name in watch.parts[-1]}
     estimated = [] if gpu is None else step_parts(work, gpu)
     return Measured(
-        parts_s=parts, step_s=step_s,
+        parts_s=parts,
+        step_s=step_s,
         tokens_per_s=sum(p.tokens for p in estimated) / step_s if gpu else None,
         peak_share=sum(p.flops for p in estimated) / step_s / (1e12 * gpu.peak_tflops) if gpu else None,
         peak_memory_gib=peak,
         estimated_gib=max(p.total for p in phases(work) if p.name != "extract") / 2**30,
         estimated_s=sum(p.seconds for p in estimated) if gpu else None,
-    )  # fmt: skip
+    )
 
 
 def _prompt_tokens(module: Any, case: Case) -> int:

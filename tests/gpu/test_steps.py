@@ -61,10 +61,14 @@ def test_the_benchmark_runs_in_small_and_compares_with_its_last_run(tmp_path: Pa
     file.write_text(json.dumps([{"cases": {"tspo_7b": {"step_s": 1e9}, "joint_3b_lora": {"step_s": 1e-9}}}]))
     words = ["--device", "cpu", "--small", "--steps", "1", "--case", "tspo_7b", "--case", "joint_3b_lora"]
     done = subprocess.run(
-        [sys.executable, "tests/benchmarks/gpu_step.py", *words, "--out", str(tmp_path)], cwd=ROOT, capture_output=True,
-        text=True, timeout=300, check=False,
+        [sys.executable, "tests/benchmarks/gpu_step.py", *words, "--out", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     assert "slower than the last time:\njoint_3b_lora" in done.stderr
     assert "times the last step of this card" in done.stdout
@@ -81,8 +85,13 @@ def test_without_a_card_the_benchmark_says_so_and_writes_nothing(tmp_path: Path)
     if torch.cuda.is_available():
         pytest.skip("there is a card")
     done = subprocess.run(
-        [sys.executable, "tests/benchmarks/gpu_step.py", "--out", str(tmp_path / "b")], cwd=ROOT, capture_output=True,
-        text=True, timeout=200, check=True, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-    )  # fmt: skip
+        [sys.executable, "tests/benchmarks/gpu_step.py", "--out", str(tmp_path / "b")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+    )
     assert "no CUDA device" in done.stdout
     assert not (tmp_path / "b").exists()

@@ -47,10 +47,26 @@ def harness(task: Path, name: str, arguments: str) -> tuple[dict, list[dict]]:
     """Results and samples of a run of the harness."""
     out = Path("results") / name
     subprocess.run(
-        [sys.executable, "-m", "lmms_eval", "--model", "kairos", "--model_args", arguments, "--tasks", "mlvu_local",
-         "--include_path", str(task), "--batch_size", "1", "--log_samples", "--output_path", str(out)],
+        [
+            sys.executable,
+            "-m",
+            "lmms_eval",
+            "--model",
+            "kairos",
+            "--model_args",
+            arguments,
+            "--tasks",
+            "mlvu_local",
+            "--include_path",
+            str(task),
+            "--batch_size",
+            "1",
+            "--log_samples",
+            "--output_path",
+            str(out),
+        ],
         check=True,
-    )  # fmt: skip
+    )
     results = json.loads(next(out.rglob("*results.json")).read_text())
     samples = [json.loads(line) for line in next(out.rglob("*samples_mlvu_local.jsonl")).read_text().splitlines()]
     return results, samples
@@ -64,8 +80,20 @@ def test_the_plugin_is_found() -> None:
 
 def test_the_harness_gets_the_answers_of_our_own_evaluation(task: Path) -> None:
     run_dir = Path("own")
-    main(["run", str(EVAL), "--overlay", str(OVERLAY), "--annotations", "build/try_out/mlvu/mlvu.json", "--limit",
-          str(NUM_QUESTIONS), "--run_dir", str(run_dir)])  # fmt: skip
+    main(
+        [
+            "run",
+            str(EVAL),
+            "--overlay",
+            str(OVERLAY),
+            "--annotations",
+            "build/try_out/mlvu/mlvu.json",
+            "--limit",
+            str(NUM_QUESTIONS),
+            "--run_dir",
+            str(run_dir),
+        ]
+    )
     own = {
         a["sample_id"]: a["text"]
         for a in map(json.loads, (run_dir / "answers.jsonl").read_text().splitlines())
@@ -100,10 +128,32 @@ def _text(sample: dict) -> str:
 
 def test_scorers_agree_with_the_harness_on_random_sentences() -> None:
     words = [
-        "A", "B", "C", "D", "E", "(A)", "B.", "C:", "D)", "the answer is", "The best option is", "my choice is",
-        "A man", "dog", "because", "\n", ",", ".", "答案是", "Answer:", "Best", "option", '"', "Best option:",
+        "A",
+        "B",
+        "C",
+        "D",
+        "E",
+        "(A)",
+        "B.",
+        "C:",
+        "D)",
+        "the answer is",
+        "The best option is",
+        "my choice is",
+        "A man",
+        "dog",
+        "because",
+        "\n",
+        ",",
+        ".",
+        "答案是",
+        "Answer:",
+        "Best",
+        "option",
+        '"',
+        "Best option:",
         "The answer",
-    ]  # fmt: skip
+    ]
     rng, ours, theirs_lvb = random.Random(0), LmmsEval(), LmmsEvalLongVideoBench()
     for _ in range(20_000):
         text = rng.choice([" ", ""]).join(rng.choice(words) for _ in range(rng.randint(0, 9)))

@@ -48,11 +48,24 @@ def test_score_prints_hostile_groups_systems_and_texts(tmp_path: Path, capsys) -
 
 def test_the_table_at_the_end_prints_hostile_kinds(tmp_path: Path, capsys) -> None:
     answered = [
-        Answered(Answer("d", "s", f"q{n}", f"[/v]{n}", system, "?", ("a", "b"), 0, option_log_probs=(-0.1, -2.0),
-                        groups={"kind": "[/x]"}), Cost(calls=1))
+        Answered(
+            Answer(
+                "d",
+                "s",
+                f"q{n}",
+                f"[/v]{n}",
+                system,
+                "?",
+                ("a", "b"),
+                0,
+                option_log_probs=(-0.1, -2.0),
+                groups={"kind": "[/x]"},
+            ),
+            Cost(calls=1),
+        )
         for n in range(2)
         for system in ("uniform", "after")
-    ]  # fmt: skip
+    ]
     report = EvaluationReport(run_dir=str(tmp_path), next_command="lightning ask {video} [/y]")
     scores = {"option-logprob@1": score_systems([a.answer for a in answered], "option-logprob", None)}
     trainer: Any = SimpleNamespace(checkpoint_callback=None, ckpt_path="", loggers=[])
@@ -98,8 +111,19 @@ def test_ask_prints_hostile_questions_and_answers(tmp_path: Path, capsys) -> Non
     candidates, times = Candidates("v", torch.arange(2), torch.arange(2.0), 2.0), torch.arange(2.0)[None]
     batch = QuestionBatch([question], [candidates], torch.zeros(1, 2, 1), times >= 0, times, torch.zeros(1, 1, 1))
     row = SelectionRow("d", "s", "q", "v", "sampler", (0, 1), (0.0, 1.0))
-    answer = Answer("d", "s", "q", "v", "sampler", HOSTILE, ("[/a] $x_", "b"), 0, text="[/t] $5_{",
-                    option_log_probs=(-0.1, -2.0), timestamps_s=(0.0, 1.0))  # fmt: skip
+    answer = Answer(
+        "d",
+        "s",
+        "q",
+        "v",
+        "sampler",
+        HOSTILE,
+        ("[/a] $x_", "b"),
+        0,
+        text="[/t] $5_{",
+        option_log_probs=(-0.1, -2.0),
+        timestamps_s=(0.0, 1.0),
+    )
     module: Any = SimpleNamespace(systems={"sampler": Blind()})
     frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     trainer: Any = SimpleNamespace(is_global_zero=True, datamodule=SimpleNamespace(decode=lambda *_: frames))
@@ -121,6 +145,12 @@ def test_ask_prints_hostile_questions_and_answers(tmp_path: Path, capsys) -> Non
 def test_titles_are_no_formulas(title: str, tmp_path: Path) -> None:
     times = torch.arange(3.0).numpy()
     thumbnails = torch.zeros(1, 8, 8, 3, dtype=torch.uint8).numpy()
-    draw_timeline(tmp_path / "x.png", title=title, timestamps_s=times, scores=None, chosen=times[:1].astype(int),
-                  thumbnails=thumbnails)  # fmt: skip
+    draw_timeline(
+        tmp_path / "x.png",
+        title=title,
+        timestamps_s=times,
+        scores=None,
+        chosen=times[:1].astype(int),
+        thumbnails=thumbnails,
+    )
     assert (tmp_path / "x.png").stat().st_size > 1000

@@ -61,10 +61,23 @@ def test_an_update_over_ranks_and_batches_of_unlike_lengths_equals_trls(loss_typ
         loss = grpo_loss(config, ours_in, old, advantages, mask, max_length=MAX_LENGTH, num_items=num_items / num_ranks)
         ours = ours + loss.loss * config.share_of_update(1 / num_batches) / num_ranks
         nothing = torch.zeros(N, L)
-        theirs = theirs + trl_loss(
-            config, theirs_in, old, reference, advantages, mask, nothing, max_length=MAX_LENGTH, num_items=num_items,
-            num_processes=num_ranks, num_batches=num_batches,
-        ) / num_ranks  # fmt: skip
+        theirs = (
+            theirs
+            + trl_loss(
+                config,
+                theirs_in,
+                old,
+                reference,
+                advantages,
+                mask,
+                nothing,
+                max_length=MAX_LENGTH,
+                num_items=num_items,
+                num_processes=num_ranks,
+                num_batches=num_batches,
+            )
+            / num_ranks
+        )
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(*(torch.autograd.grad(loss, x)[0] for loss, x in ((ours, ours_in), (theirs, theirs_in))))
 

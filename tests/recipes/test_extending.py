@@ -22,8 +22,18 @@ from recipes.launcher.mistakes import RecipeError
 PAGE = ROOT / "docs" / "extend.md"
 FILE = re.compile(r"^File `([^`]+)`:\n+```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMES = ["mine.yaml", "my_callback.py", "my_mllm.py", "my_reward.py", "my_sampler.py", "my_scorer.py", "my_source.py"]
-STEPS = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--model.optimizer.accumulate", "1",
-         "--trainer.logger", "false", "--run_dir", "run"]  # fmt: skip
+STEPS = [
+    "--trainer.max_steps",
+    "2",
+    "--trainer.val_check_interval",
+    "2",
+    "--model.optimizer.accumulate",
+    "1",
+    "--trainer.logger",
+    "false",
+    "--run_dir",
+    "run",
+]
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +67,13 @@ def test_the_recipe_passes_check_and_its_slips_are_told(folder: Path) -> None:
 
 def lightning(cwd: Path, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "recipes", *words], capture_output=True, text=True, cwd=cwd, timeout=180,
+        [sys.executable, "-m", "recipes", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=180,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")

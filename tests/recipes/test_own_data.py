@@ -53,9 +53,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, short_world) -> Path:
             for q in ask(plan, "test", str(path), {"needle": 1, "begin": 1}, rng):
                 assert q.answer_index is not None
                 table.writerow(
-                    [f"clips/v{n}.mp4", q.question, "|".join(q.options), LETTERS[q.answer_index], *q.evidence_s[0],
-                     q.groups["kind"]]
-                )  # fmt: skip
+                    [
+                        f"clips/v{n}.mp4",
+                        q.question,
+                        "|".join(q.options),
+                        LETTERS[q.answer_index],
+                        *q.evidence_s[0],
+                        q.groups["kind"],
+                    ]
+                )
     return folder
 
 

@@ -23,9 +23,12 @@ from recipes.launcher.guard import ROOT
 
 RECIPES = ROOT / "recipes"
 BENCHMARKS = {
-    "longvideobench": "lvb_val.json", "mlvu": "mlvu.json", "videomme": "test.parquet",
-    "lvbench": "video_info.meta.jsonl", "nextgqa": "test.csv",
-}  # fmt: skip
+    "longvideobench": "lvb_val.json",
+    "mlvu": "mlvu.json",
+    "videomme": "test.parquet",
+    "lvbench": "video_info.meta.jsonl",
+    "nextgqa": "test.csv",
+}
 
 
 @pytest.fixture(scope="module")
@@ -185,9 +188,15 @@ def test_inspect_prints_what_is_there_and_what_is_not(run, workplace: Path) -> N
 @pytest.mark.slow
 def test_extract_once_then_nothing_then_shards(run, workplace: Path, monkeypatch) -> None:
     source = [
-        "--source", "datamodules.annotations.mlvu.MLVU", "--annotations", "build/try_out/mlvu/mlvu.json", "--videos",
-        "build/try_out/videos", "--encoder", "build/try_out/models/clip",
-    ]  # fmt: skip
+        "--source",
+        "datamodules.annotations.mlvu.MLVU",
+        "--annotations",
+        "build/try_out/mlvu/mlvu.json",
+        "--videos",
+        "build/try_out/videos",
+        "--encoder",
+        "build/try_out/models/clip",
+    ]
     store = ["--job.data.feature_dir", "shards"]
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "1")
@@ -207,11 +216,21 @@ def test_extract_once_then_nothing_then_shards(run, workplace: Path, monkeypatch
 @pytest.mark.slow
 def test_difficulty_filter_counts_resumes_and_can_be_trained_on(run, workplace: Path) -> None:
     arguments = [
-        "--annotations", "build/try_out/llava_video/mc.json", "--videos", "build/try_out/videos",
-        "--out", "mine/general.jsonl",
-        "--mllm", "build/try_out/models/qwen2_5_vl", "--job.many", "12", "--job.mllm.loading.dtype", "float32",
-        "--job.mllm.frame_pixels", "[784, 1568]",
-    ]  # fmt: skip
+        "--annotations",
+        "build/try_out/llava_video/mc.json",
+        "--videos",
+        "build/try_out/videos",
+        "--out",
+        "mine/general.jsonl",
+        "--mllm",
+        "build/try_out/models/qwen2_5_vl",
+        "--job.many",
+        "12",
+        "--job.mllm.loading.dtype",
+        "float32",
+        "--job.mllm.frame_pixels",
+        "[784, 1568]",
+    ]
     run_dir, printed = run("data/filter_difficulty.yaml", *arguments)
     counts = json.loads((run_dir / "counts.json").read_text())
     total = counts.pop("total")
@@ -230,8 +249,14 @@ def test_difficulty_filter_counts_resumes_and_can_be_trained_on(run, workplace: 
 @pytest.mark.slow
 def test_msjoes_data_and_both_stages(run, workplace: Path) -> None:
     """Pass rates of questions, long-video data out of them, stage 1 on it, stage 2 on stage 1."""
-    mllm = ["--mllm", "build/try_out/models/qwen2_5_vl", "--job.mllm.loading.dtype", "float32",
-            "--job.mllm.frame_pixels", "[784, 1568]"]  # fmt: skip
+    mllm = [
+        "--mllm",
+        "build/try_out/models/qwen2_5_vl",
+        "--job.mllm.loading.dtype",
+        "float32",
+        "--job.mllm.frame_pixels",
+        "[784, 1568]",
+    ]
     source = ["--annotations", "build/try_out/tspo_10k/TSPO_10k.jsonl", "--videos", "build/try_out/videos"]
     small = ["--job.num_frames", "4", "--job.num_trials", "3", "--job.max_new_tokens", "4"]
     rates = ["--out", "mine/pass_rates.jsonl"]
@@ -244,8 +269,16 @@ def test_msjoes_data_and_both_stages(run, workplace: Path) -> None:
     run("data/pass_rates.yaml", *source, *mllm, *small, *rates)
     assert [json.loads(x) for x in Path("mine/pass_rates.jsonl").read_text().splitlines()] == rows
 
-    run_dir, _ = run("data/long_video_qa.yaml", *source, "--rates", "mine/pass_rates.jsonl", "--out",
-                     "build/try_out/long_video_qa.json", "--job.min_duration_s", "1")  # fmt: skip
+    run_dir, _ = run(
+        "data/long_video_qa.yaml",
+        *source,
+        "--rates",
+        "mine/pass_rates.jsonl",
+        "--out",
+        "build/try_out/long_video_qa.json",
+        "--job.min_duration_s",
+        "1",
+    )
     counts = json.loads((run_dir / "counts.json").read_text())
     kept = LongVideoQA(annotations="build/try_out/long_video_qa.json", videos="build/try_out/videos").load()
     assert len(kept.questions) == counts["kept"] == len([r for r in rows if r["pass_rate"] < 0.99])
@@ -272,11 +305,26 @@ def test_msjoes_data_and_both_stages(run, workplace: Path) -> None:
 @pytest.mark.slow
 def test_needles_by_description(run, workplace: Path) -> None:
     run_dir, _ = run(
-        "data/needles.yaml", "--videos", "build/try_out/videos", "--out", "mine/specific.jsonl",
-        "--mllm", "build/try_out/models/qwen2_5_vl", "--job.style", "identify", "--job.max_new_tokens", "24",
-        "--job.min_words", "1", "--job.mllm.loading.dtype", "float32", "--job.mllm.frame_pixels", "[784, 1568]",
-        "--job.max_right_frac", "1.0",
-    )  # fmt: skip
+        "data/needles.yaml",
+        "--videos",
+        "build/try_out/videos",
+        "--out",
+        "mine/specific.jsonl",
+        "--mllm",
+        "build/try_out/models/qwen2_5_vl",
+        "--job.style",
+        "identify",
+        "--job.max_new_tokens",
+        "24",
+        "--job.min_words",
+        "1",
+        "--job.mllm.loading.dtype",
+        "float32",
+        "--job.mllm.frame_pixels",
+        "[784, 1568]",
+        "--job.max_right_frac",
+        "1.0",
+    )
     counts = json.loads((run_dir / "counts.json").read_text())
     assert counts.pop("total") == 5 == sum(counts.values())
     assert Path("mine/specific.descriptions.jsonl").is_file()
@@ -293,9 +341,16 @@ def test_needles_by_description(run, workplace: Path) -> None:
 def test_the_tspo_folder_of_a_run(run, workplace: Path) -> None:
     trained, _ = run("paper/tspo_qwen2_5_vl_7b.yaml", *overlay("tspo_qwen2_5_vl"))
     run(
-        "data/save_tspo_folder.yaml", "--checkpoint", str(trained / "checkpoints/last.ckpt"), "--out", "my-tspo",
-        "--job.encoder.path", "build/try_out/models/clip", "--job.sampler.dim", "32",
-    )  # fmt: skip
+        "data/save_tspo_folder.yaml",
+        "--checkpoint",
+        str(trained / "checkpoints/last.ckpt"),
+        "--out",
+        "my-tspo",
+        "--job.encoder.path",
+        "build/try_out/models/clip",
+        "--job.sampler.dim",
+        "32",
+    )
     arguments = [*overlay("eval"), "--annotations", "build/try_out/mlvu/mlvu.json", "--selector", "my-tspo"]
     by_folder, _ = run("eval/mlvu.yaml", *arguments, "--model.systems.sampler.sampler.weights", "my-tspo")
     assert len(read_answers(by_folder)) == 8
@@ -318,10 +373,16 @@ def test_llava_video_is_converted_and_answers(run, workplace: Path) -> None:
     (workplace / "original").mkdir()
     save_file(tensors, workplace / "original" / "model.safetensors")
     run(
-        "data/convert_llava_video.yaml", "--source", "original", "--out", "models/llava-video",
-        "--processor", str(blank),
-        "--job.config", str(blank),
-    )  # fmt: skip
+        "data/convert_llava_video.yaml",
+        "--source",
+        "original",
+        "--out",
+        "models/llava-video",
+        "--processor",
+        str(blank),
+        "--job.config",
+        str(blank),
+    )
     run_dir, _ = run("paper/tspo_llava_video_7b.yaml", *overlay("tspo_llava_video"), "--mllm", "models/llava-video")
     assert (run_dir / "checkpoints" / "last.ckpt").is_file()
 
@@ -356,11 +417,24 @@ def test_memory_needs_no_weights(capsys: pytest.CaptureFixture) -> None:
 def test_refocus_s_filter_and_paper_recipe_take_two_steps(run, workplace: Path) -> None:
     """Margins of parts of videos, the questions they leave, Mamba-2 over patch tokens trained on those."""
     run_dir, _ = run(
-        "data/margin_variance.yaml", "--annotations", "build/try_out/tspo_10k/TSPO_10k.jsonl",
-        "--videos", "build/try_out/videos", "--mllm", "build/try_out/models/internvl", "--out", "mine/kept.jsonl",
-        "--min_variance", "0.0", "--job.num_frames", "2", "--job.mllm.loading.dtype", "float32",
-        "--job.short_side_px", "56",
-    )  # fmt: skip
+        "data/margin_variance.yaml",
+        "--annotations",
+        "build/try_out/tspo_10k/TSPO_10k.jsonl",
+        "--videos",
+        "build/try_out/videos",
+        "--mllm",
+        "build/try_out/models/internvl",
+        "--out",
+        "mine/kept.jsonl",
+        "--min_variance",
+        "0.0",
+        "--job.num_frames",
+        "2",
+        "--job.mllm.loading.dtype",
+        "float32",
+        "--job.short_side_px",
+        "56",
+    )
     counts = json.loads((run_dir / "counts.json").read_text())
     kept = [json.loads(line)["id"] for line in Path("mine/kept.jsonl").read_text().splitlines()]
     assert counts["kept"] == len(kept) > 4

@@ -36,8 +36,12 @@ class AKS(ScoredRule):
         if span == 0:
             return evenly_spaced(len(scores), size).to(scores.device)
         normal = (scores - scores.min()) / span
-        taken = torch.cat([self._take(normal, start, stop, depth, size) for start, stop, depth in
-                           self._segments(normal, 0, len(scores), 0, size)])  # fmt: skip
+        taken = torch.cat(
+            [
+                self._take(normal, start, stop, depth, size)
+                for start, stop, depth in self._segments(normal, 0, len(scores), 0, size)
+            ]
+        )
         rest = normal.clone()
         rest[taken] = -torch.inf
         return torch.cat([taken, rest.topk(size - len(taken)).indices])

@@ -49,8 +49,12 @@ class Precomputed(FrameSampler):
             if moved and not self.num_moved:
                 _log.warning(
                     "question %s: %d of %d frames of %s are no candidates; the nearest are taken (data.selections "
-                    "takes the file's own)", question.sample_id, moved, len(chosen), self.path,
-                )  # fmt: skip
+                    "takes the file's own)",
+                    question.sample_id,
+                    moved,
+                    len(chosen),
+                    self.path,
+                )
             self.num_moved += moved
             # two frames may have one nearest candidate: the better rank stays
             logits[b].scatter_reduce_(0, at, self._preference(row), "amax")

@@ -38,8 +38,10 @@ class _Ruled(PlackettLuce):
 
 
 class ScoredRule(FrameSampler):
-    """Args:
-    scorer: whose scores are taken; CLIP similarity by default.
+    """A rule that chooses by the scores of a sampler, which learns nothing here.
+
+    Args:
+        scorer: whose scores are taken; CLIP similarity by default.
     """
 
     def __init__(self, *, scorer: FrameSampler | None = None) -> None:

@@ -19,13 +19,34 @@ from recipes.launcher.source.read_classes import Argument, Classes
 from recipes.launcher.source.source_modules import OWN, Definition, Outside, SourceModule
 
 _BUILTINS = {c.__name__: c for c in (bool, int, float, complex, str, bytes, list, dict, tuple, set, frozenset, type)}
-_IMPORTED = ("typing", "typing_extensions", "collections", "collections.abc", "pathlib", "os", "datetime", "decimal",
-             "uuid", "re", "jsonargparse.typing")  # fmt: skip
+_IMPORTED = (
+    "typing",
+    "typing_extensions",
+    "collections",
+    "collections.abc",
+    "pathlib",
+    "os",
+    "datetime",
+    "decimal",
+    "uuid",
+    "re",
+    "jsonargparse.typing",
+)
 """Modules whose types are taken from them; they are small, and importing them does nothing else."""
 _INPUT_PATH = "modules.files.paths.InputPath"
 _OF_WHAT_IS_INSIDE = (typing.Annotated, typing.ClassVar, typing.Final)
-_GENERIC = (list, dict, tuple, set, frozenset, type, collections.abc.Sequence, collections.abc.Iterable,
-            collections.abc.Mapping, collections.abc.MutableMapping)  # fmt: skip
+_GENERIC = (
+    list,
+    dict,
+    tuple,
+    set,
+    frozenset,
+    type,
+    collections.abc.Sequence,
+    collections.abc.Iterable,
+    collections.abc.Mapping,
+    collections.abc.MutableMapping,
+)
 
 
 class InputPath(str):

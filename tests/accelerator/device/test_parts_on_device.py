@@ -59,9 +59,19 @@ def batch() -> QuestionBatch:
         times = torch.arange(length, dtype=torch.float64)
         candidates.append(Candidates(f"v{n}", torch.arange(length), times, float(length), length))
         questions.append(
-            VideoQuestion("d", "s", f"q{n}", f"v{n}", float(length), f"number {n}?", ("red", "green", "blue"), n,
-                          ((3.0, 9.0), (20.0, 22.0)), pass_rate=0.3)
-        )  # fmt: skip
+            VideoQuestion(
+                "d",
+                "s",
+                f"q{n}",
+                f"v{n}",
+                float(length),
+                f"number {n}?",
+                ("red", "green", "blue"),
+                n,
+                ((3.0, 9.0), (20.0, 22.0)),
+                pass_rate=0.3,
+            )
+        )
     features = torch.randn(2, longest, DIM, generator=draw) * mask[..., None]
     times = torch.arange(float(longest)).expand(2, -1).clone()
     return QuestionBatch(questions, candidates, features, mask, times, torch.randn(2, 1, DIM, generator=draw))
@@ -75,9 +85,13 @@ def rollouts(here: QuestionBatch) -> Rollouts:
     queries = [[["a star"], ["a star", "the moon"], []] for _ in range(2)]
     vectors = torch.randn(2, 3, 2, DIM, generator=torch.Generator().manual_seed(3))
     return Rollouts(
-        here, Selection(index.to(place), torch.zeros(2, 3, 3, device=place)), scores.to(place),
-        [["red", "it is green", "blue"]] * 2, queries, vectors.to(place),
-    )  # fmt: skip
+        here,
+        Selection(index.to(place), torch.zeros(2, 3, 3, device=place)),
+        scores.to(place),
+        [["red", "it is green", "blue"]] * 2,
+        queries,
+        vectors.to(place),
+    )
 
 
 def to_cpu(value: Any) -> Any:
@@ -203,10 +217,16 @@ def test_decodings(device: torch.device) -> None:
 # ---- rewards and the loss ----
 
 REWARDS: list[Reward] = [
-    Accuracy(), Accuracy(by="text"), Format(pattern="red|blue"), Margin(), Margin(of="probabilities"), Probability(),
-    QueryInformation(measure="ratio", threshold=2.0), QueryInformation(measure="contrast", threshold=1.5),
+    Accuracy(),
+    Accuracy(by="text"),
+    Format(pattern="red|blue"),
+    Margin(),
+    Margin(of="probabilities"),
+    Probability(),
+    QueryInformation(measure="ratio", threshold=2.0),
+    QueryInformation(measure="contrast", threshold=1.5),
     TemporalLocating(),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("reward", REWARDS, ids=lambda r: f"{type(r).__name__}, {' '.join(map(str, vars(r).values()))}")

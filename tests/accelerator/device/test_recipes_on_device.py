@@ -71,8 +71,17 @@ def test_tspo_trains_tests_resumes_and_answers(run: Run, workplace: Path, capsys
     assert checkpoint(run_dir)["global_step"] == 3
     video = next((workplace / "data/haystack/videos").rglob("test-00000.mp4"))
     capsys.readouterr()
-    asked = run("ask.yaml", "--video", str(video), "--question", "What colour is the last shape?",
-                "--options", "red, green, blue", "--checkpoint", str(run_dir / "checkpoints/last.ckpt"))  # fmt: skip
+    asked = run(
+        "ask.yaml",
+        "--video",
+        str(video),
+        "--question",
+        "What colour is the last shape?",
+        "--options",
+        "red, green, blue",
+        "--checkpoint",
+        str(run_dir / "checkpoints/last.ckpt"),
+    )
     assert "looked at" in capsys.readouterr().out
     assert (asked / "contact_sheet.png").is_file()
 
@@ -104,14 +113,18 @@ REST = {
     "msjoe, question only": ("msjoe.yaml", *overlay("question_only")),
     "refocus, curriculum": ("refocus.yaml", *overlay("curriculum")),
     "refocus, mamba-2, joint": (
-        "refocus.yaml", "--model.evolve", "joint",
-        "--model.sampler.backbone.class_path", "modules.methods.refocus.backbones.mamba2.Mamba2Backbone",
+        "refocus.yaml",
+        "--model.evolve",
+        "joint",
+        "--model.sampler.backbone.class_path",
+        "modules.methods.refocus.backbones.mamba2.Mamba2Backbone",
     ),
     "refocus, transformer": (
-        "refocus.yaml", "--model.sampler.backbone.class_path",
+        "refocus.yaml",
+        "--model.sampler.backbone.class_path",
         "modules.methods.refocus.backbones.transformer.TransformerBackbone",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.long
@@ -126,10 +139,14 @@ def test_a_trained_sampler_answers_alike_on_the_cpu(run: Run) -> None:
     trained = str(run("tspo.yaml", *SMOKE, name="there") / "checkpoints/last.ckpt")
     on_cpu = ("--trainer.accelerator", "cpu", "--trainer.strategy", "auto")
     there, here = (
-        json.loads((run("tspo.yaml", *SMOKE, "--stage", "test", "--checkpoint", trained, *words, name=name)
-                    / "test_summary.json").read_text())
+        json.loads(
+            (
+                run("tspo.yaml", *SMOKE, "--stage", "test", "--checkpoint", trained, *words, name=name)
+                / "test_summary.json"
+            ).read_text()
+        )
         for name, words in (("test there", ()), ("test here", on_cpu))
-    )  # fmt: skip
+    )
     assert there == here
 
 

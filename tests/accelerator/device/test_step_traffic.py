@@ -72,30 +72,58 @@ def take_steps(tmp_path_factory, short_world, blank_clip: Path, blank_vlm: Path,
     root = tmp_path_factory.mktemp("steps")
 
     def run(
-        sampler: type[FrameSampler], *, fps: float = 1.0, rollouts: int = 4, frames: int = 4, tokens: int = 3,
-        query_tokens: int | None = None, **settings: Any,
-    ) -> Watch:  # fmt: skip
+        sampler: type[FrameSampler],
+        *,
+        fps: float = 1.0,
+        rollouts: int = 4,
+        frames: int = 4,
+        tokens: int = 3,
+        query_tokens: int | None = None,
+        **settings: Any,
+    ) -> Watch:
         torch.manual_seed(3)
         data = HaystackData(
-            world=short_world, root=str(root / "videos"), feature_dir=str(root / "features"), num_workers=1,
-            encoder=OpenCLIPEncoder(model=f"local-dir:{blank_clip}"), num_train_videos=2, num_val_videos=1,
-            num_test_videos=1, batch_size=4, candidate_fps=fps, decode_timeout_s=600.0,
-        )  # fmt: skip
+            world=short_world,
+            root=str(root / "videos"),
+            feature_dir=str(root / "features"),
+            num_workers=1,
+            encoder=OpenCLIPEncoder(model=f"local-dir:{blank_clip}"),
+            num_train_videos=2,
+            num_val_videos=1,
+            num_test_videos=1,
+            batch_size=4,
+            candidate_fps=fps,
+            decode_timeout_s=600.0,
+        )
         mllm = LlavaOnevision(path=str(blank_vlm), prompt=Prompt(answer_with="words"))
         mllm.model.generation_config.eos_token_id = None  # all answers are of one length
         if query_tokens is not None:
             settings["query_writer"] = PreviewQueries(max_new_tokens=query_tokens, **WRITING)
         module = evolution(
-            sampler=SAMPLERS[sampler](), mllm=mllm, num_frames=frames, learning_rate=1e-2, max_new_tokens=tokens,
-            grpo=GRPO(num_generations=rollouts, loss_type="grpo"), store_frame_tokens=True, canary=False,
+            sampler=SAMPLERS[sampler](),
+            mllm=mllm,
+            num_frames=frames,
+            learning_rate=1e-2,
+            max_new_tokens=tokens,
+            grpo=GRPO(num_generations=rollouts, loss_type="grpo"),
+            store_frame_tokens=True,
+            canary=False,
             **{"rewards": terms(Probability(), Accuracy(), Margin(), TemporalLocating()), **settings},
-        )  # fmt: skip
+        )
         watch = Watch()
         L.Trainer(
-            accelerator="phantom", strategy=SingleDeviceStrategy(device=device), max_steps=2, max_epochs=-1,
-            logger=False, num_sanity_val_steps=0, limit_val_batches=0, enable_progress_bar=False,
-            enable_model_summary=False, enable_checkpointing=False, callbacks=[watch],
-        ).fit(module, datamodule=data)  # fmt: skip
+            accelerator="phantom",
+            strategy=SingleDeviceStrategy(device=device),
+            max_steps=2,
+            max_epochs=-1,
+            logger=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            callbacks=[watch],
+        ).fit(module, datamodule=data)
         return watch
 
     return run

@@ -42,9 +42,15 @@ def tsv(
     index: str, video: str, question: str, candidates: list[str], number: int, answer: str, task: str = "t"
 ) -> dict:
     return {
-        "index": index, "task_name": task, "video_name": video, "question_id": 0, "question": question,
-        "answer_number": number, "candidates": repr(candidates), "answer": answer,
-    }  # fmt: skip
+        "index": index,
+        "task_name": task,
+        "video_name": video,
+        "question_id": 0,
+        "question": question,
+        "answer_number": number,
+        "candidates": repr(candidates),
+        "answer": answer,
+    }
 
 
 # ---- forms of options and answers ----
@@ -75,9 +81,19 @@ def test_options_inside_a_question_are_found(text: str, question: str, options: 
 
 @pytest.mark.parametrize(
     ("answer", "index"),
-    [("B", 1), ("(b)", 1), ("b.", 1), ("blue", 1), ("Blue.", 1), ('"blue"', 1), ("B. blue", 1), ("grey", None),
-     (None, None), ("", None)],
-)  # fmt: skip
+    [
+        ("B", 1),
+        ("(b)", 1),
+        ("b.", 1),
+        ("blue", 1),
+        ("Blue.", 1),
+        ('"blue"', 1),
+        ("B. blue", 1),
+        ("grey", None),
+        (None, None),
+        ("", None),
+    ],
+)
 @pytest.mark.parametrize("convention", ["letter", "text", "either"])
 def test_answers_as_letter_or_text(answer, index, convention) -> None:
     assert find_answer(answer, choices_of(["red", "blue", "green"]), convention, Counter()) == index
@@ -114,21 +130,36 @@ def test_tables_keep_text_as_text(tmp_path: Path) -> None:
 # ---- LongVideoBench ----
 
 LVB = {
-    "video_id": "@user-7123456789012345678", "question": "At 0:12, who?", "question_wo_referring_query": "Who?",
-    "candidates": ["a man", "a dog", "a cat"], "correct_choice": 2, "position": [12, 300], "topic_category": "K",
-    "question_category": "S2E", "level": "L1", "id": "@user-7123456789012345678_0",
-    "video_path": "@user-7123456789012345678.mp4", "subtitle_path": "x_en.json", "duration_group": 15,
-    "starting_timestamp_for_subtitles": 100.0, "duration": 12.5, "view_count": 1,
-}  # fmt: skip
+    "video_id": "@user-7123456789012345678",
+    "question": "At 0:12, who?",
+    "question_wo_referring_query": "Who?",
+    "candidates": ["a man", "a dog", "a cat"],
+    "correct_choice": 2,
+    "position": [12, 300],
+    "topic_category": "K",
+    "question_category": "S2E",
+    "level": "L1",
+    "id": "@user-7123456789012345678_0",
+    "video_path": "@user-7123456789012345678.mp4",
+    "subtitle_path": "x_en.json",
+    "duration_group": 15,
+    "starting_timestamp_for_subtitles": 100.0,
+    "duration": 12.5,
+    "view_count": 1,
+}
 
 
 def test_longvideobench_in_each_layout(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "7123456789012345678.mp4").touch()  # "@" ids: the last 19 characters
-    write(tmp_path / "subs" / "x_en.json", [
-        {"timestamp": [101.0, 103.5], "text": "hello"}, {"timestamp": [110.0, None], "text": "bye"},
-        {"timestamp": [5.0, 6.0], "text": "before the cut"},
-    ])  # fmt: skip
+    write(
+        tmp_path / "subs" / "x_en.json",
+        [
+            {"timestamp": [101.0, 103.5], "text": "hello"},
+            {"timestamp": [110.0, None], "text": "bye"},
+            {"timestamp": [5.0, 6.0], "text": "before the cut"},
+        ],
+    )
     flat = {k: v for k, v in LVB.items() if k not in ("candidates", "position")}
     flat |= {f"option{o}": (LVB["candidates"][o] if o < 3 else "N/A") for o in range(5)}
     files = [
@@ -138,7 +169,7 @@ def test_longvideobench_in_each_layout(tmp_path: Path) -> None:
             tmp_path / "lvb.tsv",
             [tsv(LVB["id"], LVB["video_id"], LVB["question"], LVB["candidates"], 2, "C", "S2E")],
         ),
-    ]  # fmt: skip
+    ]
     for file in files:
         source = LongVideoBench(
             annotations=str(file), videos=str(tmp_path / "videos"), subtitles=str(tmp_path / "subs")
@@ -164,10 +195,17 @@ def test_counts_as_published_are_expected(tmp_path: Path) -> None:
     groups = [15] * 189 + [60] * 172 + [600] * 412 + [3600] * 564
     sizes = [5] * 983 + [4] * 353 + [3]
     rows = [
-        {**LVB, "id": f"v{n % 753}_{n}", "video_id": f"v{n % 753}", "video_path": f"v{n % 753}.mp4",
-         "duration_group": g, "candidates": [f"option {o}" for o in range(sizes[n])], "correct_choice": n % 3}
+        {
+            **LVB,
+            "id": f"v{n % 753}_{n}",
+            "video_id": f"v{n % 753}",
+            "video_path": f"v{n % 753}.mp4",
+            "duration_group": g,
+            "candidates": [f"option {o}" for o in range(sizes[n])],
+            "correct_choice": n % 3,
+        }
         for n, g in enumerate(groups)
-    ]  # fmt: skip
+    ]
     manifest = LongVideoBench(annotations=str(write(tmp_path / "lvb_val.json", rows)), videos="v").load().manifest
     assert (manifest.num_rows, manifest.num_questions, manifest.num_videos) == (1337, 1337, 753)
     assert manifest.groups["duration"] == {"15": 189, "60": 172, "600": 412, "3600": 564}
@@ -187,36 +225,61 @@ def test_counts_of_the_other_benchmarks(tmp_path: Path) -> None:
         "anomaly_reco": 200,
     }
     rows = [
-        {"video_name": f"v{n % 1122}.mp4", "duration": 180, "question": "Q?\n(A) a\n(B) b\n(C) c\n(D) d",
-         "candidates": list("abcd"), "answer": "C", "task_type": task, "question_id": f"Q{n}"}
+        {
+            "video_name": f"v{n % 1122}.mp4",
+            "duration": 180,
+            "question": "Q?\n(A) a\n(B) b\n(C) c\n(D) d",
+            "candidates": list("abcd"),
+            "answer": "C",
+            "task_type": task,
+            "question_id": f"Q{n}",
+        }
         for n, task in enumerate(t for t, count in tasks.items() for _ in range(count))
-    ]  # fmt: skip
+    ]
     mlvu = MLVU(annotations=str(write(tmp_path / "mlvu.json", rows)), videos="v").load().manifest
     assert mlvu.groups == {"task": tasks}
     rows = [
-        {"video_id": f"{n // 3:03d}", "duration": ("short", "medium", "long")[n // 900], "domain": "d",
-         "videoID": f"y{n // 3}", "sub_category": "s", "task_type": f"t{n % 12}",
-         "question_id": f"{n // 3:03d}-{n % 3}", "question": "Q?",
-         "options": ["A. a", "B. b", "C. c", "D. d"], "answer": "D"}
+        {
+            "video_id": f"{n // 3:03d}",
+            "duration": ("short", "medium", "long")[n // 900],
+            "domain": "d",
+            "videoID": f"y{n // 3}",
+            "sub_category": "s",
+            "task_type": f"t{n % 12}",
+            "question_id": f"{n // 3:03d}-{n % 3}",
+            "question": "Q?",
+            "options": ["A. a", "B. b", "C. c", "D. d"],
+            "answer": "D",
+        }
         for n in range(2700)
-    ]  # fmt: skip
+    ]
     videomme = VideoMME(annotations=str(write(tmp_path / "test.parquet", rows)), videos="v").load().manifest
     assert videomme.groups["duration"] == {"short": 900, "medium": 900, "long": 900}
     qa = {"question": "Q?\n(A) a\n(B) b", "answer": "A", "question_type": ["x"], "time_reference": "01:00-02:00"}
     sizes = [15] * 102 + [19]
     lines = [
-        {"key": f"k{v}", "type": "t", "video_info": {"duration_minutes": 60},
-         "qa": [{**qa, "uid": f"{v}-{n}"} for n in range(size)]}
+        {
+            "key": f"k{v}",
+            "type": "t",
+            "video_info": {"duration_minutes": 60},
+            "qa": [{**qa, "uid": f"{v}-{n}"} for n in range(size)],
+        }
         for v, size in enumerate(sizes)
-    ]  # fmt: skip
+    ]
     lvbench = LVBench(annotations=str(write(tmp_path / "video_info.meta.jsonl", lines)), videos="v").load().manifest
     manifests = [mlvu, videomme, lvbench]
     for split, num_questions, num_videos in (("val", 3358, 567), ("test", 5553, 990)):
         rows = [
-            {"video_id": f"{n % num_videos:04d}", "question": "q", "answer": "b", "qid": str(n), "type": "CW",
-             **{f"a{o}": c for o, c in enumerate("abcde")}}
+            {
+                "video_id": f"{n % num_videos:04d}",
+                "question": "q",
+                "answer": "b",
+                "qid": str(n),
+                "type": "CW",
+                **{f"a{o}": c for o, c in enumerate("abcde")},
+            }
             for n in range(num_questions)
-        ]  # fmt: skip
+        ]
         file = write(tmp_path / f"{split}.csv", rows)
         manifests.append(NExTGQA(annotations=str(file), videos="v", split=split).load().manifest)
     for manifest in manifests:
@@ -246,12 +309,20 @@ def test_subtitle_forms(tmp_path: Path) -> None:
 
 def test_mlvu_original_folder_repack_and_tsv(tmp_path: Path) -> None:
     folder = tmp_path / "json"
-    needle = {"video": "needle_1.mp4", "duration": 480.5, "question": "Which?", "candidates": ["x", "y", "y", "z"],
-              "answer": "y", "question_type": "findNeedle"}  # fmt: skip
+    needle = {
+        "video": "needle_1.mp4",
+        "duration": 480.5,
+        "question": "Which?",
+        "candidates": ["x", "y", "y", "z"],
+        "answer": "y",
+        "question_type": "findNeedle",
+    }
     write(folder / "2_needle.json", [needle, {**needle, "answer": "nothing of these"}])
     write(folder / "1_plotQA.json", [{**needle, "question_type": "plotQA", "video": "p.mp4", "answer": "z"}])
-    write(folder / "8_sub_scene.json", [{"video": "s.mp4", "duration": 1, "question": "Tell.", "answer": "free",
-                                         "question_type": "subPlot"}])  # fmt: skip
+    write(
+        folder / "8_sub_scene.json",
+        [{"video": "s.mp4", "duration": 1, "question": "Tell.", "answer": "free", "question_type": "subPlot"}],
+    )
     (tmp_path / "videos" / "2_needle").mkdir(parents=True)
     (tmp_path / "videos" / "2_needle" / "needle_1.mp4").touch()
     loaded = MLVU(annotations=str(folder), videos=str(tmp_path / "videos")).load()
@@ -263,9 +334,15 @@ def test_mlvu_original_folder_repack_and_tsv(tmp_path: Path) -> None:
     assert loaded.manifest.num_rows == 4 == loaded.manifest.num_questions + loaded.manifest.num_dropped
     assert sum(loaded.manifest.repairs.values()) == 5
 
-    repack = {"video_name": "needle_1.mp4", "duration": 480, "question": "Which?\n(A) x\n(B) y\n(C) w\n(D) z",
-              "candidates": ["x", "y", "w", "z"], "answer": "D", "task_type": "needle",
-              "question_id": "Q0"}  # fmt: skip
+    repack = {
+        "video_name": "needle_1.mp4",
+        "duration": 480,
+        "question": "Which?\n(A) x\n(B) y\n(C) w\n(D) z",
+        "candidates": ["x", "y", "w", "z"],
+        "answer": "D",
+        "task_type": "needle",
+        "question_id": "Q0",
+    }
     for name in ("mlvu.json", "mlvu.parquet"):
         (q,) = MLVU(annotations=str(write(tmp_path / name, [repack])), videos="v").load().questions
         assert (q.question, q.options, q.answer) == ("Which?", ("x", "y", "w", "z"), "z")
@@ -276,8 +353,15 @@ def test_mlvu_original_folder_repack_and_tsv(tmp_path: Path) -> None:
 
 def test_mlvu_test_has_six_options(tmp_path: Path) -> None:
     text = "Which?\n" + "\n".join(f"({c}) option {c}" for c in "ABCDEF")
-    row = {"video_name": "a.mp4", "duration": 200, "question": text, "candidates": [], "answer": "F",
-           "task_type": "needleQA", "question_id": "Q7"}  # fmt: skip
+    row = {
+        "video_name": "a.mp4",
+        "duration": 200,
+        "question": text,
+        "candidates": [],
+        "answer": "F",
+        "task_type": "needleQA",
+        "question_id": "Q7",
+    }
     (q,) = MLVU(annotations=str(write(tmp_path / "test.json", [row])), videos="v", split="test").load().questions
     assert (len(q.options), q.answer) == (6, "option F")
 
@@ -286,9 +370,19 @@ def test_mlvu_test_has_six_options(tmp_path: Path) -> None:
 
 
 def test_videomme_with_and_without_subtitles(tmp_path: Path) -> None:
-    row = {"video_id": "001", "duration": "short", "domain": "Knowledge", "sub_category": "History", "url": "u",
-           "videoID": "-fFjv93ACGo", "question_id": "001-1", "task_type": "Counting", "question": "How many?",
-           "options": ["A. 1.", "B. 2.", "C. 3.", "D. 4."], "answer": "C"}  # fmt: skip
+    row = {
+        "video_id": "001",
+        "duration": "short",
+        "domain": "Knowledge",
+        "sub_category": "History",
+        "url": "u",
+        "videoID": "-fFjv93ACGo",
+        "question_id": "001-1",
+        "task_type": "Counting",
+        "question": "How many?",
+        "options": ["A. 1.", "B. 2.", "C. 3.", "D. 4."],
+        "answer": "C",
+    }
     (tmp_path / "subtitle").mkdir()
     (tmp_path / "subtitle" / "-fFjv93ACGo.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nhm\n")
     (tmp_path / "v").mkdir()
@@ -316,8 +410,13 @@ def test_videomme_with_and_without_subtitles(tmp_path: Path) -> None:
 
 
 def test_lvbench_with_its_defects(tmp_path: Path) -> None:
-    qa = {"uid": "12", "question": "Who?\n(A) x\n(B) y\n(C) z\n(D) w", "answer": "B", "question_type": ["er", "sum"],
-          "time_reference": "100:05-100:20"}  # fmt: skip
+    qa = {
+        "uid": "12",
+        "question": "Who?\n(A) x\n(B) y\n(C) z\n(D) w",
+        "answer": "B",
+        "question_type": ["er", "sum"],
+        "time_reference": "100:05-100:20",
+    }
     line = {
         "key": "Cm73ma6Ibcs",
         "type": "cartoon",
@@ -331,8 +430,9 @@ def test_lvbench_with_its_defects(tmp_path: Path) -> None:
     assert loaded.questions[0].duration_s == 6600.0
     assert loaded.manifest.groups["type"] == {"er": 3, "sum": 3}
     assert set(loaded.manifest.repairs) == {
-        "the evidence ends before it starts; turned round", "no evidence interval is given; left empty"
-    }  # fmt: skip
+        "the evidence ends before it starts; turned round",
+        "no evidence interval is given; left empty",
+    }
     repack = {"video_path": "Cm73ma6Ibcs.mp4", "question": "Who?", "options": ["(A) x", "(B) y"], "answer": "B"}
     (q,) = LVBench(annotations=str(write(tmp_path / "lv.parquet", [repack])), videos="v").load().questions
     assert (q.options, q.answer) == (("x", "y"), "y")
@@ -361,9 +461,14 @@ def test_nextgqa_joins_spans_and_files(tmp_path: Path) -> None:
         "a4": "e",
     }
     write(tmp_path / "val.csv", [row, {**row, "qid": "4", "type": "TN"}])
-    (tmp_path / "gsub_val.json").write_text(json.dumps(
-        {"0094": {"duration": 40, "fps": 29.97, "location": {"3": [[1.5, 4.0], [9, 12.0]]}}, "9999": {"location": {}}}
-    ))  # fmt: skip
+    (tmp_path / "gsub_val.json").write_text(
+        json.dumps(
+            {
+                "0094": {"duration": 40, "fps": 29.97, "location": {"3": [[1.5, 4.0], [9, 12.0]]}},
+                "9999": {"location": {}},
+            }
+        )
+    )
     (tmp_path / "map_vid_vidorID.json").write_text(json.dumps({"0094": "1150/0094"}))
     (tmp_path / "videos" / "1150").mkdir(parents=True)
     (tmp_path / "videos" / "1150" / "0094.mp4").touch()
@@ -390,17 +495,22 @@ def test_tspo_10k(tmp_path: Path) -> None:
         "complete_answer": "unrelated",
         "type": "general",
     }
-    rows = [row, {**row, "type": "specific", "solution": "<answer>b</answer>", "original_answer": "B. A sea."},
-            {**row, "original_question": "<image>\nDescribe it."}, {**row, "solution": "<answer>c</answer>"},
-            {**row, "original_answer": "", "solution": ""}]  # fmt: skip
+    rows = [
+        row,
+        {**row, "type": "specific", "solution": "<answer>b</answer>", "original_answer": "B. A sea."},
+        {**row, "original_question": "<image>\nDescribe it."},
+        {**row, "solution": "<answer>c</answer>"},
+        {**row, "original_answer": "", "solution": ""},
+    ]
     loaded = TSPO10K(annotations=str(write(tmp_path / "TSPO_10k.jsonl", rows)), videos="v").load()
     assert [q.answer for q in loaded.questions] == ["Sand.", "A sea."]
     assert [q.question for q in loaded.questions] == ["What is shown?"] * 2
     assert [q.groups["type"] for q in loaded.questions] == ["general", "specific"]
     assert {reason: len(ids) for reason, ids in loaded.manifest.dropped.items()} == {
-        "no options found in original_question": 1, "solution and original_answer name different options": 1,
+        "no options found in original_question": 1,
+        "solution and original_answer name different options": 1,
         "no answer": 1,
-    }  # fmt: skip
+    }
 
 
 def test_llava_video_178k(tmp_path: Path) -> None:

@@ -35,10 +35,24 @@ from modules.files.rows import FileError, RowError
 from modules.records import VideoQuestion
 from recipes.jobs.question_files import tspo_record, write_lines
 
-MLVU_ROW = {"video_name": "a.mp4", "duration": 60, "question": "Q?", "candidates": ["red", "green", "blue"],
-            "answer": "C", "task_type": "order", "question_id": "q0"}  # fmt: skip
-LVB_ROW = {"id": "q0", "video_id": "a", "question": "Q?", "candidates": ["red", "green", "blue"], "correct_choice": 2,
-           "duration": 60.0, "duration_group": 60}  # fmt: skip
+MLVU_ROW = {
+    "video_name": "a.mp4",
+    "duration": 60,
+    "question": "Q?",
+    "candidates": ["red", "green", "blue"],
+    "answer": "C",
+    "task_type": "order",
+    "question_id": "q0",
+}
+LVB_ROW = {
+    "id": "q0",
+    "video_id": "a",
+    "question": "Q?",
+    "candidates": ["red", "green", "blue"],
+    "correct_choice": 2,
+    "duration": 60.0,
+    "duration_group": 60,
+}
 LONG_ROW = {
     "id": "q0",
     "video": "a.mp4",
@@ -281,9 +295,25 @@ def test_more_options_than_letters_are_refused_when_read(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["../secret.mp4", "a/../../b", "/etc/passwd", "~/x", "~root/x", "C:\\x", "..\\x", "file:///x", "http://h/x", "..",
-     ".", "/", "", "a\0b", "x" * 300, "a/" * 3000],
-)  # fmt: skip
+    [
+        "../secret.mp4",
+        "a/../../b",
+        "/etc/passwd",
+        "~/x",
+        "~root/x",
+        "C:\\x",
+        "..\\x",
+        "file:///x",
+        "http://h/x",
+        "..",
+        ".",
+        "/",
+        "",
+        "a\0b",
+        "x" * 300,
+        "a/" * 3000,
+    ],
+)
 def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
     (tmp_path / "secret.mp4").touch()
     with pytest.raises(ValueError, match="a file"):
@@ -339,9 +369,21 @@ def test_a_line_of_json_lines_ends_at_a_line_feed_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n", b"{", b"[1", b"{}", b'"text"', b"null", b"[" * 100_000, b"[" + b"9" * 5000 + b"]", b"\xff\xfe", b"[]",
-     "[]".encode("utf-16")],
-)  # fmt: skip
+    [
+        b"",
+        b"\n",
+        b"{",
+        b"[1",
+        b"{}",
+        b'"text"',
+        b"null",
+        b"[" * 100_000,
+        b"[" + b"9" * 5000 + b"]",
+        b"\xff\xfe",
+        b"[]",
+        "[]".encode("utf-16"),
+    ],
+)
 def test_a_file_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
@@ -378,9 +420,16 @@ def test_a_question_is_a_text_that_can_be_written(value, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "line",
-    ['{"id": "a", "pass_rate": 1.5}', '{"id": "a", "pass_rate": true}', '{"pass_rate": 0.5}', "[]", '{"id"',
-     '{"id": "a", "pass_rate": NaN}', '{"id": "b", "pass_rate": 0.25}'],
-)  # fmt: skip
+    [
+        '{"id": "a", "pass_rate": 1.5}',
+        '{"id": "a", "pass_rate": true}',
+        '{"pass_rate": 0.5}',
+        "[]",
+        '{"id"',
+        '{"id": "a", "pass_rate": NaN}',
+        '{"id": "b", "pass_rate": 0.25}',
+    ],
+)
 def test_pass_rates_are_shares_and_one_a_question(line: str, tmp_path: Path) -> None:
     path = tmp_path / "rates.jsonl"
     path.write_text('{"id": "b", "pass_rate": 0.5}\n' + line + "\n")

@@ -18,10 +18,43 @@ from modules.parsing import tagged_answer
 from recipes.jobs.needle_questions import read_question
 
 PIECES = [
-    " ", "\n", " \n", "A", "A.", "A.\n", "(A) x\n", "(A) x\n(B) y\n", "B. y\n", "(", "1", "1:", "01:", "-", "<", "{\\",
-    "<b", "<answer>", "</answer>", "<answer> </answer>", "<think>", "</think>", "</think><queries>", "</queries>", "[",
-    '["a"],', "-->", "1 --> 2\n", "Question:", "\nAnswer:", "\nAnswer: A", "Answer: ", '"', "'a', ", "\u2028", "\x85",
-]  # fmt: skip
+    " ",
+    "\n",
+    " \n",
+    "A",
+    "A.",
+    "A.\n",
+    "(A) x\n",
+    "(A) x\n(B) y\n",
+    "B. y\n",
+    "(",
+    "1",
+    "1:",
+    "01:",
+    "-",
+    "<",
+    "{\\",
+    "<b",
+    "<answer>",
+    "</answer>",
+    "<answer> </answer>",
+    "<think>",
+    "</think>",
+    "</think><queries>",
+    "</queries>",
+    "[",
+    '["a"],',
+    "-->",
+    "1 --> 2\n",
+    "Question:",
+    "\nAnswer:",
+    "\nAnswer: A",
+    "Answer: ",
+    '"',
+    "'a', ",
+    "\u2028",
+    "\x85",
+]
 READERS: dict[str, Callable[[str], object]] = {
     "question": question_and_choices,
     "options": lambda text: choices_of([text, "A. " + text, text]),
@@ -69,7 +102,7 @@ def test_subtitles_are_read_in_linear_time(piece: str, tmp_path: Path) -> None:
         ("<think></think><queries>[" + "9" * 5000 + "]</queries>", []),
         (r'<think></think><queries>["\ud800"]</queries>', []),
     ],
-)  # fmt: skip
+)
 def test_queries_of_any_text(written: str, queries: list[str]) -> None:
     assert parse_queries(written, 4) == queries
 
@@ -78,8 +111,12 @@ def test_a_needle_s_question_is_read_whole_or_not_at_all() -> None:
     text = "Sure.\nQuestion: Who waves?\nA. a man\nB. a dog\n\n Answer: (B) because"
     assert read_question(text) == ("Who waves?", ("a man", "a dog"), 1)
     for wrong in (
-        "", "Question: Who?\nA. x\nB. y", "Question: Who?\nA. x\nB. y\nAnswer: C", "Question: \nA. x\nB. y\nAnswer: A",
-        "Question: Who?\nA. x\nB. x\nAnswer: A", "Question: Who?\nA. x\nB. y\nD. z\nAnswer: A",
-    ):  # fmt: skip
+        "",
+        "Question: Who?\nA. x\nB. y",
+        "Question: Who?\nA. x\nB. y\nAnswer: C",
+        "Question: \nA. x\nB. y\nAnswer: A",
+        "Question: Who?\nA. x\nB. x\nAnswer: A",
+        "Question: Who?\nA. x\nB. y\nD. z\nAnswer: A",
+    ):
         with pytest.raises(ValueError, match=r"form|there|row"):
             read_question(wrong)

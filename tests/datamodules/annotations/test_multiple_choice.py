@@ -41,13 +41,28 @@ def refused(folder: Path, row: dict[str, Any], **more: Any) -> str:
 
 def test_a_row_of_everything(tmp_path: Path) -> None:
     (tmp_path / "a.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nhello\n")
-    row = {**ROW, "id": 7, "evidence": [[1, 2.5], [4, 5]], "groups": {"kind": "colour", "tags": ["x", "y"]},
-           "subtitles": "a.srt", "duration": 60}  # fmt: skip
+    row = {
+        **ROW,
+        "id": 7,
+        "evidence": [[1, 2.5], [4, 5]],
+        "groups": {"kind": "colour", "tags": ["x", "y"]},
+        "subtitles": "a.srt",
+        "duration": 60,
+    }
     (question,) = load(tmp_path, row, name="kitchen")
     assert question == VideoQuestion(
-        "kitchen", "test", "7", str(tmp_path / "a.mp4"), 60.0, "Which colour?", ("red", "green", "blue"), 1,
-        ((1.0, 2.5), (4.0, 5.0)), {"kind": "colour", "tags": ("x", "y")}, ((1.0, 2.0, "hello"),),
-    )  # fmt: skip
+        "kitchen",
+        "test",
+        "7",
+        str(tmp_path / "a.mp4"),
+        60.0,
+        "Which colour?",
+        ("red", "green", "blue"),
+        1,
+        ((1.0, 2.5), (4.0, 5.0)),
+        {"kind": "colour", "tags": ("x", "y")},
+        ((1.0, 2.0, "hello"),),
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,11 +141,16 @@ def test_videos_lie_beside_the_file_or_in_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answers", "answer", "found"),
     [
-        ("any", "c", "blue"), ("any", "Blue", "blue"), ("any", "C. blue", "blue"), ("letter", "A", "red"),
-        ("index_from_0", 2, "blue"), ("index_from_0", "0", "red"), ("index_from_1", 1, "red"),
+        ("any", "c", "blue"),
+        ("any", "Blue", "blue"),
+        ("any", "C. blue", "blue"),
+        ("letter", "A", "red"),
+        ("index_from_0", 2, "blue"),
+        ("index_from_0", "0", "red"),
+        ("index_from_1", 1, "red"),
         ("index_from_1", "3", "blue"),
     ],
-)  # fmt: skip
+)
 def test_answers_by_letter_text_and_number(answers: str, answer: Any, found: str, tmp_path: Path) -> None:
     assert load(tmp_path, {**ROW, "answer": answer}, answers=answers)[0].answer == found
 
@@ -198,7 +218,7 @@ def test_a_question_without_an_answer_is_tested_on_and_not_trained_on(tmp_path: 
         ({"question": " "}, "question is ' '; allowed: a text, not empty"),
         ({"split": "dev"}, "split is 'dev'; allowed: one of train, val, test"),
     ],
-)  # fmt: skip
+)
 def test_errors_name_file_row_and_field(change: dict[str, Any], said: str, tmp_path: Path) -> None:
     row = {key: value for key, value in {**ROW, **change}.items() if value is not None}
     assert said in refused(tmp_path, row)

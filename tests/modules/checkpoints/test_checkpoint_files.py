@@ -20,8 +20,13 @@ from recipes.launcher.runs import begun, last_checkpoint
 
 def test_what_was_gathered_is_read_back_as_if_it_had_been_written_whole(tmp_path: Path) -> None:
     first, second = torch.randn(7, 5), torch.randn(3)
-    rest = {"part": torch.arange(9)[2:5], "half": torch.ones(2, dtype=torch.bfloat16), "count": torch.tensor(3.0),
-            "numbers": (1, 2.5, None, "text"), "empty": torch.empty(0)}  # fmt: skip
+    rest = {
+        "part": torch.arange(9)[2:5],
+        "half": torch.ones(2, dtype=torch.bfloat16),
+        "count": torch.tensor(3.0),
+        "numbers": (1, 2.5, None, "text"),
+        "empty": torch.empty(0),
+    }
     order: list[str] = []
 
     def gather(name: str, whole: torch.Tensor) -> Gathered:
@@ -81,9 +86,13 @@ print(json.dumps(peaks))
 def test_a_save_takes_the_memory_of_its_largest_tensor(tmp_path: Path) -> None:
     """Of 160 MiB in tensors of 40, beside Lightning's own way."""
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(tmp_path / "a.ckpt")], capture_output=True, text=True, check=True, cwd=ROOT,
+        [sys.executable, "-c", MEMORY, str(tmp_path / "a.ckpt")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     peaks = json.loads(done.stdout.splitlines()[-1])
     assert peaks["lightning"] > 150  # the yardstick sees what it has to see
     assert peaks["gathered"] < 90
@@ -105,13 +114,23 @@ class Line(L.LightningModule):
 def fit(run_dir: Path, max_steps: int, resume: Path | None = None) -> L.Trainer:
     """As the recipes save, every two steps."""
     callback = L.pytorch.callbacks.ModelCheckpoint(
-        dirpath=run_dir / "checkpoints", filename="{step}", every_n_train_steps=2, save_last="link", save_top_k=1,
+        dirpath=run_dir / "checkpoints",
+        filename="{step}",
+        every_n_train_steps=2,
+        save_last="link",
+        save_top_k=1,
         enable_version_counter=False,
-    )  # fmt: skip
+    )
     trainer = L.Trainer(
-        accelerator="cpu", devices=1, max_steps=max_steps, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[callback], plugins=[PlainFiles()],
-    )  # fmt: skip
+        accelerator="cpu",
+        devices=1,
+        max_steps=max_steps,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[callback],
+        plugins=[PlainFiles()],
+    )
     data = DataLoader(TensorDataset(torch.randn(64, 4)), 2)
     trainer.fit(Line(), data, ckpt_path=resume, weights_only=True)
     return trainer

@@ -44,16 +44,36 @@ def damaged(kind: str, good: Path, video: Path) -> Path:
     elif kind == "only numbers":
         torch.save([1, 2, 3], bad)
     else:
-        bad.write_bytes({
-            "empty": b"", "text": b"#!/bin/sh\necho no\n", "one byte": whole[:1], "begun": whole[:1000],
-            "half": whole[: len(whole) // 2], "without its end": whole[:-1], "zeros": bytes(len(whole)),
-            "hole": whole[:2000] + bytes(600) + whole[2600:], "video": video.read_bytes(),
-        }[kind])  # fmt: skip
+        bad.write_bytes(
+            {
+                "empty": b"",
+                "text": b"#!/bin/sh\necho no\n",
+                "one byte": whole[:1],
+                "begun": whole[:1000],
+                "half": whole[: len(whole) // 2],
+                "without its end": whole[:-1],
+                "zeros": bytes(len(whole)),
+                "hole": whole[:2000] + bytes(600) + whole[2600:],
+                "video": video.read_bytes(),
+            }[kind]
+        )
     return bad
 
 
-KINDS = ("empty", "text", "one byte", "begun", "half", "without its end", "zeros", "hole", "video", "folder",
-         "other zip", "only numbers")  # fmt: skip
+KINDS = (
+    "empty",
+    "text",
+    "one byte",
+    "begun",
+    "half",
+    "without its end",
+    "zeros",
+    "hole",
+    "video",
+    "folder",
+    "other zip",
+    "only numbers",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)

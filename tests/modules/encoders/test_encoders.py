@@ -94,9 +94,13 @@ def test_tspo_0_4b_has_602_tensors_and_431_160_065_parameters() -> None:
     """ViT-L/14 and the selector at their published size, on the meta device."""
     text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "projection_dim": 768}
     vision = {
-        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
-        "patch_size": 14, "projection_dim": 768,
-    }  # fmt: skip
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "patch_size": 14,
+        "projection_dim": 768,
+    }
     with torch.device("meta"):
         clip = transformers.CLIPModel(
             transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=768)

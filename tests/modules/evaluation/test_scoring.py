@@ -47,9 +47,11 @@ def answer(n: int = 0, text: str | None = None, gold: int | None = 2, **more) ->
 )
 def test_scorers_read_the_same_words_differently(text, lmms, vlmevalkit, longvideobench, strict) -> None:
     expected = {
-        "lmms-eval": lmms, "vlmevalkit": vlmevalkit, "lmms-eval-longvideobench": longvideobench,
+        "lmms-eval": lmms,
+        "vlmevalkit": vlmevalkit,
+        "lmms-eval-longvideobench": longvideobench,
         "strict-letter": strict,
-    }  # fmt: skip
+    }
     for name, letter in expected.items():
         chosen = scorer(name).choose(answer(text=text))
         assert chosen == ("ABCD".index(letter) if letter else None), name

@@ -9,9 +9,33 @@ import pytest
 
 from modules.files.file_names import file_name, file_names
 
-HOSTILE = ["../../x", "..", ".", "/etc/passwd", "a/../../b", "a\\..\\b", "a\0b", "x" * 300, "é" * 150, "",
-           " ", "con", "NUL", "com1.txt", "a:b", "a\nb", "~", "-rf", ".bashrc", "a.", "a ", "\ud800", "\u202egpj.exe",
-           "*?", "C:\\x"]  # fmt: skip
+HOSTILE = [
+    "../../x",
+    "..",
+    ".",
+    "/etc/passwd",
+    "a/../../b",
+    "a\\..\\b",
+    "a\0b",
+    "x" * 300,
+    "é" * 150,
+    "",
+    " ",
+    "con",
+    "NUL",
+    "com1.txt",
+    "a:b",
+    "a\nb",
+    "~",
+    "-rf",
+    ".bashrc",
+    "a.",
+    "a ",
+    "\ud800",
+    "\u202egpj.exe",
+    "*?",
+    "C:\\x",
+]
 
 
 @pytest.mark.parametrize("identity", HOSTILE, ids=repr)

@@ -41,10 +41,14 @@ class ImageProcessor(CLIPImageProcessor): pass
 def generate(model, **kwargs): pass
 """
 AUTO_MAP = {
-    "AutoConfig": "evil.Config", "AutoModel": "evil.Model", "AutoTokenizer": ["evil.Tokenizer", "evil.Tokenizer"],
-    "AutoProcessor": "evil.Processor", "AutoImageProcessor": "evil.ImageProcessor",
-    "AutoVideoProcessor": "evil.ImageProcessor", "AutoModelForCausalLM": "evil.Model",
-}  # fmt: skip
+    "AutoConfig": "evil.Config",
+    "AutoModel": "evil.Model",
+    "AutoTokenizer": ["evil.Tokenizer", "evil.Tokenizer"],
+    "AutoProcessor": "evil.Processor",
+    "AutoImageProcessor": "evil.ImageProcessor",
+    "AutoVideoProcessor": "evil.ImageProcessor",
+    "AutoModelForCausalLM": "evil.Model",
+}
 
 
 class Payload:
@@ -136,10 +140,14 @@ def test_open_clips_tokenizer_arguments(kwargs: dict, blank_clip: Path, canary: 
 
 @pytest.mark.parametrize(
     ("part", "key", "name"),
-    [("text_cfg", "hf_model_name", "/etc"), ("text_cfg", "hf_model_name", "../elsewhere"),
-     ("text_cfg", "hf_tokenizer_name", "~/x"), ("vision_cfg", "timm_model_name", "hf-hub:who/ever"),
-     ("vision_cfg", "timm_model_name", ["a"])],
-)  # fmt: skip
+    [
+        ("text_cfg", "hf_model_name", "/etc"),
+        ("text_cfg", "hf_model_name", "../elsewhere"),
+        ("text_cfg", "hf_tokenizer_name", "~/x"),
+        ("vision_cfg", "timm_model_name", "hf-hub:who/ever"),
+        ("vision_cfg", "timm_model_name", ["a"]),
+    ],
+)
 def test_open_clips_towers_from_elsewhere(part: str, key: str, name: Any, blank_clip: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(blank_clip, tmp_path / "clip")
     settings = json.loads((folder / "open_clip_config.json").read_text())
@@ -249,9 +257,14 @@ def test_nobody_is_asked_at_a_terminal(clip_folder: Path, canary: Path, tmp_path
     )
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, close_fds=True,
+        [sys.executable, "-c", code],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        close_fds=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     os.close(theirs)
     os.write(ours, b"y\ny\ny\n")  # whoever asked would be told yes
     said, started = b"", time.monotonic()

@@ -46,8 +46,14 @@ def mllm(tmp_path_factory) -> LlavaOnevision:
 
 def batch() -> tuple[QuestionBatch, Selection]:
     candidates = Candidates("v", torch.arange(4), torch.arange(4.0), 8.0)
-    whole = QuestionBatch([QUESTION], [candidates], torch.zeros(1, 4, 1), torch.ones(1, 4, dtype=torch.bool),
-                          torch.arange(4.0)[None], torch.zeros(1, 1, 1))  # fmt: skip
+    whole = QuestionBatch(
+        [QUESTION],
+        [candidates],
+        torch.zeros(1, 4, 1),
+        torch.ones(1, 4, dtype=torch.bool),
+        torch.arange(4.0)[None],
+        torch.zeros(1, 1, 1),
+    )
     index = torch.tensor([[[0, 2], [1, 3]]])
     return whole, Selection(index, torch.zeros(index.shape))
 

@@ -20,12 +20,25 @@ from modules.small_stack.blank_families import write_blank_family
 CPU = torch.device("cpu")
 QUESTION = VideoQuestion("d", "s", "q", "v", 125.0, "What colour is the star?", ("red", "green", "blue", "white"), 1)
 SETTINGS = {
-    "repetition_penalty": 1.5, "temperature": 0.1, "top_k": 1, "top_p": 0.01, "min_p": 0.5, "do_sample": True,
-    "min_length": 500, "min_new_tokens": 3, "no_repeat_ngram_size": 2, "forced_eos_token_id": 40,
-    "suppress_tokens": list(range(60, 90)), "begin_suppress_tokens": list(range(90, 250)), "bad_words_ids": [[33]],
-    "num_beams": 2, "exponential_decay_length_penalty": [1, 1.5], "sequence_bias": [[[50], 20.0]], "max_length": 3,
+    "repetition_penalty": 1.5,
+    "temperature": 0.1,
+    "top_k": 1,
+    "top_p": 0.01,
+    "min_p": 0.5,
+    "do_sample": True,
+    "min_length": 500,
+    "min_new_tokens": 3,
+    "no_repeat_ngram_size": 2,
+    "forced_eos_token_id": 40,
+    "suppress_tokens": list(range(60, 90)),
+    "begin_suppress_tokens": list(range(90, 250)),
+    "bad_words_ids": [[33]],
+    "num_beams": 2,
+    "exponential_decay_length_penalty": [1, 1.5],
+    "sequence_bias": [[[50], 20.0]],
+    "max_length": 3,
     "renormalize_logits": True,
-}  # fmt: skip
+}
 
 
 def chance(seen: Tensor, due: Tensor) -> float:

@@ -84,9 +84,14 @@ def test_prompt_and_logits_equal_the_processors(mllm, frames) -> None:
     shown = frames[[0, 2, 5, 7]].repeat_interleave(repeat, 0)
     more = {"cap_pixels_per_frame": False} if isinstance(mllm, Qwen25VL) else {}
     inputs = mllm.processor(
-        text=[mllm.prompt_text(r)], videos=[shown], video_metadata=[mllm.metadata(r, repeat)], do_sample_frames=False,
-        add_special_tokens=False, return_tensors="pt", **more,
-    ).to(mllm.device)  # fmt: skip
+        text=[mllm.prompt_text(r)],
+        videos=[shown],
+        video_metadata=[mllm.metadata(r, repeat)],
+        do_sample_frames=False,
+        add_special_tokens=False,
+        return_tensors="pt",
+        **more,
+    ).to(mllm.device)
     ours = mllm.inputs([r])
     assert torch.equal(inputs["input_ids"], ours["input_ids"])
     for name in ("video_grid_thw", "mm_token_type_ids"):

@@ -9,9 +9,16 @@ from modules.mllms.prompt import Prompt
 from modules.records import VideoQuestion
 
 QUESTION = VideoQuestion(
-    "d", "s", "q", "v", 90.0, "Who speaks?", ("he", "she"), 0,
+    "d",
+    "s",
+    "q",
+    "v",
+    90.0,
+    "Who speaks?",
+    ("he", "she"),
+    0,
     subtitles=((0.0, 2.0, "one"), (5.0, 6.0, "two"), (5.5, 9.0, "three")),
-)  # fmt: skip
+)
 
 
 def test_options_instruction_and_what_comes_before() -> None:

@@ -156,7 +156,7 @@ READ: dict[str, tuple[Fault, list[float] | None]] = {
     "no letter": (top(("The", -0.1), ("a", -3.0)), None),
     "letters never": (top(("The", -0.1), ("A", -9999.0), ("B", -9999.0)), None),
     "gzip": (packed, [0.19 / 0.99, 0.8 / 0.99]),
-}  # fmt: skip
+}
 """What is an answer, with the shares of its options; None where it names none, which is counted."""
 
 

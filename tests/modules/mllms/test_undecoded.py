@@ -31,8 +31,14 @@ def batch(*videos: str) -> tuple[QuestionBatch, Selection]:
     size = len(videos)
     questions = [VideoQuestion("d", "s", f"q{v}", v, 8.0, "What colour?", ("red", "green"), 1) for v in videos]
     candidates = [Candidates(v, torch.arange(4), torch.arange(4.0), 8.0) for v in videos]
-    whole = QuestionBatch(questions, candidates, torch.zeros(size, 4, 1), torch.ones(size, 4, dtype=torch.bool),
-                          torch.arange(4.0).repeat(size, 1), torch.zeros(size, 1, 1))  # fmt: skip
+    whole = QuestionBatch(
+        questions,
+        candidates,
+        torch.zeros(size, 4, 1),
+        torch.ones(size, 4, dtype=torch.bool),
+        torch.arange(4.0).repeat(size, 1),
+        torch.zeros(size, 1, 1),
+    )
     index = torch.tensor([[[0, 2], [1, 3]]]).repeat(size, 1, 1)
     return whole, Selection(index, torch.zeros(index.shape))
 

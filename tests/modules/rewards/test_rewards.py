@@ -21,9 +21,13 @@ def rollouts(options=("red", "green", "blue"), answer: int | None = 2, evidence=
     question = VideoQuestion("d", "s", "q", "v", 10.0, "?", options, answer, evidence)
     times = torch.arange(10, dtype=torch.float64)
     batch = QuestionBatch(
-        [question], [Candidates("v", torch.arange(10), times, 10.0)], torch.zeros(1, 10, 4),
-        torch.ones(1, 10, dtype=torch.bool), times.float()[None], torch.zeros(1, 1, 4),
-    )  # fmt: skip
+        [question],
+        [Candidates("v", torch.arange(10), times, 10.0)],
+        torch.zeros(1, 10, 4),
+        torch.ones(1, 10, dtype=torch.bool),
+        times.float()[None],
+        torch.zeros(1, 1, 4),
+    )
     index = torch.tensor([[[2, 3, 9], [3, 0, -1]]])
     log_probs = torch.tensor([[[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]]]).log()
     return Rollouts(batch, Selection(index, torch.zeros(1, 2, 3)), log_probs, [["blue", "The answer is (A)."]])

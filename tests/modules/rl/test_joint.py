@@ -46,11 +46,16 @@ class Parts:
 
     def data(self, **kwargs: Any) -> HaystackData:
         return HaystackData(
-            world=self.world, root=str(self.root / "videos"), feature_dir=str(self.root / "features"), num_workers=1,
-            num_train_videos=2, num_val_videos=1, num_test_videos=1,
+            world=self.world,
+            root=str(self.root / "videos"),
+            feature_dir=str(self.root / "features"),
+            num_workers=1,
+            num_train_videos=2,
+            num_val_videos=1,
+            num_test_videos=1,
             encoder=OpenCLIPEncoder(model=f"local-dir:{self.clip}"),
             **{"batch_size": 4, **kwargs},
-        )  # fmt: skip
+        )
 
     def mllm(self, **kwargs: Any) -> LlavaOnevision:
         return LlavaOnevision(path=str(self.vlm), prompt=WORDS, **kwargs)
@@ -58,18 +63,32 @@ class Parts:
     def module(self, mllm: LlavaOnevision | None = None, **kwargs: Any) -> EvolutionModule:
         torch.manual_seed(3)
         settings: dict[str, Any] = {
-            "rewards": terms(EvenLength()), "grpo": GRPO(num_generations=4, loss_type="grpo"), "num_frames": 4,
-            "learning_rate": 1e-2, "evolve": "joint", "joint": JointTraining(learning_rate=1e-3), "max_new_tokens": 3,
-            "store_frame_tokens": True, "baselines": {"uniform": Uniform()}, **kwargs,
-        }  # fmt: skip
+            "rewards": terms(EvenLength()),
+            "grpo": GRPO(num_generations=4, loss_type="grpo"),
+            "num_frames": 4,
+            "learning_rate": 1e-2,
+            "evolve": "joint",
+            "joint": JointTraining(learning_rate=1e-3),
+            "max_new_tokens": 3,
+            "store_frame_tokens": True,
+            "baselines": {"uniform": Uniform()},
+            **kwargs,
+        }
         return evolution(sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm or self.mllm(), **settings)
 
     def trainer(self, max_steps: int = 2, **kwargs: Any) -> L.Trainer:
         return L.Trainer(
-            accelerator="cpu", devices=1, max_steps=max_steps, max_epochs=-1, logger=False, num_sanity_val_steps=0,
-            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+            accelerator="cpu",
+            devices=1,
+            max_steps=max_steps,
+            max_epochs=-1,
+            logger=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
             **{"enable_checkpointing": False, **kwargs},
-        )  # fmt: skip
+        )
 
     def train(self, max_steps: int = 2, **kwargs: Any) -> EvolutionModule:
         module = self.module(**kwargs)
@@ -226,9 +245,11 @@ def test_an_update_of_two_batches_is_that_of_both_together(parts: Parts, monkeyp
     monkeypatch.setattr(OptimizerStep, "step", step)
     monkeypatch.setattr(LlavaOnevision, "generate", generate)
     settings: dict[str, Any] = {
-        "grpo": GRPO(num_generations=4, loss_type=loss_type), "max_new_tokens": 6,
-        "joint": JointTraining(loss_type=loss_type), "rows_per_forward": 3,
-    }  # fmt: skip
+        "grpo": GRPO(num_generations=4, loss_type=loss_type),
+        "max_new_tokens": 6,
+        "joint": JointTraining(loss_type=loss_type),
+        "rows_per_forward": 3,
+    }
     for batch_size, accumulate in ((4, 1), (2, 2)):
         module = parts.module(accumulate=accumulate, **settings)
         parts.trainer(1).fit(module, datamodule=parts.data(batch_size=batch_size))
@@ -314,9 +335,13 @@ def test_the_mllm_learns_what_is_rewarded(parts: Parts) -> None:
         rows(mllm), [torch.tensor(mllm.tokenizer("red", add_special_tokens=False)["input_ids"])] * 4
     )
     module = parts.module(
-        mllm, rewards=terms(SaysRed()), max_new_tokens=1, grpo=GRPO(num_generations=32, loss_type="grpo"),
-        joint=JointTraining(learning_rate=3e-3), lr_scheduler_type="constant",
-    )  # fmt: skip
+        mllm,
+        rewards=terms(SaysRed()),
+        max_new_tokens=1,
+        grpo=GRPO(num_generations=32, loss_type="grpo"),
+        joint=JointTraining(learning_rate=3e-3),
+        lr_scheduler_type="constant",
+    )
     parts.trainer(60).fit(module, datamodule=parts.data(batch_size=8))
     after = mllm.log_probs(rows(mllm), [torch.tensor(mllm.tokenizer("red", add_special_tokens=False)["input_ids"])] * 4)
     assert before.exp().mean() < 0.05

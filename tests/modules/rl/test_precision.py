@@ -61,10 +61,16 @@ class Stack:
         torch.manual_seed(3)
         mllm = LlavaOnevision(path=str(self.vlm), prompt=Prompt(answer_with="words"), loading=loading)
         return evolution(
-            sampler=SAMPLERS[sampler](), mllm=mllm, grpo=GRPO(num_generations=4, loss_type="grpo"), num_frames=4,
-            learning_rate=1e-2, lr_scheduler_type="constant", max_new_tokens=3, store_frame_tokens=True,
+            sampler=SAMPLERS[sampler](),
+            mllm=mllm,
+            grpo=GRPO(num_generations=4, loss_type="grpo"),
+            num_frames=4,
+            learning_rate=1e-2,
+            lr_scheduler_type="constant",
+            max_new_tokens=3,
+            store_frame_tokens=True,
             **{"rewards": terms(Probability()), **settings},
-        )  # fmt: skip
+        )
 
     def joint(self, loading: Loading, **settings: Any) -> EvolutionModule:
         training = JointTraining(learning_rate=1e-5, **settings)
@@ -72,15 +78,29 @@ class Stack:
 
     def fit(self, module: EvolutionModule, max_steps: int = 1, precision: Any = "32-true") -> EvolutionModule:
         data = HaystackData(
-            world=self.world, root=str(self.root / "videos"), feature_dir=str(self.root / "features"), num_workers=1,
-            num_train_videos=2, num_val_videos=1, num_test_videos=1, batch_size=4,
+            world=self.world,
+            root=str(self.root / "videos"),
+            feature_dir=str(self.root / "features"),
+            num_workers=1,
+            num_train_videos=2,
+            num_val_videos=1,
+            num_test_videos=1,
+            batch_size=4,
             encoder=OpenCLIPEncoder(model=f"local-dir:{self.clip}"),
-        )  # fmt: skip
+        )
         trainer = L.Trainer(
-            accelerator="cpu", devices=1, max_steps=max_steps, max_epochs=-1, logger=False, num_sanity_val_steps=0,
-            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, enable_checkpointing=False,
+            accelerator="cpu",
+            devices=1,
+            max_steps=max_steps,
+            max_epochs=-1,
+            logger=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+            enable_checkpointing=False,
             precision=precision,
-        )  # fmt: skip
+        )
         trainer.fit(module, datamodule=data)
         return module
 

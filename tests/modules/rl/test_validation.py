@@ -19,18 +19,31 @@ def question(sample_id: str, kind: str | None, evidence_s: tuple[tuple[float, fl
 
 def reply(asked: VideoQuestion, log_probs: tuple[float, float], text: str) -> Reply:
     answer = Answer(
-        dataset="d", split="s", sample_id=asked.sample_id, video="v", system="after", question="?",
-        options=asked.options, answer_index=1, references=(), text=text, option_log_probs=log_probs,
-        timestamps_s=(1.0, 2.0), evidence_s=asked.evidence_s, groups=asked.groups,
-    )  # fmt: skip
+        dataset="d",
+        split="s",
+        sample_id=asked.sample_id,
+        video="v",
+        system="after",
+        question="?",
+        options=asked.options,
+        answer_index=1,
+        references=(),
+        text=text,
+        option_log_probs=log_probs,
+        timestamps_s=(1.0, 2.0),
+        evidence_s=asked.evidence_s,
+        groups=asked.groups,
+    )
     return Reply(answer, None, Cost())
 
 
 @pytest.mark.parametrize(("grade_by", "right"), [("options", (1.0, 0.5)), ("text", (0.0, 0.5))])
 def test_means_by_hand(grade_by: str, right: tuple[float, float]) -> None:
     questions = [
-        question("q0", "needle", ((0.5, 1.5),)), question("q1", "needle", ((5.0, 6.0),)), question("q2", "order", ()),
-    ]  # fmt: skip
+        question("q0", "needle", ((0.5, 1.5),)),
+        question("q1", "needle", ((5.0, 6.0),)),
+        question("q2", "order", ()),
+    ]
     replies = [
         reply(questions[0], (-2.0, -0.1), "(A) no"),
         reply(questions[1], (-0.1, -2.0), "(B) yes"),

@@ -14,18 +14,34 @@ from modules.selection.selection_files import SelectionRow, read_selections, wri
 
 # 64 frames of which the later ones were chosen first: the earliest 32 would be the worst
 ROW = SelectionRow(
-    "mlvu", "dev", "Q1", "v.mp4", "tspo", tuple(range(0, 640, 10)), tuple(n / 3 for n in range(64)),
-    tuple(n / 64 for n in range(64)), tuple(range(63, -1, -1)), 30.0, 700, 100, "decord", "TSPO-1",
-)  # fmt: skip
+    "mlvu",
+    "dev",
+    "Q1",
+    "v.mp4",
+    "tspo",
+    tuple(range(0, 640, 10)),
+    tuple(n / 3 for n in range(64)),
+    tuple(n / 64 for n in range(64)),
+    tuple(range(63, -1, -1)),
+    30.0,
+    700,
+    100,
+    "decord",
+    "TSPO-1",
+)
 
 
 def batch(candidates: Candidates, sample_id: str = "Q1") -> QuestionBatch:
     question = VideoQuestion("mlvu", "dev", sample_id, "v.mp4", 20.0, "?", ("a", "b"), 0)
     size = len(candidates)
     return QuestionBatch(
-        [question], [candidates], torch.zeros(1, size, 1), torch.ones(1, size, dtype=torch.bool),
-        candidates.timestamps_s[None].float(), torch.zeros(1, 1, 1),
-    )  # fmt: skip
+        [question],
+        [candidates],
+        torch.zeros(1, size, 1),
+        torch.ones(1, size, dtype=torch.bool),
+        candidates.timestamps_s[None].float(),
+        torch.zeros(1, 1, 1),
+    )
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
@@ -109,13 +125,27 @@ def test_nearest_frame_of_a_grid() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("frame_ids", [-1, 2]), ("frame_ids", [1.7]), ("frame_ids", [3, 3]), ("frame_ids", [5, 2]),
-        ("frame_ids", [float("nan")]), ("frame_ids", [float("inf")]), ("frame_ids", [True]), ("frame_ids", "12"),
-        ("frame_ids", [10**30]), ("timestamps_s", [float("nan"), 1.0]), ("scores", [0.5, float("-inf")]),
-        ("ranks", [0, 0]), ("ranks", [0, 1.5]), ("ranks", [-1, 0]), ("sample_id", None), ("sample_id", "a\ud800"),
-        ("scores", [0.5]), ("video_fps", -1), ("num_video_frames", 1.5),
+        ("frame_ids", [-1, 2]),
+        ("frame_ids", [1.7]),
+        ("frame_ids", [3, 3]),
+        ("frame_ids", [5, 2]),
+        ("frame_ids", [float("nan")]),
+        ("frame_ids", [float("inf")]),
+        ("frame_ids", [True]),
+        ("frame_ids", "12"),
+        ("frame_ids", [10**30]),
+        ("timestamps_s", [float("nan"), 1.0]),
+        ("scores", [0.5, float("-inf")]),
+        ("ranks", [0, 0]),
+        ("ranks", [0, 1.5]),
+        ("ranks", [-1, 0]),
+        ("sample_id", None),
+        ("sample_id", "a\ud800"),
+        ("scores", [0.5]),
+        ("video_fps", -1),
+        ("num_video_frames", 1.5),
     ],
-)  # fmt: skip
+)
 def test_a_selection_that_is_none_is_named(field: str, value: object, tmp_path: Path) -> None:
     row = {"dataset": "d", "split": "s", "video": "v", "sampler": "x", "frame_ids": [1, 2]}
     path = tmp_path / "s.jsonl"

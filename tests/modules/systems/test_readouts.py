@@ -19,10 +19,13 @@ def batch(order: tuple[int, ...] = (0, 1, 2), options: tuple[str, ...] = ("a", "
     lengths = torch.tensor([LENGTHS[n] for n in order])
     mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
     questions = [VideoQuestion("d", "test", f"q{n}", f"v{n}", 9.0, "?", options) for n in order]
-    candidates = [Candidates(q.video, torch.arange(n), torch.arange(n).float(), 9.0) for q, n in
-                  zip(questions, lengths.tolist(), strict=True)]  # fmt: skip
-    return QuestionBatch(questions, candidates, torch.zeros(*mask.shape, 4), mask, torch.zeros(mask.shape),
-                         torch.zeros(len(order), 1, 4))  # fmt: skip
+    candidates = [
+        Candidates(q.video, torch.arange(n), torch.arange(n).float(), 9.0)
+        for q, n in zip(questions, lengths.tolist(), strict=True)
+    ]
+    return QuestionBatch(
+        questions, candidates, torch.zeros(*mask.shape, 4), mask, torch.zeros(mask.shape), torch.zeros(len(order), 1, 4)
+    )
 
 
 def policy(of: QuestionBatch) -> PlackettLuce:

@@ -49,9 +49,13 @@ class Watching(LlavaOnevision):
 def test_only_what_depends_on_the_part_is_kept(short_world, blank_vlm: Path, tmp_path: Path, capsys) -> None:
     def job(**settings: float) -> MarginVariance:
         data = HaystackData(
-            world=short_world, root=str(tmp_path / "videos"), num_train_videos=1, num_val_videos=0, num_test_videos=0,
+            world=short_world,
+            root=str(tmp_path / "videos"),
+            num_train_videos=1,
+            num_val_videos=0,
+            num_test_videos=0,
             num_workers=1,
-        )  # fmt: skip
+        )
         return MarginVariance(
             data=data, mllm=Watching(path=str(blank_vlm)), out=str(tmp_path / "kept.jsonl"), num_frames=8, **settings
         )

@@ -17,8 +17,13 @@ from modules.records import VideoQuestion
 from recipes.jobs.asking import Clips
 from recipes.jobs.needle_questions import BuildNeedles
 
-DESCRIPTIONS = {0: "A red star crosses a dark field slowly.", 1: "short", 2: "Three moons rise and then vanish again.",
-                3: "A counter runs from one to nine.", 4: "A blue ring turns around a green one."}  # fmt: skip
+DESCRIPTIONS = {
+    0: "A red star crosses a dark field slowly.",
+    1: "short",
+    2: "Three moons rise and then vanish again.",
+    3: "A counter runs from one to nine.",
+    4: "A blue ring turns around a green one.",
+}
 WELL_FORMED = "Question: {}\nA. this\nB. that\nC. other\nD. none\nAnswer: B"
 
 
@@ -76,9 +81,13 @@ def test_each_filter_drops_what_it_should_and_says_so(server: Writer, clips: Pat
     job.run(tmp_path / "run")
     counts = json.loads((tmp_path / "run" / "counts.json").read_text())
     assert counts == {
-        "total": 5, "kept": 1, "description of fewer than 5 words": 1, "no question in the asked form": 1,
-        "answered wrong on its own clip": 1, "ambiguous: answered right on other clips": 1,
-    }  # fmt: skip
+        "total": 5,
+        "kept": 1,
+        "description of fewer than 5 words": 1,
+        "no question in the asked form": 1,
+        "answered wrong on its own clip": 1,
+        "ambiguous: answered right on other clips": 1,
+    }
     (question,) = TSPO10K(annotations=str(out), videos=str(clips)).load().questions
     assert (question.question, question.answer, question.groups["type"]) == ("clip 0?", "that", "specific")
     assert question.video == str(clips / "0.mp4")

@@ -67,8 +67,10 @@ def test_other_ranks_are_silent(capsys, monkeypatch) -> None:
 def test_a_job_and_a_run_that_goes_on(capsys) -> None:
     job = {"job": {"class_path": "recipes.jobs.try_out.WriteTryOut", "init_args": {"folder": "f", "num_videos": 5}}}
     assert lines(job, Path("r"), ["x.yaml"], goes_on=False) == [
-        ("recipe", "x.yaml"), ("run", "r"), ("job", "WriteTryOut: folder f, num_videos 5"),
-    ]  # fmt: skip
+        ("recipe", "x.yaml"),
+        ("run", "r"),
+        ("job", "WriteTryOut: folder f, num_videos 5"),
+    ]
     with announced(TSPO, [], [], BegunRun(Path("outputs/before"))):
         pass
     assert "run         outputs/before, which goes on\n" in capsys.readouterr().out

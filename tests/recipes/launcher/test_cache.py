@@ -124,8 +124,11 @@ def test_leftovers_of_writers_go_after_an_hour_and_damaged_entries_at_once(data:
     assert "it is damaged" in told
     assert not damaged.exists()
     assert sorted(p.name for p in folder.iterdir() if "-" not in p.name) == [
-        young.name, "mine.partial", "model.safetensors", "notes.txt",
-    ]  # fmt: skip
+        young.name,
+        "mine.partial",
+        "model.safetensors",
+        "notes.txt",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -168,9 +171,11 @@ def test_nothing_is_removed_while_a_run_uses_the_folder(data: Path, capsys) -> N
         "print(store.has(f'{sys.argv[1]}/two.mp4', 'clip-224px'), flush=True)\ntime.sleep(60)\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(data)], stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", program, str(data)],
+        stdout=subprocess.PIPE,
+        text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ) as run:  # fmt: skip
+    ) as run:
         assert run.stdout is not None
         assert run.stdout.readline() == "True\n"
         told = cache(capsys, "gc", "--root", str(data))
@@ -190,9 +195,13 @@ def test_a_link_that_leads_in_a_circle_and_a_folder_without_stores(data: Path, t
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["ls", "--root", "nowhere"], "no such folder"), (["gc", "--root", ".", "--older-than", "-1"], "0 or more"),
-     (["gc", "--root", ".", "--older-than", "nan"], "0 or more"), (["ls", "more"], "does not know more")],
-)  # fmt: skip
+    [
+        (["ls", "--root", "nowhere"], "no such folder"),
+        (["gc", "--root", ".", "--older-than", "-1"], "0 or more"),
+        (["gc", "--root", ".", "--older-than", "nan"], "0 or more"),
+        (["ls", "more"], "does not know more"),
+    ],
+)
 def test_mistakes(words: list[str], message: str) -> None:
     with pytest.raises(SystemExit, match=message):
         cli.main(["cache", *words])

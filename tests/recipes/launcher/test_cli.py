@@ -45,9 +45,13 @@ def _in_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lightning(*words: str, **env: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "recipes", *words], capture_output=True, text=True, cwd=ROOT, timeout=120,
+        [sys.executable, "-m", "recipes", *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
         env={**os.environ, **env},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("recipe", RUNNABLE)
@@ -74,10 +78,21 @@ def mistakes(*overrides: str, recipe: str = "recipes/tspo.yaml") -> list[str]:
 
 def test_every_mistake_at_once() -> None:
     found = mistakes(
-        "--model.num_frame", "4", "--model.grpo.epsilon", "2.0", "--data.batch_size", "many",
-        "--model.sampler.class_path", "modules.methods.tspo.agent.TSPOSamplr", "--stage", "fitt",
-        "--trainer.max_stepz", "3", "--data.world.size_px", "63",
-    )  # fmt: skip
+        "--model.num_frame",
+        "4",
+        "--model.grpo.epsilon",
+        "2.0",
+        "--data.batch_size",
+        "many",
+        "--model.sampler.class_path",
+        "modules.methods.tspo.agent.TSPOSamplr",
+        "--stage",
+        "fitt",
+        "--trainer.max_stepz",
+        "3",
+        "--data.world.size_px",
+        "63",
+    )
     text = "\n".join(found)
     assert "model.init_args.num_frame: no such key; did you mean 'num_frames'?" in text
     assert "did you mean 'TSPOSampler'" in text
@@ -215,11 +230,30 @@ def test_a_failure_while_building_is_told_in_its_own_words() -> None:
 
 
 def test_submit_prints_the_command_and_needs_no_slurm() -> None:
-    said = lightning("submit", "recipes/tspo.yaml", "--nodes", "4", "--gpus", "8", "--time", "12:00:00", "--dry-run",
-                     "--model.num_frames", "16")  # fmt: skip
+    said = lightning(
+        "submit",
+        "recipes/tspo.yaml",
+        "--nodes",
+        "4",
+        "--gpus",
+        "8",
+        "--time",
+        "12:00:00",
+        "--dry-run",
+        "--model.num_frames",
+        "16",
+    )
     assert said.returncode == 0, said.stderr
-    for word in ("sbatch", "--nodes=4", "--ntasks-per-node=8", "--gpus-per-node=8", "--time=12:00:00", "train.sbatch",
-                 "--model.num_frames 16", "--signal=B:USR1@600"):  # fmt: skip
+    for word in (
+        "sbatch",
+        "--nodes=4",
+        "--ntasks-per-node=8",
+        "--gpus-per-node=8",
+        "--time=12:00:00",
+        "train.sbatch",
+        "--model.num_frames 16",
+        "--signal=B:USR1@600",
+    ):
         assert word in said.stdout
     array = lightning("submit", "recipes/data/extract.yaml", "--array", "16", "--dry-run").stdout
     assert "--array=0-15" in array

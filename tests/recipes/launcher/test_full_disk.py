@@ -158,8 +158,17 @@ def test_a_run_on_a_full_disk_ends_with_a_sentence_and_goes_on_with_room(
     (small_disk / "ballast").write_bytes(bytes({"outputs": 760, "videos": 900, "features": 980}[full] * 1024))
     places = {"outputs": tmp_path / "run", "videos": tmp_path / "videos", "features": tmp_path / "features"}
     places[full] = small_disk / "here"
-    words = [*SMOKE, "--run_dir", str(places["outputs"]), "--data.root", str(places["videos"]),
-             "--data.feature_dir", str(places["features"]), "--resume", "auto"]  # fmt: skip
+    words = [
+        *SMOKE,
+        "--run_dir",
+        str(places["outputs"]),
+        "--data.root",
+        str(places["videos"]),
+        "--data.feature_dir",
+        str(places["features"]),
+        "--resume",
+        "auto",
+    ]
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         cli.main(words)

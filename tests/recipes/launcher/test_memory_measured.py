@@ -54,13 +54,19 @@ def recipe_of(root: Path, name: str, **more: Any) -> dict[str, Any]:
     frames = {"path": str(root / name), "frames_per_grid": 1, "frame_pixels": [FRAME_PX**2, FRAME_PX**2]}
     accuracy = {"class_path": "modules.rewards.accuracy.Accuracy", "init_args": {"by": "text"}}
     return {
-        "name": name, "run_dir": str(root / name), "seed_everything": 0,
+        "name": name,
+        "run_dir": str(root / name),
+        "seed_everything": 0,
         "data": {
             "class_path": "datamodules.haystack.datamodule.HaystackData",
             "init_args": {
                 "world": {"seed": 0, "duration_s": 100, "fps": 2, "size_px": 64, "event_duration_s": [2.0, 2.5]},
-                "num_train_videos": 2, "num_val_videos": 1, "num_test_videos": 1, "batch_size": 2,
-                "root": str(root / "videos"), "feature_dir": str(root / "features"),
+                "num_train_videos": 2,
+                "num_val_videos": 1,
+                "num_test_videos": 1,
+                "batch_size": 2,
+                "root": str(root / "videos"),
+                "feature_dir": str(root / "features"),
                 "encoder": {
                     "class_path": "modules.encoders.open_clip.OpenCLIPEncoder",
                     "init_args": {"model": f"local-dir:{ROOT}/recipes/haystack/weights/msjoe/clip"},
@@ -70,21 +76,31 @@ def recipe_of(root: Path, name: str, **more: Any) -> dict[str, Any]:
         "model": {
             "class_path": "modules.rl.evolution.EvolutionModule",
             "init_args": {
-                "evolve": "joint", "num_frames": 8,
+                "evolve": "joint",
+                "num_frames": 8,
                 "answering": {"max_new_tokens": 16, "canary": False, "rows_per_forward": 8},
                 "sampler": {"class_path": "modules.methods.msjoe.unet.UNetSampler", "init_args": {"channels": [8, 16]}},
                 "mllm": {"class_path": "modules.mllms.qwen_vl.Qwen25VL", "init_args": frames},
-                "rewards": {"accuracy": {"reward": accuracy}}, "grpo": {"num_generations": 4},
+                "rewards": {"accuracy": {"reward": accuracy}},
+                "grpo": {"num_generations": 4},
                 "joint": {"loss_type": "grpo", **more},
                 "optimizer": {"lr_scheduler_type": "constant"},
             },
         },
         "trainer": {
-            "accelerator": "cpu", "devices": 1, "max_steps": 2, "max_epochs": -1, "limit_val_batches": 0,
-            "num_sanity_val_steps": 0, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
-            "enable_model_summary": False, "use_distributed_sampler": False,
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_steps": 2,
+            "max_epochs": -1,
+            "limit_val_batches": 0,
+            "num_sanity_val_steps": 0,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "use_distributed_sampler": False,
         },
-    }  # fmt: skip
+    }
 
 
 def measured(root: Path, recipe: dict[str, Any]) -> list[dict[str, int]]:
@@ -94,10 +110,14 @@ def measured(root: Path, recipe: dict[str, Any]) -> list[dict[str, int]]:
     file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump({**recipe, "run_dir": str(folder)}))
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("measure_memory.py")), str(file)], cwd=root, capture_output=True,
-        text=True, timeout=600, check=False,
+        [sys.executable, str(Path(__file__).with_name("measure_memory.py")), str(file)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
         env={**os.environ, **MALLOC, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     return [json.loads(p.read_text()) for p in sorted(folder.glob("memory_*.json"))]
 
@@ -112,9 +132,10 @@ def estimated(recipe: dict[str, Any], found: dict[str, int]) -> dict[str, float]
     whole = work.model.bytes_each * work.model.num_parameters  # rollouts begin with the model gathered
     return {
         "held": sum(held(work).values()) + (gradients(work) + whole if work.strategy.shards else 0),
-        "rollouts": max(by_phase["encode frames"], by_phase["answer"]), "loss": by_phase["loss"],
+        "rollouts": max(by_phase["encode frames"], by_phase["answer"]),
+        "loss": by_phase["loss"],
         "step": by_phase["step"],
-    }  # fmt: skip
+    }
 
 
 def compare(root: Path, change: dict[str, Any], **joint: Any) -> dict[str, tuple[float, float]]:

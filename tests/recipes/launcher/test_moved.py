@@ -59,10 +59,14 @@ def test_the_samplers_of_an_old_evaluation_are_systems() -> None:
     old = {
         "model": {
             "class_path": "modules.evaluation.EvaluationModule",
-            "init_args": {"samplers": {"sampler": uniform, "other": None}, "blind": True, "oracle": False,
-                          "decodings": {"drawn": {"class_path": "modules.decoding.Sampled"}}},
+            "init_args": {
+                "samplers": {"sampler": uniform, "other": None},
+                "blind": True,
+                "oracle": False,
+                "decodings": {"drawn": {"class_path": "modules.decoding.Sampled"}},
+            },
         }
-    }  # fmt: skip
+    }
     arguments = moved.up_to_date(old)["model"]["init_args"]
     assert arguments.keys() == {"systems"}
     assert arguments["systems"]["other"] is None
@@ -78,10 +82,14 @@ def test_settings_that_have_moved_are_found_in_a_whole_recipe_and_said_once(capl
     model = {
         "class_path": "modules.rl.evolution.EvolutionModule",
         "init_args": {
-            "evolve": "joint", "grpo": {"num_generations": 4}, "advantage": group_norm, "seed": 3, "grade_by": "text",
+            "evolve": "joint",
+            "grpo": {"num_generations": 4},
+            "advantage": group_norm,
+            "seed": 3,
+            "grade_by": "text",
             "baselines": None,
         },
-    }  # fmt: skip
+    }
     with caplog.at_level(logging.WARNING):
         arguments = [moved.up_to_date({"model": model})["model"]["init_args"] for _ in range(2)][1]
     assert arguments == {

@@ -39,7 +39,7 @@ def mistakes(recipe: str, *overrides: str, overlay: str | None = None) -> list[s
         ("recipes/tspo.yaml", ["--model.grpo.num_generations", "1"], "a group needs at least 2 rollouts"),
         ("recipes/tspo.yaml", ["--model.grpo.loss_type", "dppo"], "dppo"),
     ],
-)  # fmt: skip
+)
 def test_what_must_agree(recipe: str, overrides: list[str], message: str) -> None:
     overlay = "recipes/overlays/curriculum.yaml" if "refocus" in recipe else None
     found = mistakes(recipe, *overrides, overlay=overlay)

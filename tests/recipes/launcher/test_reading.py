@@ -20,8 +20,24 @@ NUMBERS = {
     "0x10": 16,
     "010": 10,
 }
-WORDS = ["yes", "off", "12:30", "2026-01-02", "1_000", "Which is last: a circle?", "# of cups?", "What is # 3?",
-         "[a bracket", '"Stop" he said', "{x} and more", "- a dash", "*star*", "&co", "a: b: c", "1e"]  # fmt: skip
+WORDS = [
+    "yes",
+    "off",
+    "12:30",
+    "2026-01-02",
+    "1_000",
+    "Which is last: a circle?",
+    "# of cups?",
+    "What is # 3?",
+    "[a bracket",
+    '"Stop" he said',
+    "{x} and more",
+    "- a dash",
+    "*star*",
+    "&co",
+    "a: b: c",
+    "1e",
+]
 
 
 @pytest.mark.parametrize(("text", "value"), NUMBERS.items())

@@ -185,17 +185,21 @@ def test_auto_begins_where_nothing_has_begun(run_dir: Path) -> None:
 
 def test_changes_by_hand() -> None:
     old = {
-        "name": "a", "model": {"class_path": "A", "init_args": {"x": 1, "gone": 2, "none": None, "list": [1, 2]}},
+        "name": "a",
+        "model": {"class_path": "A", "init_args": {"x": 1, "gone": 2, "none": None, "list": [1, 2]}},
         "trainer": {"callbacks": [{"class_path": "callbacks.timeline.TimelineImages", "init_args": {"every": 50}}]},
-    }  # fmt: skip
+    }
     new = {
-        "name": "a", "run_dir": "other",
+        "name": "a",
+        "run_dir": "other",
         "model": {"class_path": "A", "init_args": {"x": 1.0, "list": [1], "default": 5, "typed": 6}},
-        "trainer": {"callbacks": [
-            {"class_path": "callbacks.curriculum.Curriculum", "init_args": {"start": 1}},
-            {"class_path": "callbacks.timeline.TimelineImages", "init_args": {"every": 50}},
-        ]},
-    }  # fmt: skip
+        "trainer": {
+            "callbacks": [
+                {"class_path": "callbacks.curriculum.Curriculum", "init_args": {"start": 1}},
+                {"class_path": "callbacks.timeline.TimelineImages", "init_args": {"every": 50}},
+            ]
+        },
+    }
     typed = {"model": {"init_args": {"typed": 6}}, "trainer": {"callbacks": new["trainer"]["callbacks"][:1]}}
     assert [str(change) for change in changes_of(old, new, typed)] == [
         "model.gone: 2 -> None",
@@ -227,8 +231,15 @@ def test_no_recipe_is_overwritten_by_another(tmp_path: Path) -> None:
 def test_values_of_keys_are_no_recipes(command: str) -> None:
     words = [command, "--resume", "R", "--stage", "test", "--allow-changes", "--a.b", "--c", "x.yaml", "--d=e", "--f"]
     assert with_values(words) == [
-        command, "--resume=R", "--stage=test", "--allow-changes", "--a.b=--c", "x.yaml", "--d=e", "--f",
-    ]  # fmt: skip
+        command,
+        "--resume=R",
+        "--stage=test",
+        "--allow-changes",
+        "--a.b=--c",
+        "x.yaml",
+        "--d=e",
+        "--f",
+    ]
     options = vars(build_parser().parse_args([command]))["parser"]._actions
     assert {word for o in options if o.nargs == 0 for word in o.option_strings if word.startswith("--")} <= {*FLAGS}
     assert not {word for o in options if o.nargs != 0 for word in o.option_strings} & {*FLAGS}

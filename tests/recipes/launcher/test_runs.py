@@ -23,16 +23,23 @@ from recipes.launcher.guard import ROOT
 pytestmark = pytest.mark.slow
 SMOKE = ["--overlay", str(ROOT / "recipes/overlays/smoke.yaml")]
 WEIGHTS = [
-    "--data.encoder.model", f"local-dir:{ROOT}/recipes/haystack/weights/clip",
-    "--model.mllm.path", f"{ROOT}/recipes/haystack/weights/vlm",
-]  # fmt: skip
+    "--data.encoder.model",
+    f"local-dir:{ROOT}/recipes/haystack/weights/clip",
+    "--model.mllm.path",
+    f"{ROOT}/recipes/haystack/weights/vlm",
+]
 
 
 def start(cwd: Path, *words: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "recipes", *words], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "recipes", *words],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        start_new_session=True,
+    )
 
 
 def run(cwd: Path, *words: str, timeout: int = 300) -> str:
@@ -73,8 +80,14 @@ def test_tspo_end_to_end(workplace: Path) -> None:
     (run_dir,) = (workplace / "outputs/tspo").iterdir()
     first = output.splitlines()
     assert [line.split()[0] for line in first[:7]] == [
-        "recipe", "run", "stages", "data", "model", "device", "updates",
-    ]  # fmt: skip
+        "recipe",
+        "run",
+        "stages",
+        "data",
+        "model",
+        "device",
+        "updates",
+    ]
     assert first[1].endswith(str(run_dir.relative_to(workplace)))
     for line in (
         "device      cpu, 1 process",
@@ -98,9 +111,17 @@ def test_tspo_end_to_end(workplace: Path) -> None:
         names = {name for (name,) in db.execute("select distinct key from metrics")}
         tags = dict(db.execute("select key, value from tags"))
     assert {
-        "reward/total", "reward/probability", "reward/accuracy", "reward/zero_std_frac", "policy/entropy_nats",
-        "policy/effective_frames", "time/sample_s", "time/answer_s", "time/update_s", "test/accuracy_after",
-    } <= names  # fmt: skip
+        "reward/total",
+        "reward/probability",
+        "reward/accuracy",
+        "reward/zero_std_frac",
+        "policy/entropy_nats",
+        "policy/effective_frames",
+        "time/sample_s",
+        "time/answer_s",
+        "time/update_s",
+        "test/accuracy_after",
+    } <= names
     assert {"reward_weight/probability", "reward_weight/accuracy"} <= names
     assert "weights of the rewards: probability 1, accuracy logged only" in output
     assert "kairos.git_commit" in tags
@@ -113,8 +134,17 @@ def test_official_recipe_takes_two_steps(workplace: Path) -> None:
 
 
 def test_tspo_evolves_jointly_by_one_key(workplace: Path) -> None:
-    run(workplace, "run", str(ROOT / "recipes/tspo.yaml"), *SMOKE, *WEIGHTS, "--model.evolve", "joint",
-        "--run_dir", "outputs/tspo_joint")  # fmt: skip
+    run(
+        workplace,
+        "run",
+        str(ROOT / "recipes/tspo.yaml"),
+        *SMOKE,
+        *WEIGHTS,
+        "--model.evolve",
+        "joint",
+        "--run_dir",
+        "outputs/tspo_joint",
+    )
     import torch
 
     saved = torch.load(workplace / "outputs/tspo_joint/checkpoints/last.ckpt", weights_only=True)["state_dict"]
@@ -140,13 +170,29 @@ def test_msjoe_as_documented_in_both_stages_and_consolidated(workplace: Path) ->
     with sqlite3.connect(workplace / "outputs/mlflow.db") as db:
         names = {name for (name,) in db.execute("select distinct key from metrics")}
     assert {
-        "queries/number", "queries/unparsed_frac", "reward/format", "reward/query_information", "tokens/length",
-        "tokens/grad_norm", "time/write_s", "test/accuracy_start",
-    } <= names  # fmt: skip
+        "queries/number",
+        "queries/unparsed_frac",
+        "reward/format",
+        "reward/query_information",
+        "tokens/length",
+        "tokens/grad_norm",
+        "time/write_s",
+        "test/accuracy_start",
+    } <= names
     said = run(workplace, "consolidate", "last:msjoe", "build/msjoe")
     assert "trained parameters" in said
-    run(workplace, "run", "recipes/msjoe.yaml", *smoke, "--model.init_from", "build/msjoe/sampler.safetensors",
-        "--model.mllm.path", "build/msjoe/mllm", "--stage", "test")  # fmt: skip
+    run(
+        workplace,
+        "run",
+        "recipes/msjoe.yaml",
+        *smoke,
+        "--model.init_from",
+        "build/msjoe/sampler.safetensors",
+        "--model.mllm.path",
+        "build/msjoe/mllm",
+        "--stage",
+        "test",
+    )
 
 
 @pytest.mark.long
@@ -161,13 +207,21 @@ def test_refocus_with_a_curriculum_and_every_way_to_take_frames(workplace: Path)
     assert [value for key, value in logged if key == "policy/num_frames"] == [4, 8]
     assert {"reward/margin", "reward/accuracy", "sampler_scale/grad_norm"} <= {key for key, _ in logged}
 
-    small = ["--data.world.duration_s", "100", "--data.world.event_duration_s", "[2.0, 2.5]",
-             "--data.num_test_videos", "2"]  # fmt: skip
+    small = [
+        "--data.world.duration_s",
+        "100",
+        "--data.world.event_duration_s",
+        "[2.0, 2.5]",
+        "--data.num_test_videos",
+        "2",
+    ]
     ways_dir = ["--run_dir", "outputs/ways"]
     said = run(workplace, "run", str(ROOT / "recipes/eval/haystack.yaml"), *small, *WEIGHTS, *ways_dir)
     assert "best of 8" in said
-    ways = {name: read_selections(workplace / "outputs/ways/selections.parquet", name)
-            for name in ("sampler", "sampled", "best of 8", "official")}  # fmt: skip
+    ways = {
+        name: read_selections(workplace / "outputs/ways/selections.parquet", name)
+        for name in ("sampler", "sampled", "best of 8", "official")
+    }
     assert all(len(row.frame_ids) == 8 for rows in ways.values() for row in rows)
     assert ways["sampled"] != ways["sampler"] != ways["best of 8"]
     # a video of 100 candidates gets evenly spaced frames from the official rule
@@ -178,14 +232,48 @@ def test_refocus_with_a_curriculum_and_every_way_to_take_frames(workplace: Path)
 @pytest.mark.long
 def test_refocus_on_mamba_evolves_and_is_evaluated(workplace: Path) -> None:
     mamba = "modules.methods.refocus.backbones.mamba2.Mamba2Backbone"
-    run(workplace, "run", str(ROOT / "recipes/refocus.yaml"), *SMOKE, *WEIGHTS, "--model.evolve", "joint",
-        "--model.sampler.backbone.class_path", mamba, "--run_dir", "outputs/refocus_mamba")  # fmt: skip
-    run(workplace, "run", str(ROOT / "recipes/refocus.yaml"), *SMOKE, *WEIGHTS,
-        "--model.sampler.backbone.class_path", mamba, "--run_dir", "outputs/refocus_mamba_alone")  # fmt: skip
-    said = run(workplace, "run", str(ROOT / "recipes/eval/haystack.yaml"), *WEIGHTS, "--data.num_test_videos", "2",
-               "--data.world.duration_s", "100", "--data.world.event_duration_s", "[2.0, 2.5]",
-               "--model.samplers.sampler.backbone.class_path", mamba, "--run_dir", "outputs/mamba_evaluated",
-               "--checkpoint", "outputs/refocus_mamba_alone/checkpoints/last.ckpt")  # fmt: skip
+    run(
+        workplace,
+        "run",
+        str(ROOT / "recipes/refocus.yaml"),
+        *SMOKE,
+        *WEIGHTS,
+        "--model.evolve",
+        "joint",
+        "--model.sampler.backbone.class_path",
+        mamba,
+        "--run_dir",
+        "outputs/refocus_mamba",
+    )
+    run(
+        workplace,
+        "run",
+        str(ROOT / "recipes/refocus.yaml"),
+        *SMOKE,
+        *WEIGHTS,
+        "--model.sampler.backbone.class_path",
+        mamba,
+        "--run_dir",
+        "outputs/refocus_mamba_alone",
+    )
+    said = run(
+        workplace,
+        "run",
+        str(ROOT / "recipes/eval/haystack.yaml"),
+        *WEIGHTS,
+        "--data.num_test_videos",
+        "2",
+        "--data.world.duration_s",
+        "100",
+        "--data.world.event_duration_s",
+        "[2.0, 2.5]",
+        "--model.samplers.sampler.backbone.class_path",
+        mamba,
+        "--run_dir",
+        "outputs/mamba_evaluated",
+        "--checkpoint",
+        "outputs/refocus_mamba_alone/checkpoints/last.ckpt",
+    )
     assert "best of 8" in said
 
 
@@ -226,8 +314,17 @@ def test_foreign_checkpoints_are_refused(workplace: Path) -> None:
     bad = workplace / "bad.ckpt"
     for content in (pickle.dumps(Evil()), b"nonsense"):
         bad.write_bytes(content)
-        process = start(workplace, "run", str(ROOT / "recipes/tspo.yaml"), *SMOKE, *WEIGHTS, "--stage", "test",
-                        "--checkpoint", str(bad))  # fmt: skip
+        process = start(
+            workplace,
+            "run",
+            str(ROOT / "recipes/tspo.yaml"),
+            *SMOKE,
+            *WEIGHTS,
+            "--stage",
+            "test",
+            "--checkpoint",
+            str(bad),
+        )
         output, _ = process.communicate(timeout=200)
         assert process.returncode == 1
         assert "is refused" in output, output[-2000:]
@@ -291,11 +388,27 @@ def test_two_cpu_processes_equal_one(workplace: Path) -> None:
     rounding of a sum into a whole step.
     """
     for updates in ("1", "3"):
-        recipe = [str(ROOT / "recipes/tspo.yaml"), *SMOKE, *WEIGHTS, "--trainer.max_steps", updates,
-                  "--trainer.val_check_interval", updates]  # fmt: skip
+        recipe = [
+            str(ROOT / "recipes/tspo.yaml"),
+            *SMOKE,
+            *WEIGHTS,
+            "--trainer.max_steps",
+            updates,
+            "--trainer.val_check_interval",
+            updates,
+        ]
         run(workplace, "run", *recipe, "--run_dir", f"outputs/tspo/one_{updates}")
-        run(workplace, "run", *recipe, "--overlay", str(ROOT / "recipes/overlays/cpu_ddp.yaml"),
-            "--data.batch_size", "2", "--run_dir", f"outputs/tspo/two_{updates}")  # fmt: skip
+        run(
+            workplace,
+            "run",
+            *recipe,
+            "--overlay",
+            str(ROOT / "recipes/overlays/cpu_ddp.yaml"),
+            "--data.batch_size",
+            "2",
+            "--run_dir",
+            f"outputs/tspo/two_{updates}",
+        )
     import torch
 
     first, second = (
@@ -305,8 +418,9 @@ def test_two_cpu_processes_equal_one(workplace: Path) -> None:
     assert first["state"].keys() == second["state"].keys()
     for index, moments in first["state"].items():
         gradient = moments["exp_avg"]  # a tenth of it, after one update
-        torch.testing.assert_close(gradient, second["state"][index]["exp_avg"], rtol=1e-3,
-                                   atol=1e-4 * float(gradient.abs().max()) + 1e-12)  # fmt: skip
+        torch.testing.assert_close(
+            gradient, second["state"][index]["exp_avg"], rtol=1e-3, atol=1e-4 * float(gradient.abs().max()) + 1e-12
+        )
     one, two = (
         {(r["name"], r["system"]): r for r in summary(workplace / f"outputs/tspo/{name}_3")} for name in ("one", "two")
     )
@@ -322,16 +436,33 @@ def test_a_copied_checkpoint_of_another_sampler_answers_without_being_explained(
     copied = workplace / "unet.ckpt"
     copied.write_bytes((workplace / "outputs/unet/checkpoints/last.ckpt").read_bytes())
     video = next((workplace / "data/haystack/videos").rglob("test-00000.mp4"))
-    output = run(workplace, "run", str(ROOT / "recipes/ask.yaml"), "--checkpoint", str(copied), "--video", str(video),
-                 "--question", "What colour is the last shape?")  # fmt: skip
+    output = run(
+        workplace,
+        "run",
+        str(ROOT / "recipes/ask.yaml"),
+        "--checkpoint",
+        str(copied),
+        "--video",
+        str(video),
+        "--question",
+        "What colour is the last shape?",
+    )
     assert "looked at" in output
     assert "frames decoded, 8 shown" in output
 
 
 @pytest.mark.parametrize("part", ["clip", "tower", pytest.param("answerer", marks=pytest.mark.long)])
 def test_small_stack_recipes_take_two_steps(workplace: Path, part: str) -> None:
-    words = ["--model.num_steps", "2", "--data.batch_size", "8", "--trainer.val_check_interval", "2",
-             "--data.num_val_batches", "1"]  # fmt: skip
+    words = [
+        "--model.num_steps",
+        "2",
+        "--data.batch_size",
+        "8",
+        "--trainer.val_check_interval",
+        "2",
+        "--data.num_val_batches",
+        "1",
+    ]
     # the answerer's plans are played by frames of the pool, which has to show everything there is
     num_videos = "400" if part == "answerer" else "6"
     words += ["--data.pool.num_videos", num_videos, "--data.val_pool.num_videos", num_videos]
@@ -362,10 +493,12 @@ def test_a_sweep_chains_its_variants_and_runs_nothing_twice(workplace: Path) -> 
     chained = {**stack, "model.init_from": "{out}/first_s{seed}/checkpoints/last.ckpt"}
     recipe = workplace / "sweep.yaml"
     arguments = {
-        "out": "outputs/sweep", "seeds": [0], "reference": "first",
+        "out": "outputs/sweep",
+        "seeds": [0],
+        "reference": "first",
         "variants": {"first": {**variant, "overrides": stack}, "second": {**variant, "overrides": chained}},
         "shown": {"first": ["first", "after"], "second": ["second", "before"], "floor": ["first", "uniform"]},
-    }  # fmt: skip
+    }
     job = {"class_path": "recipes.jobs.sweep.Sweep", "init_args": arguments}
     recipe.write_text(json.dumps({"name": "sweep", "job": job}))
     printed = run(workplace, "run", str(recipe), "--run_dir", "outputs/table")
@@ -375,10 +508,16 @@ def test_a_sweep_chains_its_variants_and_runs_nothing_twice(workplace: Path) -> 
     assert rows["second"]["accuracy"] == rows["first"]["accuracy"]
     assert rows["second"]["difference"] == 0
     assert rows["floor"]["accuracy"] != rows["first"]["accuracy"]
-    assert (rows["floor"]["gap_closed"], rows["first"]["gap_closed"]) == (0, pytest.approx(
-        next(r["value"] for r in summary(workplace / "outputs/sweep/first_s0")
-             if (r["name"], r["system"]) == ("gap closed", "after"))
-    ))  # fmt: skip
+    assert (rows["floor"]["gap_closed"], rows["first"]["gap_closed"]) == (
+        0,
+        pytest.approx(
+            next(
+                r["value"]
+                for r in summary(workplace / "outputs/sweep/first_s0")
+                if (r["name"], r["system"]) == ("gap closed", "after")
+            )
+        ),
+    )
     kinds = json.loads((workplace / "outputs/table/sweep_kinds.json").read_text())
     assert {k["row"] for k in kinds} == {"first", "second", "floor"}
     assert (workplace / "outputs/table/sweep_curves.png").stat().st_size > 10_000

@@ -32,9 +32,14 @@ DDP = ["--overlay", "recipes/overlays/cpu_ddp.yaml", "--data.batch_size", "2"]
 def start(cwd: Path, *words: str) -> subprocess.Popen:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.Popen(
-        [sys.executable, "-m", "recipes", *words], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=env, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "recipes", *words],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
+        start_new_session=True,
+    )
 
 
 def wait_for(process: subprocess.Popen, what) -> None:

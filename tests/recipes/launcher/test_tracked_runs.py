@@ -18,17 +18,28 @@ from recipes.launcher.guard import ROOT
 
 pytestmark = pytest.mark.long
 RECIPE = [
-    str(ROOT / "recipes/tspo.yaml"), "--overlay", str(ROOT / "recipes/overlays/smoke.yaml"),
-    "--data.num_test_videos", "1", "--data.encoder.model", f"local-dir:{ROOT}/recipes/haystack/weights/clip",
-    "--model.mllm.path", f"{ROOT}/recipes/haystack/weights/vlm",
-]  # fmt: skip
+    str(ROOT / "recipes/tspo.yaml"),
+    "--overlay",
+    str(ROOT / "recipes/overlays/smoke.yaml"),
+    "--data.num_test_videos",
+    "1",
+    "--data.encoder.model",
+    f"local-dir:{ROOT}/recipes/haystack/weights/clip",
+    "--model.mllm.path",
+    f"{ROOT}/recipes/haystack/weights/vlm",
+]
 
 
 def start(cwd: Path, *words: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "recipes", *words], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "recipes", *words],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        start_new_session=True,
+    )
 
 
 def run(cwd: Path, *words: str) -> str:

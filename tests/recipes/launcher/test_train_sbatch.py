@@ -35,10 +35,15 @@ def job(tmp_path: Path):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     env = {
-        **os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NAME": "name", "SLURM_JOB_ID": "17",
-        "SLURM_JOB_NUM_NODES": "1", "SLURM_PROCID": "0", "SLURM_CONF": "/etc/slurm.conf",
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SLURM_JOB_NAME": "name",
+        "SLURM_JOB_ID": "17",
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_CONF": "/etc/slurm.conf",
         "KAIROS_SBATCH": "--nodes=2 --dependency=afterok:3 '--comment=two words'",
-    }  # fmt: skip
+    }
     env.pop("KAIROS_RUN_DIR", None)
     started = []
 

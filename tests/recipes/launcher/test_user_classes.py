@@ -183,9 +183,13 @@ def test_run_says_whose_code_it_runs_and_keeps_its_traceback(folder: Path) -> No
         "init_args: {most: 1, odd: boom}}}}}}\ntrainer: {logger: false}\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "recipes", "run", str(recipe)], capture_output=True, text=True, cwd=folder, timeout=120,
+        [sys.executable, "-m", "recipes", "run", str(recipe)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     assert f"own.mine.Brevity is code of {folder}/own/mine.py, and runs" in done.stderr
     assert "the person's own complaint" in done.stderr

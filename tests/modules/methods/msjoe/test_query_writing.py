@@ -46,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
         ('<think></think><queries>[" a ", "b", "c", "d"]</queries>', ["a", "b", "c", "d"]),
         ('<think>t</think><queries>["a", "b", "c", "d", "e"]</queries>', []),
         ('<think>t</think><queries>["a dog", "A dog"]</queries>', []),
-        ('<think>t</think><queries>[]</queries>', []),
+        ("<think>t</think><queries>[]</queries>", []),
         ('<think>t</think><queries>["a", ""]</queries>', []),
         ('<think>t</think><queries>["a", 3]</queries>', []),
         ('<think>t</think><queries>{"a": "b"}</queries>', []),
@@ -56,7 +56,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
         ("a dog", []),
         ("", []),
     ],
-)  # fmt: skip
+)
 def test_queries_are_read_or_none_are(text: str, queries: list[str]) -> None:
     assert parse_queries(text, 4) == queries
 
@@ -84,10 +84,15 @@ class Small:
 
     def data(self, **kwargs: Any) -> HaystackData:
         return HaystackData(
-            world=self.world, root=str(self.root / "videos"), feature_dir=str(self.root / "features"), num_workers=1,
-            num_train_videos=2, num_val_videos=1, num_test_videos=1,
+            world=self.world,
+            root=str(self.root / "videos"),
+            feature_dir=str(self.root / "features"),
+            num_workers=1,
+            num_train_videos=2,
+            num_val_videos=1,
+            num_test_videos=1,
             **{"encoder": OpenCLIPEncoder(model=f"local-dir:{WEIGHTS}/clip"), "batch_size": 4, **kwargs},
-        )  # fmt: skip
+        )
 
     def mllm(self) -> LlavaOnevision:
         return LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=ANSWER)
@@ -101,18 +106,33 @@ class Small:
     def module(self, **kwargs: Any) -> EvolutionModule:
         torch.manual_seed(3)
         settings: dict[str, Any] = {
-            "rewards": terms(Accuracy(), Format()), "grpo": GRPO(num_generations=3, loss_type="grpo"), "num_frames": 4,
-            "evolve": "joint", "joint": JointTraining(learning_rate=1e-3, keep_initial=True), "max_new_tokens": 8,
-            "query_writer": PreviewQueries(**WRITING), "store_frame_tokens": True, "grade_by": "text",
-            "baselines": {"uniform": Uniform(), "clip_topk": TopK()}, **kwargs,
-        }  # fmt: skip
+            "rewards": terms(Accuracy(), Format()),
+            "grpo": GRPO(num_generations=3, loss_type="grpo"),
+            "num_frames": 4,
+            "evolve": "joint",
+            "joint": JointTraining(learning_rate=1e-3, keep_initial=True),
+            "max_new_tokens": 8,
+            "query_writer": PreviewQueries(**WRITING),
+            "store_frame_tokens": True,
+            "grade_by": "text",
+            "baselines": {"uniform": Uniform(), "clip_topk": TopK()},
+            **kwargs,
+        }
         return evolution(sampler=UNetSampler(channels=(8, 16), similarity_init=1.0), mllm=self.mllm(), **settings)
 
     def trainer(self, max_steps: int = 1) -> L.Trainer:
         return L.Trainer(
-            accelerator="cpu", devices=1, max_steps=max_steps, max_epochs=-1, logger=False, num_sanity_val_steps=0,
-            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, enable_checkpointing=False,
-        )  # fmt: skip
+            accelerator="cpu",
+            devices=1,
+            max_steps=max_steps,
+            max_epochs=-1,
+            logger=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+            enable_checkpointing=False,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +168,13 @@ def test_a_draw_is_its_own_whatever_shares_its_batch(small: Small) -> None:
     data, batch = small.batch()
     whole = write(small.mllm(), data, batch, 4, "seed").completions.generation.texts
     alone = QuestionBatch(
-        batch.questions[2:3], batch.candidates[2:3], batch.features[2:3], batch.mask[2:3], batch.timestamps_s[2:3],
+        batch.questions[2:3],
+        batch.candidates[2:3],
+        batch.features[2:3],
+        batch.mask[2:3],
+        batch.timestamps_s[2:3],
         batch.queries[2:3],
-    )  # fmt: skip
+    )
     assert write(small.mllm(), data, alone, 4, "seed").completions.generation.texts == whole[8:12]
     assert write(small.mllm(), data, batch, 4, "other").completions.generation.texts != whole
 
@@ -213,15 +237,18 @@ def test_two_turns_are_one_sequence_as_trl_counts_it(small: Small, loss_type: st
     mllm.zero_grad()
 
     # the same tokens without padding between the turns
-    parts = [[mllm.log_probs([row], [ids])[0] for row, ids in zip(t.rows, t.generation.token_ids, strict=True)]
-             for t in completions]  # fmt: skip
+    parts = [
+        [mllm.log_probs([row], [ids])[0] for row, ids in zip(t.rows, t.generation.token_ids, strict=True)]
+        for t in completions
+    ]
     sequences = [torch.cat([turn[n] for turn in parts]) for n in range(8)]
     olds = [torch.cat([t.generation.log_probs[n] for t in completions]) for n in range(8)]
     log_probs, old = (torch.nn.utils.rnn.pad_sequence(x, batch_first=True) for x in (sequences, olds))
     mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(s)) for s in sequences], batch_first=True)
     length = sum(max(len(i) for i in t.generation.token_ids) for t in completions)
-    theirs = trl_loss(training.grpo, log_probs, old, log_probs.detach(), advantages, mask, torch.zeros_like(mask),
-                      max_length=length)  # fmt: skip
+    theirs = trl_loss(
+        training.grpo, log_probs, old, log_probs.detach(), advantages, mask, torch.zeros_like(mask), max_length=length
+    )
     theirs.backward()
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
     for name, parameter in mllm.named_parameters():
@@ -245,9 +272,18 @@ def test_joint_training_moves_both_and_tells_where_the_gain_is(small: Small) -> 
     trainer.callbacks.append(Collect())
     trainer.test(module, datamodule=small.data(), verbose=False)
     assert {r.answer.system for r in rows} == {
-        "blind", "oracle", "uniform", "clip_topk", "before", "after", "after, question only", "uniform, initial mllm",
-        "after, initial mllm", "after, initial queries", "start",
-    }  # fmt: skip
+        "blind",
+        "oracle",
+        "uniform",
+        "clip_topk",
+        "before",
+        "after",
+        "after, question only",
+        "uniform, initial mllm",
+        "after, initial mllm",
+        "after, initial queries",
+        "start",
+    }
     assert all(r.answer.text is not None and r.cost.calls >= 1 for r in rows)
     shown = {r.answer.system: r.cost.frames_shown for r in rows}
     assert shown["blind"] == 0
