@@ -60,7 +60,13 @@ def _quieten() -> None:
     """Silences what the libraries say at every start and nobody can act on."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("modules.rl").setLevel(logging.INFO)  # what a run learns from
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "mlflow", "alembic"):
+    for name in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.fabric.utilities.seed",
+        "lightning.fabric.utilities.distributed",
+        "mlflow",
+        "alembic",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
     for message in (
