@@ -29,6 +29,7 @@ class MemoryReader(LlavaOnevision):
     Args:
         path, prompt, loading: see `TransformersMLLM`; the vision tower is not used.
         memory_dim: W, width of a memory's tokens.
+        memory_tokens: F P, tokens of a memory.
         weights: safetensors file with the output MLP's trained weights (``output.*``).
         newline: see `LlavaOnevision`.
     """
@@ -38,6 +39,7 @@ class MemoryReader(LlavaOnevision):
         *,
         path: ModelPath,
         memory_dim: PositiveInt,
+        memory_tokens: PositiveInt,
         weights: str | None = None,
         prompt: Prompt | None = None,
         loading: Loading | None = None,
@@ -45,6 +47,7 @@ class MemoryReader(LlavaOnevision):
     ) -> None:
         super().__init__(path=path, prompt=prompt, loading=loading, newline=newline)
         width = int(self.model.config.get_text_config().hidden_size)
+        self.memory_shape = (memory_tokens, memory_dim)
         self.output = nn.Sequential(nn.Linear(memory_dim, width), nn.GELU(), nn.Linear(width, width))
         if weights is not None:
             trained = {n.removeprefix(PREFIX): t for n, t in load_file(str(weights)).items() if n.startswith(PREFIX)}
@@ -63,8 +66,12 @@ class MemoryReader(LlavaOnevision):
         return [*super().language_parameters(), *self.output.parameters()]
 
     def clip(self, row: Row) -> Clip:
-        memories = row.tokens[:, 1:].to(
-            self.device, next(self.output.parameters()).dtype
-        )  # the first token is the indicator
+        memories = row.tokens[:, 1:]  # the first token is the indicator
+        if tuple(memories.shape[1:]) != self.memory_shape:
+            raise ValueError(
+                f"memories of {tuple(memories.shape[1:])} (tokens, width) cannot be read by a model of "
+                f"{self.memory_shape}: they are of another condenser"
+            )
+        memories = memories.to(self.device, next(self.output.parameters()).dtype)
         tokens = self.output(memories).to(self.dtype)
         return Clip("", torch.cat([tokens.flatten(0, 1), self.model.model.image_newline[None]]))

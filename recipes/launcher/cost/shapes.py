@@ -16,7 +16,8 @@ from modules.mllms.shapes import config_of
 from recipes.launcher.class_paths import is_known
 
 _LANGUAGE = ("language_model", "text_model", "lm_head")
-_WITHOUT_WEIGHTS = "modules.methods.training_free."
+_NOT_COUNTED = ("modules.methods.training_free.", "modules.methods.videostreaming.")
+"""Samplers without weights, and one whose layers are a part of a model in a file (docs/methods/videostreaming.md)."""
 _FILES = ("weights", "path", "tokenizer")  # arguments that name files; shapes need none
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -169,6 +170,8 @@ def tokens_a_frame(family: str, config: Any, settings: dict[str, Any]) -> float:
     if family == "LlavaOnevision":
         pooled = -(-(vision.image_size // vision.patch_size) // 2)
         return pooled * (pooled + 1) if settings.get("newline") == "grid" else pooled**2
+    if family == "MemoryReader":  # a memory stands in the place of a frame
+        return int(settings["memory_tokens"])
     if family == "InternVL":
         return config.image_seq_length
     if family == "SmolVLM":
@@ -187,7 +190,7 @@ def _layer_sizes(model: nn.Module) -> list[int]:
 
 def sampler_of(node: Any) -> Network:
     """Shape of a sampler, also of one that is built of parts."""
-    if not isinstance(node, dict) or node["class_path"].startswith(_WITHOUT_WEIGHTS):
+    if not isinstance(node, dict) or node["class_path"].startswith(_NOT_COUNTED):
         return Network(0, 0, 0)
     with torch.device("meta"):
         return _network(_built(node))

@@ -67,7 +67,7 @@ def test_tspo_trains_tests_resumes_and_answers(run: Run, workplace: Path, capsys
     run_dir = run("tspo.yaml", *SMOKE)
     assert checkpoint(run_dir)["global_step"] == 2
     assert all(p.is_file() for p in (run_dir / "learning_curve.png", run_dir / "test_summary.json"))
-    run("tspo.yaml", *SMOKE, "--trainer.max_steps", "3", "--resume", str(run_dir))
+    run("tspo.yaml", *SMOKE, "--trainer.max_steps", "3", "--resume", str(run_dir), "--allow-changes")
     assert checkpoint(run_dir)["global_step"] == 3
     video = next((workplace / "data/haystack/videos").rglob("test-00000.mp4"))
     capsys.readouterr()

@@ -20,8 +20,9 @@ from modules.methods.videostreaming.language_layers import LanguageLayers
 from modules.methods.videostreaming.memories import ClipMemories, clips_of, condenser_state, load_condenser
 from modules.methods.videostreaming.memory_reader import MemoryReader
 from modules.methods.videostreaming.memory_selection import MemorySelection
+from modules.mllms.base import FrameTokens, Row
 from modules.mllms.prompt import Prompt
-from modules.records import Candidates
+from modules.records import Candidates, VideoQuestion
 from modules.rewards.probability import Probability
 from modules.rl.grpo import GRPO
 from modules.selection.evidence import coverage
@@ -123,7 +124,9 @@ class Stack:
 
     def module(self):
         torch.manual_seed(3)
-        reader = MemoryReader(path=str(self.vlm), memory_dim=WIDTH, prompt=Prompt(answer_with="words"))
+        reader = MemoryReader(
+            path=str(self.vlm), memory_dim=WIDTH, memory_tokens=CLIP, prompt=Prompt(answer_with="words")
+        )
         return evolution(
             sampler=MemorySelection(condenser=condenser(self.vlm)),
             mllm=reader,
@@ -182,3 +185,15 @@ def test_systems_over_memories_say_which_frames_they_saw(stack: Stack) -> None:
     found = {name: coverage(r.answer.evidence_s, r.answer.timestamps_s)[0] for name, r in replies.items()}
     assert found["oracle"] >= max(value for name, value in found.items() if name != "oracle")
     assert replies["uniform"].cost.visual_tokens == 2 * CLIP + 1
+
+
+def test_memories_of_another_condenser_are_not_read(blank_vlm: Path) -> None:
+    reader = MemoryReader(path=str(blank_vlm), memory_dim=WIDTH, memory_tokens=CLIP, prompt=Prompt(answer_with="words"))
+    question = VideoQuestion("d", "s", "q", "v", 8.0, "What is shown?", ("red", "star"))
+    for num_tokens, fits in ((CLIP, True), (CLIP + 1, False)):
+        row = Row(question, FrameTokens(torch.zeros(2, 1 + num_tokens, WIDTH), torch.arange(2.0)), torch.arange(2))
+        if fits:
+            assert reader.score_rows([row]).shape == (1, 2)
+        else:
+            with pytest.raises(ValueError, match=r"memories of \(9, 32\) .* cannot be read by a model of \(8, 32\)"):
+                reader.score_rows([row])
