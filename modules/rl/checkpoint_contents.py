@@ -24,7 +24,9 @@ def keep_trained(module: Any, checkpoint: dict[str, Any]) -> None:
     trained = {name for name, p in module.named_parameters() if p.requires_grad}
     if "state_dict" in checkpoint:  # DeepSpeed writes its own
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-    checkpoint["temperature"] = getattr(module.sampler, "temperature", None)
+    temperature = getattr(module.sampler, "temperature", None)
+    # plain: a restricted type of a constructor, such as PositiveFloat, would keep the file from being read again
+    checkpoint["temperature"] = None if temperature is None else float(temperature)
     refuse_nonfinite(checkpoint)
 
 
