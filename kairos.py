@@ -290,21 +290,26 @@ class Selection(_Shown):
 
     @cached_property
     def frames(self) -> np.ndarray:
-        """uint8 (K, H, W, 3), the pictures, decoded when they are first looked at."""
+        """uint8 (K, H, W, 3), decoded when they are first looked at; where clips are chosen, the first one of each."""
         return self._parts.frames(self._batch, self._candidate_index)
 
     @property
     def _candidate_index(self) -> np.ndarray:
-        import numpy as np
+        import torch
 
-        return np.searchsorted(self._batch.candidates[0].frame_ids.numpy(), np.asarray(self.row.frame_ids, dtype=int))
+        return self._batch.candidates[0].holding(torch.tensor(self.row.frame_ids, dtype=torch.int64)).numpy()
 
     def __len__(self) -> int:
         return len(self.row.frame_ids)
 
     def __repr__(self) -> str:
-        times = ", ".join(f"{t:.1f} s" for t in self.timestamps_s)
-        return f"<{len(self)} frames of {self.video} by {self.system!r}: {times}>"
+        return f"<{len(self)} frames of {self.video} by {self.system!r}: {self._moments}>"
+
+    @property
+    def _moments(self) -> str:
+        from modules.systems.reply_text import moments_text
+
+        return moments_text(self.row)
 
     def picture(self, title: str | None = None) -> PIL.Image.Image:
         """The contact sheet: the chosen frames over the timeline with the score of every candidate.
@@ -334,11 +339,10 @@ class Selection(_Shown):
         return [f"{name:<12}{words}" for name, words in self._words()] + [f"{'':<12}{line}" for line in timeline]
 
     def _words(self) -> list[tuple[str, str]]:
-        times = ", ".join(f"{t:.1f} s" for t in self.timestamps_s)
         return [
             ("question", self.question),
             ("system", self.system),
-            ("looked at", f"{times}  of {self.duration_s:.1f} s"),
+            ("looked at", f"{self._moments}  of {self.duration_s:.1f} s"),
         ]
 
     def _repr_html_(self) -> str:

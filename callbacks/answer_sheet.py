@@ -71,7 +71,7 @@ class AnswerSheet(L.Callback):
     def _draw(self, path: Path, reply: Reply, candidates: Candidates, scores: Tensor | None, source: Any) -> None:
         if reply.selection is None:
             return
-        picks = torch.searchsorted(candidates.frame_ids, torch.tensor(reply.selection.frame_ids))
+        picks = candidates.holding(torch.tensor(reply.selection.frame_ids))
         draw_timeline(
             path,
             title=_title(reply.answer),

@@ -88,7 +88,7 @@ class Candidates:
     """int64 (T,), which of ``sources`` each frame is from; its ``frame_ids`` are positions in that file."""
     clip_frame_ids: Tensor | None = None
     """int64 (T, F), the frames of each candidate where a candidate is a clip, -1 behind those of a shorter one;
-    ``frame_ids`` are their first ones then. None where a candidate is a frame."""
+    ``frame_ids`` are their middle ones then. None where a candidate is a frame."""
     clip_times_s: Tensor | None = None
     """float64 (T, F), presentation times of those frames."""
 
@@ -120,6 +120,11 @@ class Candidates:
         ids, times = self.clip_frame_ids[candidate_index], self.clip_times_s[candidate_index]
         places, real = torch.arange(len(candidate_index))[:, None].expand_as(ids), ids >= 0
         return ids[real], times[real], places[real]
+
+    def holding(self, frame_ids: Tensor) -> Tensor:
+        """int64 (N,) increasing, the candidates that frames (n,) of theirs belong to, each once."""
+        first = self.frame_ids if self.clip_frame_ids is None else self.clip_frame_ids[:, 0].contiguous()
+        return (torch.searchsorted(first, frame_ids, right=True) - 1).unique()
 
     def within(self, start_s: float, end_s: float) -> Tensor:
         """bool (T,), the candidates of which a frame lies in [start, end)."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from itertools import groupby
+from operator import itemgetter
 
 from modules.records import Answer
+from modules.selection.selection_files import SelectionRow
 from modules.systems.base import Reply
 from modules.systems.grading import most_probable_option
 from modules.systems.option_shares import shares_of
@@ -23,6 +26,16 @@ def option_probabilities(answer: Answer) -> dict[str, float]:
     return dict(zip(answer.options, map(math.exp, answer.option_log_probs or ()), strict=False))
 
 
+def moments_text(row: SelectionRow | None) -> str:
+    """Where somebody looked: the seconds of frames, and the stretches of clips, whose frames share a rank."""
+    if row is None or not row.timestamps_s:
+        return "nothing"
+    ranks = row.ranks or range(len(row.timestamps_s))
+    clips = groupby(zip(ranks, row.timestamps_s, strict=True), key=itemgetter(0))
+    spans = [[time_s for _, time_s in clip] for _, clip in clips]
+    return ", ".join(f"{s[0]:.1f} s" if len(s) == 1 else f"{s[0]:.1f}-{s[-1]:.1f} s" for s in spans)
+
+
 def reply_lines(reply: Reply, duration_s: float) -> list[tuple[str, str]]:
     """Lines to print, each with its name: question, answer, options, the right one where it is known, looked at, cost.
 
@@ -37,11 +50,10 @@ def reply_lines(reply: Reply, duration_s: float) -> list[tuple[str, str]]:
         lines.append(("options", ", ".join(map(str, shares))))
     right = answer.references[:1] if answer.answer_index is None else (answer.options[answer.answer_index],)
     lines += [("right is", text) for text in right]
-    times = ", ".join(f"{t:.1f} s" for t in answer.timestamps_s) or "nothing"
     tokens = "tokens not told" if cost.visual_tokens is None else f"{cost.visual_tokens} tokens"
     return [
         *lines,
-        ("looked at", f"{times}  of {duration_s:.1f} s"),
+        ("looked at", f"{moments_text(reply.selection)}  of {duration_s:.1f} s"),
         (
             "cost",
             f"{cost.frames_decoded} frames decoded, {cost.frames_shown} shown ({tokens}), {cost.calls} calls, "

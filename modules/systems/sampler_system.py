@@ -114,7 +114,8 @@ class SamplerSystem(VideoSystem):
         replies = []
         rows = self._rows(batch, selection, scores)
         for b, (row, cost) in enumerate(zip(rows, costs.each(), strict=True)):
-            num_decoded = batch.candidates[b].num_frames if self.sampler.reads_features else len(row.frame_ids)
+            reads_all = self.sampler.reads_features or answering.mllm.reads_features
+            num_decoded = batch.candidates[b].num_frames if reads_all else len(row.frame_ids)
             reply = answer_of(rollouts, b, self.name, row.timestamps_s)
             replies.append(Reply(reply, row, replace(cost, frames_decoded=num_decoded)))
         return replies
@@ -165,7 +166,10 @@ def shown(system: VideoSystem, batch: QuestionBatch, source: FrameSource, select
     replies = []
     for b, cost in enumerate(costs.each()):
         row = selection_of(batch, b, system.name, selection.candidate_index[b, 0], None, system.describe())
-        cost = replace(cost, frames_decoded=len(row.frame_ids))
+        # memories of a video are made of all its frames, whichever of them are read
+        reads_all = bool(row.frame_ids) and setting.answering.mllm.reads_features
+        num_decoded = batch.candidates[b].num_frames if reads_all else len(row.frame_ids)
+        cost = replace(cost, frames_decoded=num_decoded)
         looked = row if row.frame_ids else None
         replies.append(Reply(answer_of(rollouts, b, system.name, row.timestamps_s), looked, cost))
     return replies

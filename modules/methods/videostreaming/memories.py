@@ -15,7 +15,7 @@ from modules.methods.videostreaming.condenser import ClipCondenser, Stream
 from modules.methods.videostreaming.frame_tokens import MergedPatches
 from modules.records import Candidates
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 
 class ClipMemories(FrameEncoder):
@@ -91,16 +91,17 @@ class ClipReading(VideoReading):
 def clips_of(candidates: Candidates, clip_frames: int) -> Candidates:
     """The clips of a video whose T frames are given, F frames each, the last perhaps fewer.
 
-    A clip's ``frame_ids`` are its first ones and its ``timestamps_s`` the middle of its frames' times.
+    A clip's ``frame_ids`` and ``timestamps_s`` are those of its middle frame, by which it is shown in pictures.
     """
     ids, times = candidates.frame_ids, candidates.timestamps_s
     missing = -len(ids) % clip_frames
     clip_ids = torch.nn.functional.pad(ids, (0, missing), value=-1).unflatten(0, (-1, clip_frames))
     clip_times = torch.cat([times, times[-1:].expand(missing)]).unflatten(0, (-1, clip_frames))
+    middle = ((clip_ids >= 0).sum(1, keepdim=True) - 1) // 2
     return Candidates(
         candidates.video,
-        clip_ids[:, 0].contiguous(),
-        (clip_times[:, 0] + clip_times[:, -1]) / 2,
+        clip_ids.gather(1, middle)[:, 0],
+        clip_times.gather(1, middle)[:, 0],
         candidates.duration_s,
         candidates.num_video_frames,
         candidates.decoder,

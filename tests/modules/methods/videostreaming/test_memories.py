@@ -11,6 +11,7 @@ from evolution_settings import evolution, terms
 from safetensors.torch import save_file
 from torch import Tensor
 
+from callbacks.answer_sheet import AnswerSheet
 from datamodules.haystack.datamodule import HaystackData
 from modules.methods.training_free.recent import Recent
 from modules.methods.training_free.uniform import Uniform
@@ -26,6 +27,7 @@ from modules.records import Candidates, VideoQuestion
 from modules.rewards.probability import Probability
 from modules.rl.grpo import GRPO
 from modules.selection.evidence import coverage
+from modules.systems.reply_text import moments_text
 
 WIDTH, CLIP = 32, 8
 
@@ -57,7 +59,7 @@ def test_pieces_of_any_size_give_the_same_memories(blank_vlm: Path) -> None:
     (clips, whole), (_, pieces) = read(encoder, frames, 21), read(encoder, frames, 5)
     assert whole.shape == (3, 1 + CLIP, WIDTH)
     torch.testing.assert_close(whole, pieces, rtol=2e-2, atol=2e-3)  # halves
-    assert clips.frame_ids.tolist() == [0, 24, 48]
+    assert clips.frame_ids.tolist() == [9, 33, 54]
     assert clips.num_frames == 21
     tokens = encoder.patches.encode_frames(frames)[None]
     stream, kept = Stream(), []
@@ -70,11 +72,14 @@ def test_pieces_of_any_size_give_the_same_memories(blank_vlm: Path) -> None:
 
 def test_a_clip_stands_for_its_frames() -> None:
     clips = clips_of(candidates(10), 4)
-    assert clips.timestamps_s.tolist() == [1.5, 5.5, 8.5]
+    assert clips.timestamps_s.tolist() == [1, 5, 8]
+    assert clips.frame_ids.tolist() == [3, 15, 24]
     ids, times, places = clips.frames_of(torch.tensor([0, 2]))
     assert ids.tolist() == [0, 3, 6, 9, 24, 27]
     assert times.tolist() == [0, 1, 2, 3, 8, 9]
     assert places.tolist() == [0, 0, 0, 0, 1, 1]
+    assert clips.holding(ids).tolist() == [0, 2]
+    assert candidates(10).holding(torch.tensor([27, 3, 3])).tolist() == [1, 9]
     assert clips.within(3.0, 4.5).tolist() == [True, True, False]
     assert clips.within(9.5, 20).tolist() == [False, False, False]  # the held frame of the last clip is no frame
     assert coverage([(8.0, 9.5)], times.tolist()) == (1.0, 0.5)
@@ -185,6 +190,13 @@ def test_systems_over_memories_say_which_frames_they_saw(stack: Stack) -> None:
     found = {name: coverage(r.answer.evidence_s, r.answer.timestamps_s)[0] for name, r in replies.items()}
     assert found["oracle"] >= max(value for name, value in found.items() if name != "oracle")
     assert replies["uniform"].cost.visual_tokens == 2 * CLIP + 1
+    # memories are made of all frames, whichever are read
+    assert replies["uniform"].cost.frames_decoded == replies["oracle"].cost.frames_decoded == 100
+    looked = moments_text(replies["recent"].selection)
+    assert looked == "88.0-95.0 s, 96.0-99.0 s"
+    sheet = AnswerSheet(run_dir=str(stack.root / "sheet"))
+    sheet._draw(stack.root / "sheet.png", replies["recent"], batch.candidates[0], None, data)
+    assert (stack.root / "sheet.png").is_file()
 
 
 def test_memories_of_another_condenser_are_not_read(blank_vlm: Path) -> None:
