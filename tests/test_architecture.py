@@ -16,7 +16,10 @@ FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")
 # what a room may import of ours; a longer prefix wins. Methods never import each other.
 _RECORDS = ("modules.records", "modules.parsing", "modules.seeds", "modules.files")
 _PARTS = (*_RECORDS, "modules.selection", "modules.encoders", "modules.mllms", "modules.systems", "modules.rewards")
-_TRAINING = (*_PARTS, "modules.rl", "modules.small_stack.schedule", "modules.small_stack.pretraining_data")
+_TRAINING = (
+    *(*_PARTS, "modules.rl", "modules.checkpoints.weights"),
+    *("modules.small_stack.schedule", "modules.small_stack.pretraining_data"),
+)
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.records": ("modules.parsing",),
     "modules.parsing": (),

@@ -6,11 +6,14 @@ beside what is kept of the clips before.
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from modules.checkpoints.weights import read_weights
 from modules.encoders.base import FrameEncoder, VideoReading, weights_digest
+from modules.files.paths import InputPath
 from modules.methods.videostreaming.condenser import ClipCondenser, Stream
 from modules.methods.videostreaming.frame_tokens import MergedPatches
 from modules.records import Candidates
@@ -29,16 +32,18 @@ class ClipMemories(FrameEncoder):
         weights: safetensors file of the condenser's trained weights; those it was built with by default.
     """
 
-    def __init__(self, *, patches: MergedPatches, condenser: ClipCondenser, weights: str | None = None) -> None:
+    def __init__(self, *, patches: MergedPatches, condenser: ClipCondenser, weights: InputPath | None = None) -> None:
         super().__init__()
         self.patches, self.condenser = patches, condenser.eval().requires_grad_(False)
         if weights is not None:
-            load_condenser(condenser, str(weights))
+            load_condenser(condenser, weights)
 
     @property
     def key(self) -> str:
         condenser = self.condenser
-        shape = f"{condenser.clip_frames}x{condenser.summaries_per_frame}{'' if condenser.propagate else '-apart'}"
+        prompt = hashlib.sha256(str(condenser.time_prompt).encode()).hexdigest()[:6]
+        shape = f"{condenser.clip_frames}x{condenser.summaries_per_frame}-{prompt}"
+        shape += "" if condenser.propagate else "-apart"
         return f"memories-{weights_digest(condenser)}-{shape}-{self.patches.key}-v{CODE_VERSION}"
 
     def encode_frames(self, frames: Tensor) -> Tensor:
@@ -119,9 +124,9 @@ def load_condenser(condenser: ClipCondenser, path: str) -> None:
     """Loads trained weights.
 
     Raises:
-        ValueError: they are of another condenser.
+        ValueError: they are of another condenser, or the file is damaged or holds none.
     """
-    state, own = load_file(path), condenser_state(condenser)
+    state, own = read_weights(path), condenser_state(condenser)
     other = [n for n in own if n not in state or state[n].shape != own[n].shape]
     if other:
         found = tuple(state[other[0]].shape) if other[0] in state else "none"

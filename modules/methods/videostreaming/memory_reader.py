@@ -9,10 +9,10 @@ from typing import Literal
 
 import torch
 from jsonargparse.typing import PositiveInt
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from modules.files.paths import ModelPath
+from modules.checkpoints.weights import read_weights
+from modules.files.paths import InputPath, ModelPath
 from modules.mllms.base import Row
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.loading import Loading
@@ -40,7 +40,7 @@ class MemoryReader(LlavaOnevision):
         path: ModelPath,
         memory_dim: PositiveInt,
         memory_tokens: PositiveInt,
-        weights: str | None = None,
+        weights: InputPath | None = None,
         prompt: Prompt | None = None,
         loading: Loading | None = None,
         newline: Literal["one", "grid"] = "one",
@@ -50,7 +50,7 @@ class MemoryReader(LlavaOnevision):
         self.memory_shape = (memory_tokens, memory_dim)
         self.output = nn.Sequential(nn.Linear(memory_dim, width), nn.GELU(), nn.Linear(width, width))
         if weights is not None:
-            trained = {n.removeprefix(PREFIX): t for n, t in load_file(str(weights)).items() if n.startswith(PREFIX)}
+            trained = {n.removeprefix(PREFIX): t for n, t in read_weights(weights).items() if n.startswith(PREFIX)}
             if not trained:
                 raise ValueError(f"{weights} has no {PREFIX}* tensors: it is no file of a reader of memories")
             self.output.load_state_dict(trained)

@@ -12,6 +12,7 @@ import torch
 from jsonargparse.typing import PositiveFloat
 from torch import Tensor, nn
 
+from modules.files.paths import InputPath
 from modules.methods.videostreaming.condenser import ClipCondenser, Memory, Stream
 from modules.methods.videostreaming.memories import load_condenser
 from modules.records import QuestionBatch
@@ -33,13 +34,13 @@ class MemorySelection(FrameSampler):
         self,
         *,
         condenser: ClipCondenser,
-        weights: str | None = None,
+        weights: InputPath | None = None,
         temperature: PositiveFloat = 0.1,
         layers_lr_share: float = 0.1,
     ) -> None:
         super().__init__()
         if weights is not None:
-            load_condenser(condenser, str(weights))
+            load_condenser(condenser, weights)
         condenser.input.requires_grad_(False)  # makes memories, which are made already
         width = condenser.layers.width
         self.condenser, self.temperature, self.layers_lr_share = condenser, temperature, layers_lr_share

@@ -17,6 +17,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from modules.files.paths import InputPath
 from modules.methods.videostreaming.condenser import ClipCondenser
 from modules.methods.videostreaming.frame_tokens import MergedPatches
 from modules.methods.videostreaming.memories import condenser_state, load_condenser
@@ -49,14 +50,14 @@ class ReaderTraining(L.LightningModule):
         condenser: ClipCondenser,
         reader: MemoryReader,
         output: str,
-        condenser_weights: str | None = None,
+        condenser_weights: InputPath | None = None,
         learns: tuple[Part, ...] = ("condenser", "output"),
         lr: PositiveFloat = 1e-3,
         num_steps: PositiveInt = 1500,
     ) -> None:
         super().__init__()
         if condenser_weights is not None:
-            load_condenser(condenser, str(condenser_weights))
+            load_condenser(condenser, condenser_weights)
         self.patches, self.condenser, self.reader, self.output = patches, condenser, reader, output
         self.learns, self.lr, self.num_steps = learns, lr, num_steps
         parts: dict[Part, nn.Module] = {

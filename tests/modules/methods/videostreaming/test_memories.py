@@ -92,6 +92,9 @@ def test_weights_of_another_condenser_are_refused(blank_vlm: Path, tmp_path: Pat
     load_condenser(other, str(tmp_path / "condenser.safetensors"))
     for name, tensor in condenser_state(other).items():
         assert torch.equal(tensor, condenser_state(trained)[name]), name
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "condenser.safetensors").read_bytes()[:-8])
+    with pytest.raises(ValueError, match=r"cut.safetensors is refused: .* cut off"):
+        load_condenser(other, str(tmp_path / "cut.safetensors"))
     state = {n: t[:3].contiguous() if n == "input.0.weight" else t for n, t in condenser_state(trained).items()}
     save_file(state, tmp_path / "narrow.safetensors")
     with pytest.raises(
@@ -105,6 +108,7 @@ def test_another_condenser_has_another_key(blank_vlm: Path) -> None:
     assert len(keys) == 2
     first, second = memories(blank_vlm), memories(blank_vlm)
     assert first.key == second.key
+    assert memories(blank_vlm, time_prompt="{start}").key != first.key
     with torch.no_grad():
         second.condenser.input[0].weight += 1
     assert first.key != second.key
