@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.timeline_picture import draw_timeline
+from callbacks.timeline_picture import save_figure, timeline_figure
 from modules.console import PlainConsole
 from modules.files.file_names import file_name
 from modules.records import Answer, Candidates, QuestionBatch
@@ -72,8 +72,7 @@ class AnswerSheet(L.Callback):
         if reply.selection is None:
             return
         picks = candidates.holding(torch.tensor(reply.selection.frame_ids))
-        draw_timeline(
-            path,
+        figure = timeline_figure(
             title=_title(reply.answer),
             options=shares_of(reply.answer),
             evidence_s=reply.answer.evidence_s,
@@ -82,6 +81,7 @@ class AnswerSheet(L.Callback):
             chosen=picks.numpy(),
             thumbnails=source.decode(candidates, picks).permute(0, 2, 3, 1).numpy(),
         )
+        save_figure(figure, path)
         PlainConsole(soft_wrap=True).print(f"picture     {path}")
 
 

@@ -15,9 +15,7 @@ _RIGHT, _WRONG, _OTHER = "#2f7d4f", "#c8322b", "#9fb3c8"
 def draw_option_bars(axis: Axes, bars: Sequence[OptionShare]) -> None:
     """Draws the options below one another with their percentages: green is right, red was chosen and is wrong."""
     shown = list(bars[:_MOST])
-    colours = [
-        _RIGHT if bar.is_right else _WRONG if bar.is_choice and bar.is_right is False else _OTHER for bar in shown
-    ]
+    colours = [_colour(bar) for bar in shown]
     places = range(len(shown))
     axis.barh(places, [bar.share for bar in shown], color=colours, height=0.35)
     for place, bar in zip(places, shown, strict=True):

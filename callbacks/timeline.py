@@ -11,7 +11,7 @@ import torch
 from jsonargparse.typing import PositiveInt
 
 from callbacks.after_update import AfterUpdate
-from callbacks.timeline_picture import draw_timeline
+from callbacks.timeline_picture import save_figure, timeline_figure
 from callbacks.tracking.mlflow_logger import mlflow_logger
 from modules.records import QuestionBatch, Rollouts
 from modules.systems.option_shares import OptionShare, option_shares
@@ -60,8 +60,7 @@ class TimelineImages(AfterUpdate):
             return
         right = terms.get("accuracy", terms.get("probability"))
         mean = "" if right is None else f"   rollouts right: {float(right[0].nanmean()):.0%}"
-        draw_timeline(
-            path,
+        figure = timeline_figure(
             title=f"step {trainer.global_step}   {question.question}{mean}{written}",
             timestamps_s=candidates.timestamps_s.numpy(),
             scores=None if scores is None else scores[0, : len(candidates)].cpu().numpy(),
@@ -71,6 +70,7 @@ class TimelineImages(AfterUpdate):
             drawn=counts,
             options=_mean_options(rollouts),
         )
+        save_figure(figure, path)
 
 
 def _mean_options(rollouts: Rollouts) -> list[OptionShare]:

@@ -81,32 +81,7 @@ def _draw_thumbnail(axis: Axes, pixels: np.ndarray, title: str, hit: bool) -> No
     axis.set_title(title, fontsize=9)
 
 
-def draw_timeline(
-    path: Path,
-    *,
-    title: str,
-    timestamps_s: np.ndarray,
-    scores: np.ndarray | None,
-    chosen: np.ndarray,
-    thumbnails: np.ndarray,
-    evidence_s: tuple[tuple[float, float], ...] = (),
-    drawn: np.ndarray | None = None,
-    options: Sequence[OptionShare] = (),
-) -> None:
-    """Writes a PNG of `timeline_figure`, whose arguments these are.
-
-    Args:
-        path: of the PNG; its folder is made.
-        title, timestamps_s, scores, chosen, thumbnails, evidence_s, drawn, options: see `timeline_figure`.
-    """
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a PNG; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    timeline_figure(
-        title=title,
-        timestamps_s=timestamps_s,
-        scores=scores,
-        chosen=chosen,
-        thumbnails=thumbnails,
-        evidence_s=evidence_s,
-        drawn=drawn,
-        options=options,
-    ).savefig(path)
+    figure.savefig(path)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.haystack.examples import PoolExamples, describe, draw_question
+from datamodules.haystack.examples import PoolExamples, describe, draw_question, phase_at
 from datamodules.haystack.pool import FramePool
 from datamodules.haystack.world import VideoPlan
 from modules.records import VideoQuestion
@@ -53,11 +53,7 @@ class ClipQuestions(PoolExamples):
 
     def phase(self, number: int) -> ClipPhase:
         """The phase that a batch belongs to."""
-        for phase in self.phases:
-            number -= phase.num_batches
-            if number < 0:
-                return phase
-        return self.phases[-1]
+        return phase_at(self.phases, number)
 
     def batch(self, pool: FramePool, rng: np.random.Generator, size: int, number: int) -> dict[str, Any]:
         """Batch ``number``: questions, answers, ``index`` int64 (B, N, F) into the pool, ``start_s`` float (B, N).

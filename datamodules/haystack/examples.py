@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -150,6 +151,25 @@ class Phase:
     kinds: dict[str, float]
 
 
+class Stretch(Protocol):
+    """A part of the lessons that lasts for some batches."""
+
+    @property
+    def num_batches(self) -> int: ...
+
+
+S = TypeVar("S", bound=Stretch)
+
+
+def phase_at(phases: Sequence[S], number: int) -> S:
+    """The phase that batch ``number`` belongs to; the last one goes on for ever."""
+    for phase in phases:
+        number -= phase.num_batches
+        if number < 0:
+            return phase
+    return phases[-1]
+
+
 class FrameQuestions(PoolExamples):
     """Questions with K frames of their video, as a sampler might choose them, and descriptions of such frames.
 
@@ -169,11 +189,7 @@ class FrameQuestions(PoolExamples):
 
     def phase(self, number: int) -> Phase:
         """The phase that a batch belongs to."""
-        for phase in self.phases:
-            number -= phase.num_batches
-            if number < 0:
-                return phase
-        return self.phases[-1]
+        return phase_at(self.phases, number)
 
     def batch(self, pool: FramePool, rng: np.random.Generator, size: int, number: int) -> dict[str, Any]:
         phase = self.phase(number)

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from callbacks.answer_sheet import AnswerSheet
 from callbacks.evaluation_report import EvaluationReport
-from callbacks.timeline_picture import draw_timeline
+from callbacks.timeline_picture import save_figure, timeline_figure
 from datamodules.annotations.base import Annotations, Manifest
 from modules.console import PlainConsole
 from modules.evaluation.answer_files import Answered, write_answers
@@ -145,12 +145,12 @@ def test_ask_prints_hostile_questions_and_answers(tmp_path: Path, capsys) -> Non
 def test_titles_are_no_formulas(title: str, tmp_path: Path) -> None:
     times = torch.arange(3.0).numpy()
     thumbnails = torch.zeros(1, 8, 8, 3, dtype=torch.uint8).numpy()
-    draw_timeline(
-        tmp_path / "x.png",
+    figure = timeline_figure(
         title=title,
         timestamps_s=times,
         scores=None,
         chosen=times[:1].astype(int),
         thumbnails=thumbnails,
     )
+    save_figure(figure, tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 1000

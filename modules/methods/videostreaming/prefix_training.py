@@ -20,8 +20,8 @@ from torch import Tensor
 from modules.methods.videostreaming.condenser import ClipCondenser, Stream
 from modules.methods.videostreaming.frame_tokens import MergedPatches
 from modules.methods.videostreaming.memories import condenser_state
+from modules.methods.videostreaming.pool_tokens import pool_tokens
 from modules.methods.videostreaming.prefix_mask import indicator_mask, prefix_mask
-from modules.small_stack.pretraining_data import data_of
 from modules.small_stack.schedule import one_cycle
 
 
@@ -53,11 +53,7 @@ class PrefixTraining(L.LightningModule):
         self._tokens: dict[str, Tensor] = {}
 
     def setup(self, stage: str) -> None:
-        data = data_of(self.trainer)
-        self._tokens = {
-            name: self.patches.encode_frames(pool.frames).half()
-            for name, pool in (("train", data.pool), ("val", data.val_pool))
-        }
+        self._tokens = pool_tokens(self.patches, self.trainer)
 
     def _log_probs(self, batch: dict[str, Any], stage: str, answers: list[str], by_indicator: Tensor) -> Tensor:
         """Log-probability (nats) of each answer, float32 (B,), each token's share as in `AnswerPretraining`."""

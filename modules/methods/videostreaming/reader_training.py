@@ -22,8 +22,8 @@ from modules.methods.videostreaming.condenser import ClipCondenser
 from modules.methods.videostreaming.frame_tokens import MergedPatches
 from modules.methods.videostreaming.memories import condenser_state, load_condenser
 from modules.methods.videostreaming.memory_reader import PREFIX, MemoryReader
+from modules.methods.videostreaming.pool_tokens import pool_tokens
 from modules.mllms.base import FrameTokens, Row
-from modules.small_stack.pretraining_data import data_of
 from modules.small_stack.schedule import one_cycle
 
 Part = Literal["condenser", "output", "language_model"]
@@ -71,11 +71,7 @@ class ReaderTraining(L.LightningModule):
         self._tokens: dict[str, Tensor] = {}
 
     def setup(self, stage: str) -> None:
-        data = data_of(self.trainer)
-        self._tokens = {
-            name: self.patches.encode_frames(pool.frames).half()
-            for name, pool in (("train", data.pool), ("val", data.val_pool))
-        }
+        self._tokens = pool_tokens(self.patches, self.trainer)
 
     def _rows(self, batch: dict[str, Any], stage: str) -> list[Row]:
         clips = self._tokens[stage][batch["index"]].to(self.device).float()
