@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from evolution_settings import evolution, terms
+from quiet_trainer import quiet_trainer
 
 from datamodules.haystack.datamodule import HaystackData
 from modules.encoders.open_clip import OpenCLIPEncoder
@@ -49,14 +50,4 @@ class Parts:
         return evolution(sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm, **settings)
 
     def trainer(self, max_steps: int = 2, **kwargs: Any) -> L.Trainer:
-        return L.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_steps=max_steps,
-            max_epochs=-1,
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            **{"enable_checkpointing": False, "logger": False, **kwargs},
-        )
+        return quiet_trainer(max_steps, **kwargs)

@@ -6,10 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from evolution_settings import evolution, terms
+from quiet_trainer import quiet_trainer
 from torch import Tensor
 
 from datamodules.haystack.datamodule import HaystackData
@@ -75,18 +75,7 @@ def module(vlm: Path) -> EvolutionModule:
 
 
 def fit(trained: EvolutionModule, videos: HaystackData) -> None:
-    L.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_steps=1,
-        max_epochs=-1,
-        logger=False,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        enable_checkpointing=False,
-    ).fit(trained, datamodule=videos)
+    quiet_trainer(1).fit(trained, datamodule=videos)
 
 
 @pytest.mark.usefixtures("one_thread")

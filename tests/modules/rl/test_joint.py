@@ -9,6 +9,7 @@ import lightning as L
 import pytest
 import torch
 from evolution_settings import evolution, terms
+from quiet_trainer import quiet_trainer
 from torch import Tensor
 from trl_oracle import trl_loss
 
@@ -77,18 +78,7 @@ class Parts:
         return evolution(sampler=TSPOSampler(dim=32, num_heads=4), mllm=mllm or self.mllm(), **settings)
 
     def trainer(self, max_steps: int = 2, **kwargs: Any) -> L.Trainer:
-        return L.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_steps=max_steps,
-            max_epochs=-1,
-            logger=False,
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            **{"enable_checkpointing": False, **kwargs},
-        )
+        return quiet_trainer(max_steps, **kwargs)
 
     def train(self, max_steps: int = 2, **kwargs: Any) -> EvolutionModule:
         module = self.module(**kwargs)

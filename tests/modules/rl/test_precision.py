@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from evolution_settings import evolution, terms
+from quiet_trainer import quiet_trainer
 from torch import Tensor, nn
 
 from datamodules.haystack.datamodule import HaystackData
@@ -88,19 +88,7 @@ class Stack:
             batch_size=4,
             encoder=OpenCLIPEncoder(model=f"local-dir:{self.clip}"),
         )
-        trainer = L.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_steps=max_steps,
-            max_epochs=-1,
-            logger=False,
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            enable_checkpointing=False,
-            precision=precision,
-        )
+        trainer = quiet_trainer(max_steps, precision=precision)
         trainer.fit(module, datamodule=data)
         return module
 

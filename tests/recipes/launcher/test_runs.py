@@ -10,12 +10,11 @@ import shlex
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from recipe_commands import start
 
 from modules.selection.selection_files import read_selections
 from recipes.launcher.guard import ROOT
@@ -28,18 +27,6 @@ WEIGHTS = [
     "--model.mllm.path",
     f"{ROOT}/recipes/haystack/weights/vlm",
 ]
-
-
-def start(cwd: Path, *words: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "recipes", *words],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-        start_new_session=True,
-    )
 
 
 def run(cwd: Path, *words: str, timeout: int = 300) -> str:

@@ -8,14 +8,13 @@ import random
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from recipe_commands import start
 
 from callbacks.interruption import Interruption
-from recipes.launcher.guard import ROOT
 from recipes.launcher.stopping import account
 
 SMOKE = [
@@ -27,19 +26,6 @@ SMOKE = [
     "50",
 ]
 DDP = ["--overlay", "recipes/overlays/cpu_ddp.yaml", "--data.batch_size", "2"]
-
-
-def start(cwd: Path, *words: str) -> subprocess.Popen:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "recipes", *words],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=env,
-        start_new_session=True,
-    )
 
 
 def wait_for(process: subprocess.Popen, what) -> None:

@@ -9,6 +9,7 @@ import lightning as L
 import pytest
 import torch
 from evolution_settings import evolution, terms
+from quiet_trainer import quiet_trainer
 from trl_oracle import trl_loss
 
 from datamodules.haystack.captions import queries_for
@@ -121,18 +122,7 @@ class Small:
         return evolution(sampler=UNetSampler(channels=(8, 16), similarity_init=1.0), mllm=self.mllm(), **settings)
 
     def trainer(self, max_steps: int = 1) -> L.Trainer:
-        return L.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_steps=max_steps,
-            max_epochs=-1,
-            logger=False,
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            enable_checkpointing=False,
-        )
+        return quiet_trainer(max_steps)
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
 from evolution_settings import evolution, terms
+from quiet_trainer import quiet_trainer
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -153,21 +153,7 @@ def stack(tmp_path_factory, short_world, blank_vlm) -> Stack:
 
 
 def test_the_shared_step_trains_the_choice_and_nothing_else(stack: Stack) -> None:
-    module, trainer = (
-        stack.module(),
-        L.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_steps=2,
-            max_epochs=-1,
-            num_sanity_val_steps=0,
-            limit_val_batches=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            logger=False,
-        ),
-    )
+    module, trainer = stack.module(), quiet_trainer(2)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
     trainer.fit(module, datamodule=stack.data())
     moved = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
@@ -180,9 +166,7 @@ def test_the_shared_step_trains_the_choice_and_nothing_else(stack: Stack) -> Non
 
 def test_systems_over_memories_say_which_frames_they_saw(stack: Stack) -> None:
     module, data = stack.module(), stack.data()
-    trainer = L.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False
-    )
+    trainer = quiet_trainer(-1)
     trainer.test(module, datamodule=data, verbose=False)
     batch = next(iter(data.test_dataloader()))
     first = batch.questions[0].sample_id
