@@ -15,7 +15,7 @@ from callbacks.answer_sheet import AnswerSheet
 from datamodules.haystack.datamodule import HaystackData
 from modules.methods.training_free.recent import Recent
 from modules.methods.training_free.uniform import Uniform
-from modules.methods.videostreaming.condenser import ClipCondenser, Stream
+from modules.methods.videostreaming.condenser import ClipCondenser, Memory, Stream
 from modules.methods.videostreaming.frame_tokens import MergedPatches
 from modules.methods.videostreaming.language_layers import LanguageLayers
 from modules.methods.videostreaming.memories import ClipMemories, clips_of, condenser_state, load_condenser
@@ -23,7 +23,7 @@ from modules.methods.videostreaming.memory_reader import MemoryReader
 from modules.methods.videostreaming.memory_selection import MemorySelection
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.prompt import Prompt
-from modules.records import Candidates, VideoQuestion
+from modules.records import Candidates, QuestionBatch, VideoQuestion
 from modules.rewards.probability import Probability
 from modules.rl.grpo import GRPO
 from modules.selection.evidence import coverage
@@ -197,3 +197,29 @@ def test_memories_of_another_condenser_are_not_read(blank_vlm: Path) -> None:
         else:
             with pytest.raises(ValueError, match=r"memories of \(9, 32\) .* cannot be read by a model of \(8, 32\)"):
                 reader.score_rows([row])
+
+
+def batch_of(lengths: list[int], features: Tensor) -> QuestionBatch:
+    question = VideoQuestion("d", "s", "q", "v", 8.0, "What is shown?", ("red", "star"))
+    mask = torch.arange(features.shape[1])[None] < torch.tensor(lengths)[:, None]
+    clips = [clips_of(candidates(CLIP * n), CLIP) for n in lengths]
+    return QuestionBatch(
+        [question] * len(lengths), clips, features, mask, torch.zeros(mask.shape), torch.empty(len(lengths), 0, 0)
+    )
+
+
+def test_the_score_is_the_cosine_of_both_indicators(blank_vlm: Path) -> None:
+    sampler = MemorySelection(condenser=condenser(blank_vlm), temperature=0.2)
+    features = torch.randn(2, 5, 1 + CLIP, WIDTH, generator=torch.Generator().manual_seed(4))
+    policy = sampler.policies(batch_of([5, 3], features))
+    alone = sampler.policies(batch_of([3], features[1:, :3]))
+    torch.testing.assert_close(policy.logits[1, :3], alone.logits[0], rtol=1e-4, atol=1e-4)  # padding changes nothing
+    assert (policy.mode(5).candidate_index[1, 0] >= 0).sum() == 3  # and is never chosen
+    newest = Memory(features[:1, 4, 1:], features[:1, 4, 0])  # the question is put on the last memory
+    asked = sampler.question_head(sampler.condenser.question_indicator(["What is shown?"], Stream(newest, 5)))[0]
+    for n in range(5):
+        clip = sampler.clip_head(features[0, n, 0])
+        cosine = float(asked @ clip / (asked.norm() * clip.norm()))
+        assert float(policy.logits[0, n]) == pytest.approx(cosine / 0.2, abs=1e-4)
+    likeliest = max(range(5), key=lambda n: float(policy.logits[0, n]))
+    assert int(policy.mode(1).candidate_index[0, 0, 0]) == likeliest

@@ -1,0 +1,106 @@
+"""The two stages that make memories: each learns what it says it learns, and what one writes the next one reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from quiet_trainer import quiet_trainer
+
+from datamodules.haystack.clip_examples import ClipPhase, ClipQuestions
+from datamodules.haystack.pool import FramePool
+from datamodules.haystack.pretraining import PoolDataModule
+from datamodules.haystack.world import World
+from modules.methods.videostreaming.condenser import ClipCondenser
+from modules.methods.videostreaming.frame_tokens import MergedPatches
+from modules.methods.videostreaming.language_layers import LanguageLayers
+from modules.methods.videostreaming.memories import ClipMemories, condenser_state
+from modules.methods.videostreaming.memory_reader import MemoryReader
+from modules.methods.videostreaming.prefix_training import PrefixTraining
+from modules.methods.videostreaming.reader_training import ReaderTraining
+from modules.mllms.prompt import Prompt
+
+pytestmark = pytest.mark.slow
+WIDTH = 32
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> PoolDataModule:
+    pool = FramePool(
+        world=World(seed=5, size_px=32), num_videos=400, cache_dir=str(tmp_path_factory.mktemp("pool")), num_workers=1
+    )
+    kinds = {"needle": 1.0, "before": 1.0}
+    phases = [
+        ClipPhase(num_batches=10**6, num_examples=8, num_clips=(1, 1), captions_frac=0.3, kinds=kinds),
+        ClipPhase(num_batches=1, num_examples=8, num_clips=(1, 1), captions_frac=0.0, kinds=kinds),
+    ]
+    examples = ClipQuestions(phases=phases)
+    return PoolDataModule(pool=pool, val_pool=pool, examples=examples, batch_size=8, num_batches=2, num_val_batches=1)
+
+
+def condenser(path: Path) -> ClipCondenser:
+    torch.manual_seed(1)
+    layers = LanguageLayers(path=str(path), num_layers=2)
+    return ClipCondenser(layers=layers, token_dim=4 * WIDTH, summaries_per_frame=1)
+
+
+def reader(path: Path, weights: str | None = None) -> MemoryReader:
+    prompt = Prompt(answer_with="words", question_first=True)
+    return MemoryReader(path=str(path), memory_dim=WIDTH, memory_tokens=16, weights=weights, prompt=prompt)
+
+
+def test_a_stage_reads_what_the_one_before_wrote(data: PoolDataModule, blank_vlm: Path, tmp_path: Path) -> None:
+    patches = MergedPatches(path=str(blank_vlm))
+    first = PrefixTraining(
+        patches=patches, condenser=condenser(blank_vlm), output=str(tmp_path / "one.safetensors"), num_steps=2
+    )
+    begun = {n: t.clone() for n, t in condenser_state(first.condenser).items()}
+    trainer = quiet_trainer(2, limit_val_batches=1)
+    trainer.fit(first, datamodule=data)
+    trainer.validate(first, datamodule=data, verbose=False)
+    assert {"val/accuracy", "val/accuracy_of_indicator"} <= trainer.callback_metrics.keys()
+    assert any(not torch.equal(t, begun[n]) for n, t in condenser_state(first.condenser).items())
+
+    second = ReaderTraining(
+        patches=patches,
+        condenser=condenser(blank_vlm),
+        condenser_weights=str(tmp_path / "one.safetensors"),
+        reader=reader(blank_vlm),
+        output=str(tmp_path / "two.safetensors"),
+        num_steps=2,
+    )
+    for name, tensor in condenser_state(second.condenser).items():
+        torch.testing.assert_close(tensor, condenser_state(first.condenser)[name], rtol=1e-3, atol=1e-3)  # halves
+    answerer = {n: p.clone() for n, p in second.reader.model.named_parameters()}
+    output = second.reader.output[0].weight.clone()
+    quiet_trainer(2).fit(second, datamodule=data)
+    assert not torch.equal(second.reader.output[0].weight, output)
+    for name, parameter in second.reader.model.named_parameters():
+        assert torch.equal(parameter, answerer[name]), f"{name} was to stay as it is"
+
+    both = str(tmp_path / "two.safetensors")
+    memories = ClipMemories(patches=patches, condenser=condenser(blank_vlm), weights=both)
+    for name, tensor in condenser_state(memories.condenser).items():
+        torch.testing.assert_close(tensor, condenser_state(second.condenser)[name], rtol=1e-3, atol=1e-3)
+    weight = reader(blank_vlm, both).output[0].weight
+    torch.testing.assert_close(weight, second.reader.output[0].weight, rtol=1e-3, atol=1e-3)
+
+
+def test_the_loss_by_hand(data: PoolDataModule, blank_vlm: Path, tmp_path: Path) -> None:
+    """The log-probability of an answer is that of its tokens one after another, over the root of their number."""
+    stage = PrefixTraining(
+        patches=MergedPatches(path=str(blank_vlm)),
+        condenser=condenser(blank_vlm),
+        output=str(tmp_path / "x.safetensors"),
+    )
+    quiet_trainer(0).fit(stage, datamodule=data)
+    batch = next(iter(data.train_dataloader()))
+    with torch.no_grad():
+        found = stage._log_probs(batch, "train", batch["answers"], torch.zeros(8, dtype=torch.bool))
+        alone = {name: value[:1] for name, value in batch.items() if name in ("questions", "index", "start_s")}
+        single = stage._log_probs(alone, "train", batch["answers"][:1], torch.zeros(1, dtype=torch.bool))
+    torch.testing.assert_close(found[:1], single, rtol=1e-4, atol=1e-4)  # padding changes nothing
+    uniform = -torch.log(torch.tensor(float(len(stage.condenser.layers.tokenizer))))
+    lengths = torch.tensor([len(stage.condenser.layers.tokenizer(a)["input_ids"]) + 1 for a in batch["answers"]])
+    torch.testing.assert_close(found, uniform * lengths.sqrt(), rtol=0.2, atol=0.5)  # a blank model knows nothing
