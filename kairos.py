@@ -290,7 +290,7 @@ class Selection(_Shown):
 
     @cached_property
     def frames(self) -> np.ndarray:
-        """uint8 (K, H, W, 3), decoded when they are first looked at; where clips are chosen, the first one of each."""
+        """uint8 (K, H, W, 3), decoded when they are first looked at; where clips are chosen, the middle one of each."""
         return self._parts.frames(self._batch, self._candidate_index)
 
     @property
@@ -332,11 +332,15 @@ class Selection(_Shown):
         figure.savefig(content, format="png")
         return PIL.Image.open(content)
 
-    def _lines(self) -> list[str]:
+    def timeline(self) -> list[str]:
+        """Lines for a terminal: the score of every candidate as bars, and marks where it looked."""
         from modules.systems.text_timeline import text_timeline
 
-        timeline = text_timeline(self.candidate_timestamps_s, self.candidate_scores, self.timestamps_s, _COLUMNS)
-        return [f"{name:<12}{words}" for name, words in self._words()] + [f"{'':<12}{line}" for line in timeline]
+        lines = text_timeline(self.candidate_timestamps_s, self.candidate_scores, self.timestamps_s, _COLUMNS)
+        return [f"{'':<12}{line}" for line in lines]
+
+    def _lines(self) -> list[str]:
+        return [f"{name:<12}{words}" for name, words in self._words()] + self.timeline()
 
     def _words(self) -> list[tuple[str, str]]:
         return [
@@ -415,16 +419,9 @@ class Answer(_Shown):
 
     def _lines(self) -> list[str]:
         from modules.systems.reply_text import reply_lines
-        from modules.systems.text_timeline import text_timeline
 
         lines = [f"{name:<12}{words}" for name, words in reply_lines(self.reply, self.duration_s)]
-        if self.selection:
-            chosen = self.selection
-            timeline = text_timeline(
-                chosen.candidate_timestamps_s, chosen.candidate_scores, chosen.timestamps_s, _COLUMNS
-            )
-            lines += [f"{'':<12}{line}" for line in timeline]
-        return lines
+        return lines + (self.selection.timeline() if self.selection else [])
 
     def _repr_html_(self) -> str:
         from modules.systems.reply_text import reply_lines
