@@ -24,6 +24,7 @@ from datamodules.video.feature_store import Entry, FeatureStore
 from datamodules.video.probe_store import ProbeStore
 from datamodules.video.progress import SharedProgress
 from datamodules.video.video_file import BadVideoError, status_of
+from datamodules.video.video_info import VideoInfo
 from datamodules.video.views import View
 from modules.distributed.ranks import SharedWork
 from modules.encoders.base import VideoReading
@@ -118,6 +119,26 @@ def extract(
     return summary
 
 
+@dataclass
+class _OpenVideo:
+    """A video of which some pieces have come."""
+
+    candidates: Candidates
+    """All T of its frames that were asked for."""
+    readings: list[VideoReading]
+    """One an encoder."""
+    info: VideoInfo
+    is_new: bool
+    """Whether it was not known before what the file holds."""
+    num_frames: int = 0
+    """That have come."""
+
+    def next_times_s(self, count: int) -> Tensor:
+        """float64 (count,), when the frames that come next were taken."""
+        first, self.num_frames = self.num_frames, self.num_frames + count
+        return self.candidates.timestamps_s[first : self.num_frames]
+
+
 class _Pass:
     """This rank's part of an extraction."""
 
@@ -126,10 +147,8 @@ class _Pass:
     ) -> None:
         self.views, self.store, self.probes = views, store, ProbeStore(store.root)
         self.on_bad_video, self.progress, self.summary = on_bad_video, progress, Summary()
-        self._open: dict[str, tuple[Piece, list[VideoReading]]] = {}
-        """Videos of which some pieces have come, and each encoder's reading of them."""
-        self._taken: dict[str, int] = {}
-        """How many frames of each have come."""
+        self._open: dict[str, _OpenVideo] = {}
+        """Videos of which some pieces have come."""
 
     def requests(self, videos: Sequence[str], template: ReadRequest, work: SharedWork) -> Iterator[ReadRequest]:
         """What is to be decoded of the videos that this rank takes, one after another as decoders become free."""
@@ -152,31 +171,29 @@ class _Pass:
         """Each encoder's features of some more frames."""
         path = piece.request.path
         if path not in self._open:
-            self._open[path] = piece, [view.encoder.reading() for view in self.views]
-        readings = self._open[path][1]
+            readings = [view.encoder.reading() for view in self.views]
+            self._open[path] = _OpenVideo(_candidates(piece), readings, piece.info, piece.request.info is None)
+        video = self._open[path]
         decoded = torch.from_numpy(piece.frames).permute(0, 3, 1, 2)
-        first = self._taken.get(path, 0)
-        times_s = _times(piece)[first : first + len(decoded)]
-        self._taken[path] = first + len(decoded)
-        for view, reading in zip(self.views, readings, strict=True):
+        times_s = video.next_times_s(len(decoded))
+        for view, reading in zip(self.views, video.readings, strict=True):
             reading.add(view.frames(decoded), times_s)
         self.summary.num_frames += len(piece.frames)
         self.progress.count_frames(len(piece.frames))
 
     def finish(self, video: str, error: BadVideoError | None) -> None:
         """Stores what was made of a video, or takes note of why there is nothing."""
-        first, readings = self._open.pop(video, (None, []))
-        self._taken.pop(video, None)
+        done = self._open.pop(video, None)
         if error is not None:
             if self.on_bad_video == "raise":
                 raise error
             _log.warning("%s", error)
             self.summary.bad[video] = error.reason
-        elif first is not None:
-            for view, reading in zip(self.views, readings, strict=True):
-                self.store.save(video, view.key, Entry(*reading.end(_candidates(first))))
-            if first.request.info is None:
-                self.probes.save(first.info)
+        elif done is not None:
+            for view, reading in zip(self.views, done.readings, strict=True):
+                self.store.save(video, view.key, Entry(*reading.end(done.candidates)))
+            if done.is_new:
+                self.probes.save(done.info)
         self.progress.count_video()
 
 
@@ -193,9 +210,5 @@ def _merged(videos: Sequence[str], parts: list[dict[str, Any]]) -> Summary:
 
 def _candidates(piece: Piece) -> Candidates:
     info, ids = piece.info, torch.from_numpy(piece.frame_ids)
-    return Candidates(info.path, ids, _times(piece), info.duration_s, info.num_frames, info.decoder)
-
-
-def _times(piece: Piece) -> Tensor:
-    """float64 (T,), when the frames of the whole request were taken."""
-    return torch.from_numpy(np.ascontiguousarray(piece.info.timestamps_s[piece.frame_ids]))
+    times_s = torch.from_numpy(np.ascontiguousarray(info.timestamps_s[piece.frame_ids]))
+    return Candidates(info.path, ids, times_s, info.duration_s, info.num_frames, info.decoder)
