@@ -11,6 +11,7 @@ from evolution_settings import evolution, terms
 from quiet_trainer import quiet_trainer
 
 from datamodules.haystack.datamodule import HaystackData
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.methods.training_free.top_k import TopK
 from modules.methods.training_free.uniform import Uniform
@@ -30,10 +31,11 @@ class Parts:
         self.root, self.world, self.clip, self.vlm = root, world, clip, vlm
 
     def data(self, **kwargs: Any) -> HaystackData:
-        settings = {"batch_size": 4, "num_train_videos": 3, "num_val_videos": 1, "num_test_videos": 2}
+        settings: dict[str, Any] = {"batch_size": 4, "num_train_videos": 3, "num_val_videos": 1, "num_test_videos": 2}
+        settings |= {"decoding": DecodingSettings(num_workers=1)}
         folders = {"root": str(self.root / "videos"), "feature_dir": str(self.root / "features")}
         encoder = OpenCLIPEncoder(model=f"local-dir:{self.clip}")
-        return HaystackData(world=self.world, encoder=encoder, num_workers=1, **(settings | folders | kwargs))
+        return HaystackData(world=self.world, encoder=encoder, **(settings | folders | kwargs))
 
     def module(self, **kwargs: Any) -> EvolutionModule:
         torch.manual_seed(3)

@@ -47,7 +47,7 @@ class HaystackData(VideoQuestionData):
             raise ValueError(f"questions_per_video: {sorted(unknown)} unknown; choose from {list(QUESTION_KINDS)}")
 
     def prepare_data(self) -> None:
-        write_videos(self.root, self.world, self.num_videos, self.num_workers)
+        write_videos(self.root, self.world, self.num_videos, self.decoding.num_workers)
 
     def load_questions(self, split: str) -> list[VideoQuestion]:
         questions = []

@@ -9,6 +9,7 @@ from typing import Any
 from jsonargparse.typing import NonNegativeFloat
 
 from datamodules.questions.video_questions import VideoQuestionData
+from datamodules.video.decoding_settings import DecodingSettings
 from datamodules.video.video_info import BadVideoError, probe
 from modules.files.paths import InputPath
 from modules.records import VideoQuestion
@@ -23,6 +24,7 @@ class AskData(VideoQuestionData):
         options: to choose between, as a list or separated by commas; none for a free answer.
         answer: the right one, where it is known, to be shown beside the model's.
         at_s: ask in mid-stream: only what has been seen by that second is used.
+        decoding: how the file is decoded; one that cannot be read ends the run, since there is no other to go on with.
         kwargs: see `VideoQuestionData`.
     """
 
@@ -34,10 +36,10 @@ class AskData(VideoQuestionData):
         options: list[str] | str | None = None,
         answer: str | None = None,
         at_s: NonNegativeFloat | None = None,
+        decoding: DecodingSettings = DecodingSettings(),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.bad_videos.on_bad_video = "raise"  # there is no other video to go on with
+        super().__init__(decoding=replace(decoding, on_bad_video="raise"), **kwargs)
         self.video, self.question, self.options, self.answer = video, question, texts_of(options, answer), answer
         self.at_s = at_s
 

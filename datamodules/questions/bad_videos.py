@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from datamodules.video.extraction import OnBadVideo
+from datamodules.video.decoding_settings import OnBadVideo
 from datamodules.video.video_file import BadVideoError
 from modules.distributed.ranks import exchange
 

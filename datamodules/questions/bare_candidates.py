@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from datamodules.questions.selected_frames import SelectedFrames
 from datamodules.video.candidate_grid import CandidateGrid
 from datamodules.video.feature_store import Entry
 from datamodules.video.frame_reader import FrameReader
 from modules.records import Candidates, VideoQuestion
-from modules.selection.selection_files import read_selections
 
 
 class BareCandidates:
@@ -18,16 +18,12 @@ class BareCandidates:
     Args:
         reader: knows what files hold.
         grid: how candidates are chosen, where no file says which they are.
-        selections: file of selections whose frames are the candidates, exactly, in the place of the grid.
-        system: which sampler's of them, where the file holds several.
+        selections: whose frames are the candidates, in the place of the grid.
     """
 
-    def __init__(
-        self, reader: FrameReader, grid: CandidateGrid, selections: str | None = None, system: str | None = None
-    ) -> None:
+    def __init__(self, reader: FrameReader, grid: CandidateGrid, selections: SelectedFrames | None = None) -> None:
         self.reader, self.grid, self.selections = reader, grid, selections
-        rows = [] if selections is None else read_selections(selections, system)
-        self._chosen = {row.sample_id: row.frame_ids for row in rows}
+        self._chosen = {} if selections is None else selections.by_question()
 
     def __call__(self, question: VideoQuestion) -> Entry:
         """Of a question whose file was probed, or is now.
@@ -42,12 +38,13 @@ class BareCandidates:
         return Entry(candidates, torch.empty(len(frame_ids), 0))
 
     def _selected(self, question: VideoQuestion, num_frames: int) -> np.ndarray:
+        assert self.selections is not None
         if question.sample_id not in self._chosen:
-            raise ValueError(f"{self.selections} has no selection for question {question.sample_id}")
+            raise ValueError(f"{self.selections.path} has no selection for question {question.sample_id}")
         frame_ids = np.array(self._chosen[question.sample_id], dtype=np.int64)
         if frame_ids.max(initial=-1) >= num_frames:
             raise ValueError(
-                f"{self.selections}: question {question.sample_id} has frame {frame_ids.max()}, but "
+                f"{self.selections.path}: question {question.sample_id} has frame {frame_ids.max()}, but "
                 f"{question.video} has {num_frames} frames; another version of the file?"
             )
         return frame_ids

@@ -14,6 +14,7 @@ from datamodules.questions.bad_videos import BadVideos
 from datamodules.questions.bare_candidates import BareCandidates
 from datamodules.questions.items import StoredFeatures
 from datamodules.video.candidate_grid import CandidateGrid
+from datamodules.video.decoding_settings import DecodingSettings
 from datamodules.video.encoding import Encoding
 from datamodules.video.extraction import Summary, extract
 from datamodules.video.feature_store import Entry, FeatureStore
@@ -35,7 +36,7 @@ class FeaturePreparation:
         reader: of frames; other encoders see what it gives.
         bare: candidates of questions where there is no encoder.
         bad_videos: files that cannot be read; those found here are added.
-        timeout_s: a file that gives no frame for so long is bad.
+        decoding: how files are decoded.
     """
 
     def __init__(
@@ -48,10 +49,10 @@ class FeaturePreparation:
         reader: FrameReader,
         bare: BareCandidates,
         bad_videos: BadVideos,
-        timeout_s: float,
+        decoding: DecodingSettings,
     ) -> None:
         self.encoder, self.grid, self.reader, self.bare = encoder, grid, reader, bare
-        self.bad_videos, self.timeout_s = bad_videos, timeout_s
+        self.bad_videos, self.decoding = bad_videos, decoding
         self.short_side_px = short_side_px or reader.short_side_px
         self.store = FeatureStore(feature_dir, grid.key)
         self.encoding = Encoding(encoder, self.short_side_px, reader.short_side_px, self.store)
@@ -70,7 +71,7 @@ class FeaturePreparation:
         """
         if self.encoder is None:
             left = self.bad_videos.others_than_these(videos)
-            self.bad_videos |= probe_all(left, self.reader, self.bad_videos.on_bad_video)
+            self.bad_videos |= probe_all(left, self.reader, self.decoding.on_bad_video)
         if self.encoder is not None or others:
             self.extract(videos, others, device)
 
@@ -83,9 +84,7 @@ class FeaturePreparation:
                 views,
                 self.store,
                 self.grid.request,
-                num_workers=self.reader.num_workers,
-                timeout_s=self.timeout_s,
-                on_bad_video=self.bad_videos.on_bad_video,
+                self.decoding,
             )
         self.bad_videos |= summary.bad
         return summary
@@ -103,7 +102,7 @@ class FeaturePreparation:
     def describe(self) -> dict[str, Any]:
         """What an evaluation card has to name of it."""
         sizes = f"short={self.reader.short_side_px}/{self.short_side_px}"
-        grid = f"frames of {self.bare.selections}" if self.bare.selections else f"{self.grid.key},{sizes}"
+        grid = f"frames of {self.bare.selections.path}" if self.bare.selections else f"{self.grid.key},{sizes}"
         found: dict[str, Any] = {"grid": grid, "encoder": None if self.encoder is None else self.encoder.key}
         if isinstance(self.encoder, ImageTextEncoder):
             found["questions cut by the encoder"] = self.encoder.num_truncated

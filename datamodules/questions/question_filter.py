@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from datamodules.questions.kept_questions import only_kept
 from datamodules.questions.pass_rate_files import read_pass_rates, with_pass_rates
+from modules.files.paths import InputPath
 from modules.records import VideoQuestion
 
 
@@ -14,17 +15,17 @@ class QuestionFilter:
     """What is left of the questions that a data set has.
 
     Args:
-        pass_rates: file of pass rates that questions of every split are labelled with.
+        pass_rates: file of pass rates (recipes/data/pass_rates.yaml) that questions of every split are labelled with.
         pass_rate_range: train only on questions whose rate is at least and at most this.
-        train_ids: train only on the questions of this file.
+        train_ids: train only on the questions of this file (recipes/data/margin_variance.yaml).
 
     Raises:
         ValueError: the range is no range of shares.
     """
 
-    pass_rates: str | None = None
+    pass_rates: InputPath | None = None
     pass_rate_range: tuple[float, float] | None = None
-    train_ids: str | None = None
+    train_ids: InputPath | None = None
 
     def __post_init__(self) -> None:
         bounds = self.pass_rate_range

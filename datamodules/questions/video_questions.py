@@ -11,11 +11,11 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -28,8 +28,10 @@ from datamodules.questions.items import Items, collate
 from datamodules.questions.lookahead import LookaheadLoader
 from datamodules.questions.needles import NeedleBuilder
 from datamodules.questions.question_filter import QuestionFilter
+from datamodules.questions.selected_frames import SelectedFrames
 from datamodules.questions.step_frames import StepFrames
 from datamodules.video.candidate_grid import CandidateGrid
+from datamodules.video.decoding_settings import DecodingSettings
 from datamodules.video.extraction import Shard, Summary
 from datamodules.video.feature_store import Entry, FeatureStore
 from datamodules.video.frame_reader import FrameReader
@@ -37,7 +39,6 @@ from datamodules.video.placement import device_of
 from datamodules.video.probe_store import ProbeStore
 from modules.encoders.base import FrameEncoder
 from modules.encoders.frame_demand import FrameDemand
-from modules.files.paths import InputPath
 from modules.records import Candidates, QuestionBatch, VideoQuestion
 
 
@@ -59,19 +60,25 @@ class VideoQuestionData(L.LightningDataModule):
         max_candidates: at most so many; longer videos are sampled more sparsely.
         short_side_px: decode frames at most this large; None keeps the size of the file.
         feature_short_side_px: the encoder sees frames at most this large; None as ``short_side_px``.
-        on_bad_video: ``skip`` names, counts and leaves out a video that cannot be read; ``raise`` stops.
-        num_workers: processes that decode, on each rank.
-        decode_timeout_s: a file that gives no frame for so long is bad.
-        pixel_cache_mib: host memory of each rank for decoded frames, half of it for those of the next batch, which are
-            decoded during this one; 0 keeps none.
-        pass_rates: file of pass rates (recipes/data/pass_rates.yaml) that questions are labelled with.
-        pass_rate_range: train only on questions whose rate is at least and at most this.
-        train_ids: train only on the questions of this file (recipes/data/margin_variance.yaml).
+        decoding: with how many processes and how much memory, and what becomes of a video that cannot be read.
+        filter: which questions are used, and what is known of how hard they are.
         needles: hides the training questions' videos among clips of others, anew for each batch (TSPO's needle data).
-        selections: file of selections whose frames are the candidates, exactly; for precomputed selections.
-        selections_system: which sampler's of them, where the file holds several.
+        selections: frames that are the candidates, exactly, in the place of the grid; for precomputed selections.
         seed: of the order of questions.
     """
+
+    former_keys: ClassVar[dict[str, str]] = {
+        "on_bad_video": "it is now decoding.on_bad_video",
+        "num_workers": "it is now decoding.num_workers",
+        "decode_timeout_s": "it is now decoding.timeout_s",
+        "pixel_cache_mib": "it is now decoding.pixel_cache_mib",
+        "pass_rates": "it is now filter.pass_rates",
+        "pass_rate_range": "it is now filter.pass_rate_range",
+        "train_ids": "it is now filter.train_ids",
+        "selections_system": "it is now selections.system, beside selections.path",
+        "selections_arm": "it is now selections.system, beside selections.path",
+    }
+    """Keys that recipes had once, and what to write in their place."""
 
     def __init__(
         self,
@@ -84,16 +91,10 @@ class VideoQuestionData(L.LightningDataModule):
         max_candidates: PositiveInt | None = None,
         short_side_px: PositiveInt | None = None,
         feature_short_side_px: PositiveInt | None = None,
-        on_bad_video: Literal["skip", "raise"] = "skip",
-        num_workers: PositiveInt = 2,
-        decode_timeout_s: PositiveFloat = 60.0,
-        pixel_cache_mib: NonNegativeInt = 2048,
-        pass_rates: InputPath | None = None,
-        pass_rate_range: tuple[float, float] | None = None,
-        train_ids: InputPath | None = None,
+        decoding: DecodingSettings = DecodingSettings(),
+        filter: QuestionFilter = QuestionFilter(),
         needles: NeedleBuilder | None = None,
-        selections: InputPath | None = None,
-        selections_system: str | None = None,
+        selections: SelectedFrames | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -104,22 +105,21 @@ class VideoQuestionData(L.LightningDataModule):
             )
         if needles is not None and encoder is None:
             raise ValueError("needles are built from features: they need an encoder")
-        self.encoder, self.needles, self.num_workers = encoder, needles, num_workers
+        self.encoder, self.needles, self.decoding, self.filter = encoder, needles, decoding, filter
         self.device: torch.device | None = None
         """Where encoders compute; None: where the trainer does."""
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
-        self.filter = QuestionFilter(pass_rates=pass_rates, pass_rate_range=pass_rate_range, train_ids=train_ids)
-        self.bad_videos, self.batches_used = BadVideos(on_bad_video), BatchesUsed()
+        self.bad_videos, self.batches_used = BadVideos(decoding.on_bad_video), BatchesUsed()
         grid, folder = CandidateGrid(candidate_fps, max_candidates), Path(feature_dir)
-        self.reader = FrameReader(ProbeStore(folder), short_side_px, num_workers, decode_timeout_s, pixel_cache_mib)
+        self.reader = FrameReader(ProbeStore(folder), short_side_px, decoding)
         self.frames = StepFrames(self.reader, self.bad_videos)
         self.features = FeaturePreparation(
             *(encoder, folder, grid),
             short_side_px=feature_short_side_px,
             reader=self.reader,
-            bare=BareCandidates(self.reader, grid, selections, selections_system),
+            bare=BareCandidates(self.reader, grid, selections),
             bad_videos=self.bad_videos,
-            timeout_s=decode_timeout_s,
+            decoding=decoding,
         )
         self._questions: dict[str, list[VideoQuestion]] = {}
         self._items: dict[str, Items] = {}

@@ -13,13 +13,14 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.video.decode_pool import Piece, ReadRequest, stream_many
+from datamodules.video.decoding_settings import DecodingSettings, OnBadVideo
 from datamodules.video.feature_store import Entry, FeatureStore
 from datamodules.video.probe_store import ProbeStore
 from datamodules.video.progress import SharedProgress
@@ -31,7 +32,6 @@ from modules.encoders.base import VideoReading
 from modules.records import Candidates
 
 _log = logging.getLogger(__name__)
-OnBadVideo = Literal["skip", "raise"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +80,7 @@ def extract(
     views: Sequence[View],
     store: FeatureStore,
     template: ReadRequest,
-    *,
-    num_workers: int,
-    timeout_s: float,
-    on_bad_video: OnBadVideo,
+    decoding: DecodingSettings,
 ) -> Summary:
     """Stores what each encoder makes of the candidates of each video that is not stored yet.
 
@@ -95,18 +92,17 @@ def extract(
         views: encoders of frames, which share a decoding.
         store: to read and fill.
         template: how candidates are chosen; its path and size are not looked at.
-        num_workers: processes of this rank that decode; encoding stays in this one, which holds the accelerator.
-        timeout_s: a file that gives nothing for so long is bad.
-        on_bad_video: ``raise`` stops at the first.
+        decoding: how; encoding stays in this process, which holds the accelerator.
 
     Raises:
-        BadVideoError: under ``raise``; on ranks that did not read the file, `modules.distributed.ranks.RankError`.
+        BadVideoError: under ``on_bad_video: raise``; on ranks that did not read the file,
+            `modules.distributed.ranks.RankError`.
     """
     started = time.perf_counter()
     with SharedWork(len(videos)) as work, SharedProgress("Decoding and encoding videos", work) as progress:
-        own = _Pass(views, store, on_bad_video, progress)
+        own = _Pass(views, store, decoding.on_bad_video, progress)
         requests = own.requests(videos, template, work)
-        for message in stream_many(requests, num_workers, timeout_s):
+        for message in stream_many(requests, decoding.num_workers, decoding.timeout_s):
             if isinstance(message, Piece):
                 own.encode(message)
             else:

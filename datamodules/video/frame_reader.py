@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from datamodules.video.decode_pool import DecodePool, Frames, ReadRequest
+from datamodules.video.decoding_settings import DecodingSettings
 from datamodules.video.pixel_cache import PixelCache
 from datamodules.video.probe_store import ProbeStore
 from datamodules.video.video_info import BadVideoError, VideoInfo
@@ -59,16 +60,13 @@ class FrameReader:
     Args:
         probes: what files hold.
         short_side_px: frames are shrunk to this while they are decoded; None keeps the size of the file.
-        num_workers: processes that decode.
-        timeout_s: a file that gives no frame for so long is bad.
-        pixel_cache_mib: of decoded frames, half of it for what is prefetched; 0 keeps and prefetches none.
+        decoding: how many processes decode, and how much memory keeps what they decoded.
     """
 
-    def __init__(
-        self, probes: ProbeStore, short_side_px: int | None, num_workers: int, timeout_s: float, pixel_cache_mib: int
-    ) -> None:
-        self.probes, self.short_side_px, self.num_workers = probes, short_side_px, num_workers
-        self.cache, self._pool = PixelCache(pixel_cache_mib), DecodePool(num_workers, timeout_s)
+    def __init__(self, probes: ProbeStore, short_side_px: int | None, decoding: DecodingSettings) -> None:
+        self.probes, self.short_side_px, self.num_workers = probes, short_side_px, decoding.num_workers
+        self.cache = PixelCache(decoding.pixel_cache_mib)
+        self._pool = DecodePool(decoding.num_workers, decoding.timeout_s)
         self._lock = threading.RLock()
         self._backlog: deque[ReadRequest] = deque()
         """What to prefetch as soon as a worker is free."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from datamodules.video.extraction import OnBadVideo
+from datamodules.video.decoding_settings import OnBadVideo
 from datamodules.video.frame_reader import FrameReader
 from datamodules.video.progress import SharedProgress
 from datamodules.video.video_info import BadVideoError

@@ -55,8 +55,8 @@ class MarginVariance(Job):
     Args:
         data: whose questions.
         mllm: the reference model that will give the reward.
-        out: JSON lines, the kept questions' ids, for ``data.train_ids``. All margins lie beside it, so a cut-off run
-            goes on, and another threshold costs nothing.
+        out: JSON lines, the kept questions' ids, for ``data.filter.train_ids``. All margins lie beside it, so a cut-off
+            run goes on, and another threshold costs nothing.
         split: of the data.
         num_frames: of a subset.
         min_variance: of the 16 margins (ddof 0), which a kept question exceeds (paper: 0.2).
@@ -112,7 +112,13 @@ class MarginVariance(Job):
                 kept.append({"id": row["id"], "margin_variance": round(variance, 4)})
             counts["kept" if variance > self.min_variance else f"variance of at most {self.min_variance:g}"] += 1
         write_lines(self.out, kept)
-        report(run_dir, self.out, len(questions), counts, "lightning run recipes/refocus.yaml --data.train_ids {out}")
+        report(
+            run_dir,
+            self.out,
+            len(questions),
+            counts,
+            "lightning run recipes/refocus.yaml --data.filter.train_ids {out}",
+        )
 
     def _measure(self, video: str, questions: list[VideoQuestion], clips: Clips) -> list[dict[str, Any]]:
         try:

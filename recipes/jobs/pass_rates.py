@@ -104,7 +104,7 @@ class PassRates(Job):
             console.print(f"{name:<24} {count:6d}")
         console.print(f"written     {self.out}")
         console.print(
-            f"next        data.pass_rates, or lightning run recipes/data/long_video_qa.yaml --rates {self.out}",
+            f"next        data.filter.pass_rates, or lightning run recipes/data/long_video_qa.yaml --rates {self.out}",
             highlight=False,
             soft_wrap=True,
         )

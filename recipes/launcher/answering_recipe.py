@@ -35,9 +35,6 @@ _DATA = (
     "max_candidates",
     "short_side_px",
     "feature_short_side_px",
-    "num_workers",
-    "decode_timeout_s",
-    "pixel_cache_mib",
 )
 """Of a recipe's data: what concerns any video, and not a set of questions."""
 
@@ -76,7 +73,10 @@ def answering_recipe(source: str, settings: Mapping[str, Any], folders: Sequence
     content = (recipe.get("data") or {}).get("init_args") or {}
     data = {
         "class_path": "datamodules.questions.given.GivenQuestions",
-        "init_args": {key: content[key] for key in _DATA if key in content} | {"on_bad_video": "raise"},
+        "init_args": {
+            **{key: content[key] for key in _DATA if key in content},
+            "decoding": {**(content.get("decoding") or {}), "on_bad_video": "raise"},
+        },
     }
     answering = arguments.get("answering") or {}
     # one question is not worth the tokens of all candidates

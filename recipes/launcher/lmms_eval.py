@@ -25,7 +25,9 @@ from tqdm import tqdm
 
 from datamodules.annotations.choices import split_question
 from datamodules.questions.given import GivenQuestions
-from datamodules.questions.video_questions import collate
+from datamodules.questions.items import collate
+from datamodules.questions.selected_frames import SelectedFrames
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.encoders.base import ImageTextEncoder
 from modules.mllms.base import MLLM
 from modules.mllms.prompt import Prompt
@@ -89,7 +91,7 @@ class Kairos(lmms):
                 "class_path": "modules.systems.sampler_system.SamplerSystem",
                 "init_args": {"sampler": sampler},
             }
-            self.data_arguments |= {"encoder": None, "selections": selections}
+            self.data_arguments |= {"encoder": None, "selections": {"path": selections}}
         elif chosen is None:
             raise ValueError(f"system={system}: the recipe's systems are {', '.join(model['systems'])}")
         parts = _build(model["mllm"], chosen, self.data_arguments.pop("encoder", None))
@@ -158,13 +160,16 @@ class Kairos(lmms):
             "max_candidates",
             "short_side_px",
             "feature_short_side_px",
-            "num_workers",
         )
         settings = {key: self.data_arguments[key] for key in keys if key in self.data_arguments}
         selections = self.data_arguments.get("selections")
-        if selections is not None:
-            settings["selections"] = selections
-        return GivenQuestions(questions=questions, encoder=self.encoder, on_bad_video="raise", **settings)
+        return GivenQuestions(
+            questions=questions,
+            encoder=self.encoder,
+            decoding=DecodingSettings(**{**(self.data_arguments.get("decoding") or {}), "on_bad_video": "raise"}),
+            selections=None if selections is None else SelectedFrames(**selections),
+            **settings,
+        )
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
         raise NotImplementedError("kairos answers tasks of output_type generate_until")

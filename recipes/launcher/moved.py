@@ -12,7 +12,7 @@ import logging
 import os
 from typing import Any
 
-from recipes.launcher.moved_keys import data_with_keys_of_now, with_keys_of_now
+from recipes.launcher.moved_keys import DATA, data_with_keys_of_now, with_keys_of_now
 
 _METHODS = "modules.methods"
 _FREE = f"{_METHODS}.training_free"
@@ -84,21 +84,29 @@ def up_to_date(content: Any) -> Any:
         if class_path not in MOVED and (gone := sorted(given.keys() - arguments.keys())):
             _notice_of_keys(", ".join(gone), class_path)
         content = {**content, "model": {**model, "init_args": arguments}}
-    data = content.get("data") if isinstance(content, dict) else None
-    if isinstance(data, dict) and isinstance(data.get("init_args"), dict):
-        content = {**content, "data": {**data, "init_args": data_with_keys_of_now(data["init_args"])}}
     return _renamed(content)
 
 
 def _renamed(node: Any) -> Any:
     if isinstance(node, dict):
-        return {key: _renamed(value) for key, value in node.items()}
+        return {key: _renamed(value) for key, value in _data_of_now(node).items()}
     if isinstance(node, list):
         return [_renamed(value) for value in node]
     if isinstance(node, str) and node in MOVED:
         _notice(node)
         return MOVED[node]
     return node
+
+
+def _data_of_now(node: dict[str, Any]) -> dict[str, Any]:
+    """A data module of a recipe, or of a job in it, with every setting under its key of now; else the node itself."""
+    given = node.get("init_args")
+    if node.get("class_path") not in DATA or not isinstance(given, dict):
+        return node
+    arguments = data_with_keys_of_now(given)
+    if gone := sorted(given.keys() - arguments.keys()):
+        _notice_of_keys(", ".join(gone), node["class_path"])
+    return {**node, "init_args": arguments}
 
 
 @functools.cache
@@ -108,9 +116,7 @@ def _notice(old: str) -> None:
 
 @functools.cache
 def _notice_of_keys(keys: str, class_path: str) -> None:
-    _say(
-        "model: %s have moved in %s since this recipe was written; they are read as what they are now", keys, class_path
-    )
+    _say("%s have moved in %s since this recipe was written; they are read as what they are now", keys, class_path)
 
 
 def _say(message: str, *words: str) -> None:

@@ -25,6 +25,16 @@ _OPTIMIZER = (
 )
 _ANSWERING = ("store_frame_tokens", "rows_per_forward", "max_new_tokens", "canary")
 _ROLLOUTS, _COMPARISON = ("advantage", "seed"), ("grade_by", "baselines")
+DATA = (
+    "datamodules.annotated.AnnotatedVideos",
+    "datamodules.ask.AskData",
+    "datamodules.haystack.datamodule.HaystackData",
+    "datamodules.questions.annotated.AnnotatedVideos",
+    "datamodules.questions.ask.AskData",
+)
+"""Data modules of questions about videos, as they are called now and as they were."""
+_DECODING = ("on_bad_video", "num_workers", "timeout_s", "pixel_cache_mib")
+_FILTER = ("pass_rates", "pass_rate_range", "train_ids")
 _SYSTEM = "modules.systems.sampler_system.SamplerSystem"
 
 
@@ -52,8 +62,16 @@ def _group(arguments: dict[str, Any], group: str, keys: tuple[str, ...]) -> bool
 
 
 def data_with_keys_of_now(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The ``init_args`` of a data module with every setting under its key of now."""
-    return {{"selections_arm": "selections_system"}.get(key, key): value for key, value in arguments.items()}
+    """The ``init_args`` of one of `DATA` with every setting under its key of now."""
+    arguments = dict(arguments)
+    if "decode_timeout_s" in arguments:
+        arguments["timeout_s"] = arguments.pop("decode_timeout_s")
+    _group(arguments, "decoding", _DECODING)
+    _group(arguments, "filter", _FILTER)
+    systems = [arguments.pop(key) for key in ("selections_system", "selections_arm") if key in arguments]
+    if isinstance(path := arguments.get("selections"), str):
+        arguments["selections"] = {"path": path, "system": next(iter(systems), None)}
+    return arguments
 
 
 def _training(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -90,8 +90,11 @@ class Values:
 
     def _unknown(self, key: str, given: str, cls: ReadClass) -> str:
         """What to say of an argument that a class does not take, or takes no longer."""
-        former = (self._checks.attribute(cls, "former_keys") if is_known(cls.path) else None) or {}
-        return f"{key}.{given}: {former[given]}" if given in former else unknown(f"{key}.{given}", given, cls.arguments)
+        for known in cls.read_order:
+            former = (self._checks.attribute(known, "former_keys") if is_known(known.path) else None) or {}
+            if given in former:
+                return f"{key}.{given}: {former[given]}"
+        return unknown(f"{key}.{given}", given, cls.arguments)
 
     def _own_ranges(self, key: str, cls: ReadClass, arguments: dict[str, Any]) -> list[str]:
         """What one of Kairos' own classes finds wrong with values that are each of the right type."""

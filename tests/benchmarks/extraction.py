@@ -21,6 +21,7 @@ import torch
 
 from datamodules.video import extraction
 from datamodules.video.decode_pool import ReadRequest
+from datamodules.video.decoding_settings import DecodingSettings
 from datamodules.video.feature_store import FeatureStore
 from datamodules.video.views import views_of
 from modules.encoders.open_clip import OpenCLIPEncoder
@@ -88,9 +89,7 @@ def main() -> None:
             views_of([(encoder, SHORT_SIDE)]),
             store,
             ReadRequest("", None, 1.0),
-            num_workers=2,
-            timeout_s=60,
-            on_bad_video="raise",
+            DecodingSettings(on_bad_video="raise"),
         )
         print(f"plain sequential decoding   {plain_rate:7.1f} frames/s ({kept} frames)")
         print(f"extraction with encoder     {summary.frames_per_s:7.1f} frames/s ({summary.num_frames} frames)")

@@ -20,7 +20,8 @@ import torch
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 
-from datamodules.questions.video_questions import VideoQuestionData, collate
+from datamodules.questions.items import collate
+from datamodules.questions.video_questions import VideoQuestionData
 from modules.selection.base import FrameSampler
 from modules.selection.evidence import coverage
 from modules.selection.policies import Autoregressive

@@ -17,6 +17,7 @@ from evolution_settings import evolution, terms
 from callbacks.watchdog import Watchdog
 from datamodules.haystack.datamodule import HaystackData
 from datamodules.haystack.world import World
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.distributed.sharding import ShardedStrategy
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.methods.msjoe.query_writing import PreviewQueries
@@ -160,7 +161,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         world=World(seed=7, duration_s=100.0, event_duration_s=(2.0, 2.5)),
         root=str(folder.parent / "videos"),
         feature_dir=str(folder.parent / "features"),
-        num_workers=1,
+        decoding=DecodingSettings(num_workers=1),
         num_val_videos=1,
         num_train_videos=settings["num_train_videos"],
         questions_per_video=settings["questions_per_video"],

@@ -438,7 +438,7 @@ def test_refocus_s_filter_and_paper_recipe_take_two_steps(run, workplace: Path) 
     counts = json.loads((run_dir / "counts.json").read_text())
     kept = [json.loads(line)["id"] for line in Path("mine/kept.jsonl").read_text().splitlines()]
     assert counts["kept"] == len(kept) > 4
-    run_dir, _ = run("paper/refocus_1_3b.yaml", *overlay("refocus_1_3b"), "--data.train_ids", "mine/kept.jsonl")
+    run_dir, _ = run("paper/refocus_1_3b.yaml", *overlay("refocus_1_3b"), "--data.filter.train_ids", "mine/kept.jsonl")
     saved = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     for name in ("sof", "raw_scale", "backbone.model.embeddings.weight"):
         assert f"sampler.{name}" in saved["state_dict"]

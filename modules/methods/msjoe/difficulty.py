@@ -31,7 +31,7 @@ class DifficultyAware(Advantage):
             missing = rollouts.batch.questions[rates.index(None)]
             raise ValueError(
                 f"question {missing.sample_id} of {missing.dataset} has no pass rate, which a difficulty-aware "
-                "advantage needs: run recipes/data/pass_rates.yaml and name its file as data.pass_rates"
+                "advantage needs: run recipes/data/pass_rates.yaml and name its file as data.filter.pass_rates"
             )
         c = torch.tensor(rates, dtype=torch.float32, device=reward.device).clamp(self.low, self.high)[:, None]
         return ((reward - c) / (c * (1 - c))).nan_to_num(0.0)

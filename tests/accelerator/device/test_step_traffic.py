@@ -20,6 +20,7 @@ from test_parts_on_device import batch, rollouts
 
 from callbacks.rollout_table import rollout_rows
 from datamodules.haystack.datamodule import HaystackData
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.methods.msjoe.query_information import QueryInformation
 from modules.methods.msjoe.query_writing import PreviewQueries
@@ -86,14 +87,13 @@ def take_steps(tmp_path_factory, short_world, blank_clip: Path, blank_vlm: Path,
             world=short_world,
             root=str(root / "videos"),
             feature_dir=str(root / "features"),
-            num_workers=1,
+            decoding=DecodingSettings(num_workers=1, timeout_s=600.0),
             encoder=OpenCLIPEncoder(model=f"local-dir:{blank_clip}"),
             num_train_videos=2,
             num_val_videos=1,
             num_test_videos=1,
             batch_size=4,
             candidate_fps=fps,
-            decode_timeout_s=600.0,
         )
         mllm = LlavaOnevision(path=str(blank_vlm), prompt=Prompt(answer_with="words"))
         mllm.model.generation_config.eos_token_id = None  # all answers are of one length

@@ -11,6 +11,7 @@ import torch
 from datamodules.annotations.mlvu import MLVU
 from datamodules.haystack.video_writing import write_video
 from datamodules.questions.annotated import AnnotatedVideos
+from datamodules.questions.selected_frames import SelectedFrames
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.selection.selection_files import SelectionRow, write_selections
 
@@ -63,7 +64,7 @@ def test_candidates_can_be_exactly_the_frames_of_a_file(mlvu: Path, tmp_path: Pa
     rows = [SelectionRow("mlvu", "dev", f"Q{n}", "v", "x", (3, 7, 11 + n)) for n in range(7)]
     path = tmp_path / "s.parquet"
     write_selections(path, rows)
-    module = data(mlvu, tmp_path, selections=str(path))
+    module = data(mlvu, tmp_path, selections=SelectedFrames(path=str(path)))
     module.setup("test")
     (first, second) = next(iter(module.test_dataloader())).candidates
     assert first.frame_ids.tolist() == [3, 7, 11]
@@ -71,7 +72,7 @@ def test_candidates_can_be_exactly_the_frames_of_a_file(mlvu: Path, tmp_path: Pa
     assert torch.allclose(first.timestamps_s, torch.tensor([1.5, 3.5, 5.5], dtype=torch.float64))
     module.teardown("test")
     write_selections(path, [SelectionRow("mlvu", "dev", "Q0", "v", "x", (3, 900))])
-    other = data(mlvu, tmp_path, selections=str(path))
+    other = data(mlvu, tmp_path, selections=SelectedFrames(path=str(path)))
     other.setup("test")
     with pytest.raises(ValueError, match="has frame 900, but"):
         next(iter(other.test_dataloader()))
@@ -93,4 +94,4 @@ def test_a_stage_without_a_source_is_named(mlvu: Path, tmp_path: Path) -> None:
         data(mlvu, tmp_path).questions("train")
     encoder = object.__new__(OpenCLIPEncoder)
     with pytest.raises(ValueError, match="encoder has to be null"):
-        data(mlvu, tmp_path, selections="x", encoder=encoder)
+        data(mlvu, tmp_path, selections=SelectedFrames(path="x"), encoder=encoder)

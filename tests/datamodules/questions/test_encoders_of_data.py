@@ -13,6 +13,7 @@ from quiet_trainer import quiet_trainer
 from torch import Tensor
 
 from datamodules.haystack.datamodule import HaystackData
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.encoders.base import ImageTextEncoder
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.methods.tspo.agent import TSPOSampler
@@ -50,7 +51,7 @@ def data(root: Path, world: Any, clip: Path, **kwargs: Any) -> HaystackData:
         world=world,
         root=str(root / "videos"),
         feature_dir=str(root / "features"),
-        num_workers=1,
+        decoding=DecodingSettings(num_workers=1),
         encoder=encoder,
         batch_size=2,
         num_train_videos=1,
@@ -134,7 +135,7 @@ def test_the_encoder_computes_on_the_trainers_device_and_gives_it_back(short_wor
         world=short_world,
         root=str(tmp_path / "videos"),
         feature_dir=str(tmp_path / "features"),
-        num_workers=1,
+        decoding=DecodingSettings(num_workers=1),
         encoder=encoder,
         num_train_videos=0,
         num_val_videos=0,

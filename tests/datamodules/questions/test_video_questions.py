@@ -18,7 +18,9 @@ from datamodules.haystack.video_writing import write_video
 from datamodules.questions.ask import AskData
 from datamodules.questions.batch_order import BatchOrder
 from datamodules.questions.lookahead import LookaheadLoader
+from datamodules.questions.question_filter import QuestionFilter
 from datamodules.questions.video_questions import VideoQuestionData
+from datamodules.video.decoding_settings import DecodingSettings
 from datamodules.video.pixel_cache import PixelCache
 from datamodules.video.video_info import BadVideoError
 from modules.encoders.frame_demand import FrameDemand
@@ -83,32 +85,32 @@ def test_a_run_goes_on_behind_what_it_used_with_batches_of_another_size(caplog: 
 def test_training_on_named_questions_only(tmp_path: Path) -> None:
     kept = tmp_path / "kept.jsonl"
     kept.write_text('{"id": "q7", "margin_variance": 0.3}\n{"id": "q2"}\n{"id": "of another set"}\n')
-    data = Numbers(train_ids=str(kept))
+    data = Numbers(filter=QuestionFilter(train_ids=str(kept)))
     assert [q.sample_id for q in data.questions("train")] == ["q2", "q7"]
     assert len(data.questions("val")) == 20
     with pytest.raises(ValueError, match=r"recipes/data/margin_variance\.yaml"):
-        Numbers(train_ids=str(tmp_path / "no.jsonl")).questions("train")
+        Numbers(filter=QuestionFilter(train_ids=str(tmp_path / "no.jsonl"))).questions("train")
     kept.write_text('{"name": "q7"}\n')
     with pytest.raises(ValueError, match=r"kept\.jsonl, row 1: there is no field 'id'"):
-        Numbers(train_ids=str(kept)).questions("train")
+        Numbers(filter=QuestionFilter(train_ids=str(kept))).questions("train")
     kept.write_text('{"id": "elsewhere"}\n')
     with pytest.raises(ValueError, match="none of the 1 ids"):
-        Numbers(train_ids=str(kept)).questions("train")
+        Numbers(filter=QuestionFilter(train_ids=str(kept))).questions("train")
 
 
 def test_pass_rates_label_questions_and_choose_those_to_train_on(tmp_path: Path) -> None:
     rates = tmp_path / "rates.jsonl"
     rates.write_text("".join(f'{{"id": "q{n}", "pass_rate": {n / 20}}}\n' for n in range(19)))
-    data = Numbers(pass_rates=str(rates), pass_rate_range=(0.2, 0.5))
+    data = Numbers(filter=QuestionFilter(pass_rates=str(rates), pass_rate_range=(0.2, 0.5)))
     assert [q.pass_rate for q in data.questions("train")] == pytest.approx([n / 20 for n in range(4, 11)])
     assert [q.pass_rate for q in data.questions("val")][-2:] == [0.9, None]
     with pytest.raises(ValueError, match=r"recipes/data/pass_rates\.yaml"):
-        Numbers(pass_rates=str(tmp_path / "no.jsonl")).questions("train")
+        Numbers(filter=QuestionFilter(pass_rates=str(tmp_path / "no.jsonl"))).questions("train")
     rates.write_text('{"id": "q0"}\n')
     with pytest.raises(ValueError, match=r"rates\.jsonl, row 1: there is no field 'pass_rate'"):
-        Numbers(pass_rates=str(rates)).questions("train")
+        Numbers(filter=QuestionFilter(pass_rates=str(rates))).questions("train")
     with pytest.raises(ValueError, match="pass_rate_range"):
-        Numbers(pass_rate_range=(0.5, 0.2))
+        QuestionFilter(pass_rate_range=(0.5, 0.2))
 
 
 @pytest.mark.parametrize("first", ["clutter", "target"])
@@ -122,7 +124,7 @@ def test_frames_of_a_needle_have_the_size_of_the_targets_video(tmp_path: Path, s
     hay = Candidates(
         str(videos["target"]), torch.tensor([4, 8, 4, 8]), torch.arange(4.0), 4.0, sources=sources, source_index=index
     )
-    data = Numbers(num_workers=1, feature_dir=str(tmp_path / "features"))
+    data = Numbers(decoding=DecodingSettings(num_workers=1), feature_dir=str(tmp_path / "features"))
     assert data.decode(hay, torch.arange(4)).shape == (4, 3, 32, 32)
     assert data.decode(hay, torch.nonzero(index == sources.index(str(videos["clutter"]))).flatten()).shape[-1] == 32
     data.teardown("fit")
@@ -134,7 +136,7 @@ def test_what_cannot_be_decoded_after_all_is_named_once_and_not_tried_again(
     gone = Candidates(str(tmp_path / "gone.mp4"), torch.arange(4), torch.arange(4.0), 4.0)
     there = dataclasses.replace(gone, video=str(short_video))
     asked = [(gone, torch.tensor([0, 2])), (there, torch.tensor([1])), (gone, torch.tensor([1]))]
-    data = Numbers(num_workers=2, feature_dir=str(tmp_path / "features"))
+    data = Numbers(decoding=DecodingSettings(num_workers=2), feature_dir=str(tmp_path / "features"))
     for _ in range(2):
         first, second, third = data.decode_many(asked)
         assert first is None
@@ -143,7 +145,7 @@ def test_what_cannot_be_decoded_after_all_is_named_once_and_not_tried_again(
     assert data.bad_videos == {gone.video: "no such file"}
     assert caplog.text.count("gone.mp4") == 1
     data.teardown("fit")
-    strict = Numbers(num_workers=2, on_bad_video="raise", feature_dir=str(tmp_path / "features"))
+    strict = Numbers(decoding=DecodingSettings(on_bad_video="raise"), feature_dir=str(tmp_path / "features"))
     with pytest.raises(BadVideoError, match="no such file"):
         strict.decode(gone, torch.tensor([0]))
     strict.teardown("fit")
@@ -160,7 +162,7 @@ def test_what_comes_next_is_prefetched_where_most_of_it_will_be_asked_for(short_
         world=short_world,
         root=str(tmp_path / "videos"),
         feature_dir=str(tmp_path / "features"),
-        num_workers=1,
+        decoding=DecodingSettings(num_workers=1),
         encoder=OpenCLIPEncoder(model=f"local-dir:{blank_clip}"),
         num_train_videos=0,
         num_val_videos=0,

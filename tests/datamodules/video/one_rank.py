@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed
 
 from datamodules.questions.video_questions import VideoQuestionData
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.encoders.base import FrameEncoder
 from modules.records import VideoQuestion
 
@@ -53,9 +54,8 @@ def outcome(rank: int, case: dict[str, Any]) -> dict[str, Any]:
         case["videos"],
         encoder=encoder,
         feature_dir=case["store"],
-        num_workers=1,
+        decoding=DecodingSettings(num_workers=1, on_bad_video=case["on_bad_video"]),
         batch_size=1,
-        on_bad_video=case["on_bad_video"],
     )
     told: dict[str, Any] = {}
     try:

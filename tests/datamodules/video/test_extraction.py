@@ -11,6 +11,7 @@ from torch import Tensor
 from datamodules.haystack.video_writing import write_video
 from datamodules.video import extraction
 from datamodules.video.decode_pool import ReadRequest
+from datamodules.video.decoding_settings import DecodingSettings
 from datamodules.video.extraction import Shard, extract
 from datamodules.video.feature_store import FeatureStore
 from datamodules.video.video_info import BadVideoError
@@ -45,8 +46,8 @@ def videos(short_world, tmp_path_factory) -> list[str]:
 
 
 def run(videos: list[str], encoders: list[Brightness], store: FeatureStore, **more):
-    settings = {"num_workers": 2, "timeout_s": 30.0, "on_bad_video": "skip", **more}
-    return extract(videos, views(encoders), store, ReadRequest("", None, 1.0), **settings)
+    decoding = DecodingSettings(**{"timeout_s": 30.0, **more})
+    return extract(videos, views(encoders), store, ReadRequest("", None, 1.0), decoding)
 
 
 def views(encoders: list[Brightness]) -> list[View]:

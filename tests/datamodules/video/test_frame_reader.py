@@ -13,6 +13,7 @@ import torch
 
 from datamodules.video import frame_reader
 from datamodules.video.decode_pool import ReadRequest
+from datamodules.video.decoding_settings import DecodingSettings
 from datamodules.video.frame_reader import FrameReader
 from datamodules.video.pixel_cache import PixelCache
 from datamodules.video.probe_store import ProbeStore
@@ -91,7 +92,7 @@ def reader(tmp_path: Path, files: dict[str, str], *, num_workers: int = 1, mib: 
     probes = ProbeStore(tmp_path)
     for path in files.values():
         probes.save(probe(path))
-    return FrameReader(probes, None, num_workers, 30.0, mib)
+    return FrameReader(probes, None, DecodingSettings(num_workers=num_workers, timeout_s=30.0, pixel_cache_mib=mib))
 
 
 def test_frames_are_those_that_were_asked_for_and_come_from_the_cache_the_second_time(files, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from fuzz.clips import Clip, number, write
 
 from datamodules.video.decode_pool import DecodeWorker, ReadRequest
+from datamodules.video.decoding_settings import DecodingSettings
 from datamodules.video.extraction import extract
 from datamodules.video.feature_store import FeatureStore
 from datamodules.video.frame_reader import FrameReader
@@ -22,6 +23,7 @@ from datamodules.video.views import views_of
 from modules.encoders.base import FrameEncoder
 from modules.records import Candidates
 
+DECODING = DecodingSettings(num_workers=1, timeout_s=20.0, pixel_cache_mib=1)
 _NAMES = {
     "234 characters": b"a" * 230 + b".mp4",
     "as long as it goes": b"b" * 251 + b".mp4",
@@ -53,8 +55,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def extracted(videos: list[str], store: FeatureStore) -> dict[str, str]:
     """Which are bad, and why."""
-    settings = {"num_workers": 1, "timeout_s": 20.0, "on_bad_video": "skip"}
-    return extract(videos, views_of([(Mean(), None)]), store, ReadRequest("", None, 1.0), **settings).bad
+    return extract(videos, views_of([(Mean(), None)]), store, ReadRequest("", None, 1.0), DECODING).bad
 
 
 def test_a_file_may_have_any_name(clip: Path, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_a_file_may_have_any_name(clip: Path, tmp_path: Path) -> None:
         shutil.copy(clip, video)
     store = FeatureStore(tmp_path / "store", "g")
     assert extracted(list(videos.values()), store) == {}
-    reader = FrameReader(ProbeStore(store.root), None, 1, 20.0, 1)
+    reader = FrameReader(ProbeStore(store.root), None, DECODING)
     for kind, video in videos.items():
         assert store.load(video, "mean-file").features.shape == (2, 3), kind
         assert ProbeStore(store.root).load(video) is not None, kind
@@ -102,7 +103,7 @@ def test_what_is_no_file_is_a_bad_video_and_holds_nobody_up(clip: Path, tmp_path
     }
     videos = {str(tmp_path / name): reason for name, reason in reasons.items()}
     assert extracted([*videos, str(clip)], FeatureStore(tmp_path / "store", "g")) == videos
-    reader = FrameReader(ProbeStore(tmp_path / "store"), None, 1, 20.0, 1)
+    reader = FrameReader(ProbeStore(tmp_path / "store"), None, DECODING)
     found = dict(reader.info_many(videos))
     assert {video: error.reason for video, error in found.items() if isinstance(error, BadVideoError)} == videos
     reader.stop()
@@ -115,7 +116,7 @@ def test_an_error_is_one_line_whatever_the_name() -> None:
 def test_a_file_that_vanishes_is_bad_and_its_features_stay(clip: Path, tmp_path: Path) -> None:
     video, store = str(shutil.copy(clip, tmp_path / "v.mp4")), FeatureStore(tmp_path / "store", "g")
     extracted([video], store)
-    info, reader = probe(video), FrameReader(ProbeStore(store.root), None, 1, 20.0, 1)
+    info, reader = probe(video), FrameReader(ProbeStore(store.root), None, DECODING)
     os.remove(video)
     with pytest.raises(BadVideoError, match="no such file"):
         open_frames(info, np.array([0]))

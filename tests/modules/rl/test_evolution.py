@@ -18,6 +18,7 @@ from torch import Tensor
 
 from callbacks.evaluation_report import EvaluationReport
 from callbacks.requeue import Requeue
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.records import Rollouts
 from modules.rewards.base import Reward
 from modules.rl.evolution import EvolutionModule
@@ -291,7 +292,8 @@ def test_bad_videos(parts: Parts, tmp_path: Path, policy: str, caplog: pytest.Lo
     root = str(tmp_path / "videos")
     write_videos(root, parts.world, {"train": 3}, 1)
     video_path(root, parts.world, "train", 1).write_bytes(b"broken")
-    data = parts.data(root=root, on_bad_video=policy, feature_dir=str(tmp_path / "features"))
+    decoding = DecodingSettings(on_bad_video=policy, num_workers=1)  # type: ignore[arg-type]
+    data = parts.data(root=root, decoding=decoding, feature_dir=str(tmp_path / "features"))
     if policy == "raise":
         with pytest.raises(ValueError, match=r"cannot read video .*train-00001"):
             parts.trainer().fit(parts.module(), datamodule=data)

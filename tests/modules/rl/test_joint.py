@@ -14,6 +14,7 @@ from torch import Tensor
 from trl_oracle import trl_loss
 
 from datamodules.haystack.datamodule import HaystackData
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.evaluation.evaluation_module import EvaluationModule
 from modules.methods.training_free.uniform import Uniform
@@ -50,7 +51,7 @@ class Parts:
             world=self.world,
             root=str(self.root / "videos"),
             feature_dir=str(self.root / "features"),
-            num_workers=1,
+            decoding=DecodingSettings(num_workers=1),
             num_train_videos=2,
             num_val_videos=1,
             num_test_videos=1,

@@ -13,6 +13,7 @@ from quiet_trainer import quiet_trainer
 from torch import Tensor, nn
 
 from datamodules.haystack.datamodule import HaystackData
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.methods.msjoe.unet import UNetSampler
 from modules.methods.refocus.backbones.gru import GRUBackbone
@@ -81,7 +82,7 @@ class Stack:
             world=self.world,
             root=str(self.root / "videos"),
             feature_dir=str(self.root / "features"),
-            num_workers=1,
+            decoding=DecodingSettings(num_workers=1),
             num_train_videos=2,
             num_val_videos=1,
             num_test_videos=1,

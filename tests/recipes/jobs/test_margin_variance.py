@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.haystack.datamodule import HaystackData
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.mllms.base import Row
 from modules.mllms.llava_onevision import LlavaOnevision
 from recipes.jobs.margin_variance import MarginVariance, structured_subsets
@@ -54,7 +55,7 @@ def test_only_what_depends_on_the_part_is_kept(short_world, blank_vlm: Path, tmp
             num_train_videos=1,
             num_val_videos=0,
             num_test_videos=0,
-            num_workers=1,
+            decoding=DecodingSettings(num_workers=1),
         )
         return MarginVariance(
             data=data, mllm=Watching(path=str(blank_vlm)), out=str(tmp_path / "kept.jsonl"), num_frames=8, **settings
@@ -69,7 +70,7 @@ def test_only_what_depends_on_the_part_is_kept(short_world, blank_vlm: Path, tmp
     assert all(row["margin_variance"] > 0.2 for row in kept)
     counts = json.loads((tmp_path / "run" / "counts.json").read_text())
     assert counts == {"total": len(questions), "kept": len(odd), "variance of at most 0.2": len(questions) - len(odd)}
-    assert "--data.train_ids" in capsys.readouterr().out
+    assert "--data.filter.train_ids" in capsys.readouterr().out
     assert first.mllm.asked == 16 * len(questions)
 
     again = job(min_variance=0.9)  # a stricter threshold asks nobody

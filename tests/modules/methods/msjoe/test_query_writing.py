@@ -14,6 +14,7 @@ from trl_oracle import trl_loss
 
 from datamodules.haystack.captions import queries_for
 from datamodules.haystack.datamodule import HaystackData
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.checkpoints.weights import load_weights
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.methods.msjoe.query_writing import PreviewQueries, parse_queries
@@ -88,7 +89,7 @@ class Small:
             world=self.world,
             root=str(self.root / "videos"),
             feature_dir=str(self.root / "features"),
-            num_workers=1,
+            decoding=DecodingSettings(num_workers=1),
             num_train_videos=2,
             num_val_videos=1,
             num_test_videos=1,

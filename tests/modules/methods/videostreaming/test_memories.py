@@ -13,6 +13,7 @@ from torch import Tensor
 
 from callbacks.answer_sheet import AnswerSheet
 from datamodules.haystack.datamodule import HaystackData
+from datamodules.video.decoding_settings import DecodingSettings
 from modules.methods.training_free.recent import Recent
 from modules.methods.training_free.uniform import Uniform
 from modules.methods.videostreaming.condenser import ClipCondenser, Memory, Stream
@@ -122,7 +123,7 @@ class Stack:
         return HaystackData(
             world=self.world,
             encoder=memories(self.vlm),
-            num_workers=1,
+            decoding=DecodingSettings(num_workers=1),
             batch_size=4,
             num_train_videos=2,
             num_val_videos=1,
