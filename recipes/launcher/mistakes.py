@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+import yaml
 
 _MOST_SHOWN, _LONGEST_SHOWN = 50, 800  # mistakes, and characters of each
+_NO_LIMIT = 1_000_000
 
 
 class RecipeError(ValueError):
@@ -25,6 +29,11 @@ def unknown(key: str, name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), 1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
     return f"{key}: no such key; {hint}"
+
+
+def written(content: dict[str, Any]) -> str:
+    """Keys and values as somebody would write them into a recipe, on one line."""
+    return yaml.safe_dump(content, default_flow_style=True, sort_keys=False, width=_NO_LIMIT).strip()[1:-1]
 
 
 def first_line(error: Exception) -> str:

@@ -12,7 +12,13 @@ import logging
 import os
 from typing import Any
 
-from recipes.launcher.moved_keys import DATA, data_with_keys_of_now, with_keys_of_now
+from recipes.launcher.moved_keys import (
+    DATA,
+    TRAINING_NOW,
+    data_with_keys_of_now,
+    refuse_listed_rewards,
+    with_keys_of_now,
+)
 
 _METHODS = "modules.methods"
 _FREE = f"{_METHODS}.training_free"
@@ -69,7 +75,7 @@ def up_to_date(content: Any) -> Any:
     """A file's content, or a value of the command line, with every class by its path of now.
 
     Raises:
-        ValueError: it has a key that another one has replaced; says which.
+        ValueError: it has a key, or rewards in a form, that another one has replaced; says which.
     """
     model = content.get("model") if isinstance(content, dict) else None
     arguments = model.get("init_args") if isinstance(model, dict) else None
@@ -81,6 +87,8 @@ def up_to_date(content: Any) -> Any:
     if model is not None and isinstance(arguments, dict):
         given, class_path = arguments, str(model.get("class_path"))
         arguments = with_keys_of_now(class_path, given)
+        if model.get("class_path") in (None, TRAINING_NOW):
+            refuse_listed_rewards(arguments)
         if class_path not in MOVED and (gone := sorted(given.keys() - arguments.keys())):
             _notice_of_keys(", ".join(gone), class_path)
         content = {**content, "model": {**model, "init_args": arguments}}

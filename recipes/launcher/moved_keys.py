@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from recipes.launcher.mistakes import written
+
 TRAINING, EVALUATION = "modules.evolution.EvolutionModule", "modules.evaluation.EvaluationModule"
 """Class paths of before there were rooms."""
 TRAINING_NOW = "modules.rl.evolution.EvolutionModule"
@@ -97,6 +99,28 @@ def _name(term: Any) -> str:
     """The file of a reward's class, which is what it is logged as."""
     class_path = term["class_path"] if isinstance(term, dict) else str(term)
     return class_path.split(".")[-2]
+
+
+def refuse_listed_rewards(arguments: dict[str, Any]) -> None:
+    """Says how a list of rewards in a part of a recipe is written now.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if not isinstance(terms := arguments.get("rewards"), list):
+        return
+    weights = arguments.get("sampler_reward_weights") or arguments.get("reward_weights")
+    weights = weights if isinstance(weights, list) and len(weights) == len(terms) else [1.0] * len(terms)
+    named: dict[str, Any] = {}
+    for term, weight in zip(terms, weights, strict=True):
+        reward = term.get("reward", term) if isinstance(term, dict) else term
+        path = reward.get("class_path") if isinstance(reward, dict) else reward
+        name = ".".join(str(path).split(".")[-2:-1]) or f"reward_{len(named)}"
+        named[f"{name}_{len(named)}" if name in named else name] = {"reward": reward, "weight": weight}
+    raise ValueError(
+        f"model.init_args.rewards: a list gives its rewards no names, and a weight stands beside its reward; write "
+        f"{written({'rewards': named})}, and NAME: null for a reward of the recipe's own that is to be left out"
+    )
 
 
 def _evaluation(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 from recipes.launcher.class_paths import RecipeClasses, is_known, restrict_imports
 from recipes.launcher.leaves import is_leaf, of_leaf, takes_text
 from recipes.launcher.merge import MISSING
-from recipes.launcher.mistakes import unknown
+from recipes.launcher.mistakes import unknown, written
 from recipes.launcher.own_checks import OwnChecks
 from recipes.launcher.source.read_annotations import Annotations, InputPath, members_of
 from recipes.launcher.source.read_classes import ReadClass
@@ -124,6 +124,8 @@ class Values:
         if isinstance(value, list):
             return self._of_list(key, value, members)
         leaves = [member for member in members if is_leaf(member)]
+        if isinstance(value, str) and not leaves and (misplaced := self._one_deeper(key, value, classes)):
+            return misplaced
         if classes and isinstance(value, str) and ("." in value or not any(takes_text(leaf) for leaf in leaves)):
             return self.of_class(key, value, classes)
         bare = tuple(get_args(member)[0] for member in members if get_origin(member) is type)
@@ -137,6 +139,8 @@ class Values:
         self, key: str, value: dict, members: list[Any], classes: tuple[ReadClass | Outside, ...]
     ) -> list[str]:
         settings = [known for known in classes if isinstance(known, ReadClass) and known.is_dataclass]
+        if "class_path" in value and (misplaced := self._one_deeper(key, value, classes)):
+            return misplaced
         if classes and ("class_path" in value or len(settings) < len(classes)):
             return self.of_class(key, value, classes)
         if settings:
@@ -148,6 +152,21 @@ class Values:
         if any(member in _MAPPINGS for member in members):
             return []
         return [f"{key}: a mapping is not {_wanted(members, classes)}"]
+
+    def _one_deeper(self, key: str, value: Any, classes: tuple[ReadClass | Outside, ...]) -> list[str]:
+        """What to say of a value that stands in the place of settings, and belongs under the one key that they need."""
+        settings = classes[0] if len(classes) == 1 else None
+        if not isinstance(settings, ReadClass) or not settings.is_dataclass:
+            return []
+        needed = [argument for argument in settings.arguments.values() if argument.required]
+        path = value["class_path"] if isinstance(value, dict) else value
+        if len(needed) != 1 or not self._of_bare_class(key, str(path), classes):
+            return []
+        name, inner = key.rpartition(".")[2], needed[0].name
+        others = [f"{other!r}" for other in settings.arguments if other != inner]
+        beside = f"; {' and '.join(others)} may stand beside it" if others else ""
+        sentence = f"{key}: write {written({name: {inner: value}})}{beside}"
+        return [sentence, *self.of_value(f"{key}.{inner}", value, self._annotations.of(needed[0]))]
 
     def _of_list(self, key: str, value: list, members: list[Any]) -> list[str]:
         tries: list[list[str]] = []

@@ -43,8 +43,8 @@ def test_annotations_and_videos_have_to_be_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "overrides", "key"),
     [
-        ("recipes/msjoe_pretrain.yaml", ["--data.pass_rates", "gone.jsonl"], "data.init_args.pass_rates"),
-        ("recipes/tspo.yaml", ["--data.train_ids", "gone.jsonl"], "data.init_args.train_ids"),
+        ("recipes/msjoe_pretrain.yaml", ["--data.filter.pass_rates", "gone.jsonl"], "data.init_args.filter.pass_rates"),
+        ("recipes/tspo.yaml", ["--data.filter.train_ids", "gone.jsonl"], "data.init_args.filter.train_ids"),
         ("recipes/ask.yaml", ["--checkpoint", "null", "--question", "?", "--video", "gone"], "data.init_args.video"),
         (
             "recipes/msjoe.yaml",
@@ -127,14 +127,71 @@ def test_an_example_of_two_data_sets_by_dotted_keys(tmp_path: Path) -> None:
     assert merged.data.init_args.test.init_args.videos == "videos"
 
 
-def test_rewards_without_names_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (
+            {"rewards": ["modules.rewards.accuracy.Accuracy", "own.brevity.Brevity"], "reward_weights": [0.5, 0.25]},
+            "{accuracy: {reward: modules.rewards.accuracy.Accuracy, weight: 0.5}, "
+            "brevity: {reward: own.brevity.Brevity, weight: 0.25}}",
+        ),
+        (
+            {"rewards": [{"class_path": "own.Short", "init_args": {"most": 3}}, {"class_path": "own.Long"}]},
+            "{own: {reward: {class_path: own.Short, init_args: {most: 3}}, weight: 1.0}, "
+            "own_1: {reward: {class_path: own.Long}, weight: 1.0}}",
+        ),
+        (
+            {"rewards": [{"reward": {"class_path": "modules.rewards.accuracy.Accuracy"}}]},
+            "{accuracy: {reward: {class_path: modules.rewards.accuracy.Accuracy}, weight: 1.0}}",
+        ),
+        ({"rewards": [3]}, "{reward_0: {reward: 3, weight: 1.0}}"),
+    ],
+)
+def test_a_list_of_rewards_is_refused_with_what_to_write(tmp_path: Path, arguments: dict, named: str) -> None:
     recipe = tmp_path / "own.yaml"
-    reward = {"reward": {"class_path": "modules.rewards.accuracy.Accuracy"}}
-    recipe.write_text(json.dumps({"model": {"init_args": {"rewards": [reward]}}}))
+    recipe.write_text(json.dumps({"model": {"init_args": arguments}}))
     with pytest.raises(RecipeError) as refused:
         check(str(ROOT / "recipes/tspo.yaml"), [str(recipe)], [])
-    assert "model.init_args.rewards is a mapping of names (probability, accuracy), and a list has none" in str(
-        refused.value
+    sentence = (
+        "model.init_args.rewards: a list gives its rewards no names, and a weight stands beside its reward; write "
+        f"rewards: {named}, and NAME: null for a reward of the recipe's own that is to be left out"
     )
-    found = mistakes(str(ROOT / "recipes/tspo.yaml"), "--model.rewards", json.dumps([reward]))
-    assert found[0].endswith("is a mapping of names (probability, accuracy), and a list has none")
+    assert refused.value.mistakes == [sentence]
+    if len(arguments) == 1:
+        found = mistakes(str(ROOT / "recipes/tspo.yaml"), "--model.rewards", json.dumps(arguments["rewards"]))
+        assert found[0].endswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "found"),
+    [
+        (
+            "model.rewards.mine",
+            "modules.rewards.margin.Margin",
+            [
+                "model.init_args.rewards.mine: write mine: {reward: modules.rewards.margin.Margin}; 'weight' and "
+                "'mllm_weight' may stand beside it"
+            ],
+        ),
+        (
+            "model.rewards.mine",
+            '{"class_path": "modules.rewards.margin.Margn"}',
+            [
+                "model.init_args.rewards.mine: write mine: {reward: {class_path: modules.rewards.margin.Margn}}; "
+                "'weight' and 'mllm_weight' may stand beside it",
+                "model.init_args.rewards.mine.reward.class_path: modules.rewards.margin has no 'Margn'; did you mean "
+                "'Margin'?",
+            ],
+        ),
+        (
+            "data.selections",
+            "gone.jsonl",
+            ["data.init_args.selections: write selections: {path: gone.jsonl}; 'system' may stand beside it"],
+        ),
+    ],
+)
+def test_a_value_in_the_place_of_its_settings_is_refused_with_what_to_write(
+    key: str, value: str, found: list[str]
+) -> None:
+    said = mistakes(str(ROOT / "recipes/tspo.yaml"), f"--{key}", value)
+    assert [line for line in said if "gone.jsonl' below" not in line] == found

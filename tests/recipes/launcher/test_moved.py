@@ -43,7 +43,7 @@ def test_a_recorded_recipe_passes_check_and_says_once_what_has_moved(monkeypatch
         check(RECORDED, [], [])
     said = "class_path modules.samplers.tspo.TSPOSampler is modules.methods.tspo.agent.TSPOSampler now"
     assert caplog.messages.count(said) == 1
-    assert len(caplog.messages) == len(set(caplog.messages)) == 7
+    assert len(caplog.messages) == len(set(caplog.messages)) == 8
     assert merged.model.class_path == "modules.rl.evolution.EvolutionModule"
     assert merged.model.init_args.sampler.init_args.policy == "modules.selection.policies.PlackettLuce"
     assert "query_writing" not in merged.model.init_args
@@ -51,6 +51,10 @@ def test_a_recorded_recipe_passes_check_and_says_once_what_has_moved(monkeypatch
     assert merged.model.init_args.answering.store_frame_tokens
     assert merged.model.init_args.grpo.advantage is None
     assert merged.model.init_args.comparison.keys() == {"grade_by", "baselines"}
+    decoding = {"on_bad_video": "skip", "num_workers": 2, "timeout_s": 60.0, "pixel_cache_mib": 2048}
+    assert merged.data.init_args.decoding == decoding
+    assert merged.data.init_args.filter == {"pass_rates": None, "pass_rate_range": None, "train_ids": None}
+    assert merged.data.init_args.selections is None
     assert {n: t.weight for n, t in merged.model.init_args.rewards.items()} == {"probability": 1.0, "accuracy": 0.0}
 
 
@@ -102,6 +106,35 @@ def test_settings_that_have_moved_are_found_in_a_whole_recipe_and_said_once(capl
     assert moved.up_to_date({"model": {**model, "init_args": arguments}})["model"]["init_args"] == arguments
 
 
+@pytest.mark.parametrize("name", ["datamodules.annotated.AnnotatedVideos", "datamodules.questions.ask.AskData"])
+def test_the_settings_of_an_old_data_module_are_in_their_groups(name: str, caplog) -> None:
+    moved._notice_of_keys.cache_clear()
+    old = {
+        "class_path": name,
+        "init_args": {
+            "batch_size": 2,
+            "decode_timeout_s": 5.0,
+            "train_ids": "kept.jsonl",
+            "selections": "a.jsonl",
+            "selections_arm": "uniform",
+        },
+    }
+    now = {
+        "batch_size": 2,
+        "decoding": {"timeout_s": 5.0},
+        "filter": {"train_ids": "kept.jsonl"},
+        "selections": {"path": "a.jsonl", "system": "uniform"},
+    }
+    with caplog.at_level(logging.WARNING):
+        found = moved.up_to_date({"data": old})["data"]
+    assert found["init_args"] == now
+    assert "decode_timeout_s, selections_arm, train_ids have moved in " + name in caplog.text
+    assert moved.up_to_date({"job": {"init_args": {"data": old}}})["job"]["init_args"]["data"] == found
+    assert moved.up_to_date({"data": found}) == {"data": found}
+    own = {"class_path": "mine.Data", "init_args": old["init_args"]}
+    assert moved.up_to_date({"data": own}) == {"data": own}
+
+
 @pytest.mark.parametrize("class_path", ["modules.evaluation", "modules.evaluation.evaluation_module"])
 def test_how_an_old_evaluation_answers_is_a_group(class_path: str) -> None:
     old = {"class_path": f"{class_path}.EvaluationModule", "init_args": {"systems": {}, "max_new_tokens": 4}}
@@ -112,17 +145,35 @@ def test_how_an_old_evaluation_answers_is_a_group(class_path: str) -> None:
 @pytest.mark.parametrize(
     ("recipe", "key", "value", "now"),
     [
-        ("tspo.yaml", "seed", "3", "grpo.seed"),
-        ("tspo.yaml", "advantage", "modules.rl.advantages.GroupNorm", "grpo.advantage"),
-        ("tspo.yaml", "grade_by", "text", "comparison.grade_by"),
-        ("tspo.yaml", "baselines", "{}", "comparison.baselines"),
-        ("eval/haystack.yaml", "max_new_tokens", "3", "answering.max_new_tokens"),
-        ("ask.yaml", "canary", "false", "answering.canary"),
+        ("tspo.yaml", "model.seed", "3", "grpo.seed"),
+        ("tspo.yaml", "model.advantage", "modules.rl.advantages.GroupNorm", "grpo.advantage"),
+        ("tspo.yaml", "model.grade_by", "text", "comparison.grade_by"),
+        ("tspo.yaml", "model.baselines", "{}", "comparison.baselines"),
+        ("eval/haystack.yaml", "model.max_new_tokens", "3", "answering.max_new_tokens"),
+        ("ask.yaml", "model.canary", "false", "answering.canary"),
+        ("tspo.yaml", "data.num_workers", "8", "decoding.num_workers"),
+        ("tspo.yaml", "data.decode_timeout_s", "9", "decoding.timeout_s"),
+        ("eval/mlvu.yaml", "data.on_bad_video", "raise", "decoding.on_bad_video"),
+        ("eval/mlvu.yaml", "data.selections_system", "uniform", "selections.system"),
+        ("msjoe_pretrain.yaml", "data.pass_rates", "a.jsonl", "filter.pass_rates"),
     ],
 )
 def test_a_part_of_a_recipe_is_refused_with_the_new_key(recipe: str, key: str, value: str, now: str) -> None:
-    with pytest.raises(RecipeError, match=rf"model\.init_args\.{key}: it is now {now}"):
-        check(str(ROOT / "recipes" / recipe), [], [f"--model.{key}", value])
+    part, _, name = key.partition(".")
+    with pytest.raises(RecipeError, match=rf"{part}\.init_args\.{name}: it is now {now}"):
+        check(str(ROOT / "recipes" / recipe), [], [f"--{key}", value])
+
+
+def test_a_data_module_of_ones_own_is_told_the_new_keys_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from datamodules.questions.video_questions import VideoQuestionData\n\n\n"
+        "class Mine(VideoQuestionData):\n    def load_questions(self, split):\n        return []\n"
+    )
+    own = tmp_path / "own.yaml"
+    data = "{class_path: mine.Mine, init_args: {pixel_cache_mib: 0}}"
+    own.write_text(f"base: {ROOT}/recipes/tspo.yaml\ndata: {data}\n")
+    with pytest.raises(RecipeError, match=r"data\.init_args\.pixel_cache_mib: it is now decoding\.pixel_cache_mib"):
+        check(str(own), [], [], folders=[tmp_path])
 
 
 def test_a_shipped_recipe_says_nothing(caplog) -> None:

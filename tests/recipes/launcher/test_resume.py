@@ -74,9 +74,9 @@ def test_a_value_for_a_run_without_a_recipe_is_refused_before_its_checkpoint_is_
     "words",
     [
         [],
-        ["--data.num_workers", "7", "--stage", "test"],
+        ["--data.decoding.num_workers", "7", "--stage", "test"],
         [TSPO[0], "--overlay", TSPO[1]],
-        [TSPO[0], "--overlay", TSPO[1], "--trainer.logger", "false", "--data.init_args.pixel_cache_mib=0"],
+        [TSPO[0], "--overlay", TSPO[1], "--trainer.logger", "false", "--data.init_args.decoding.pixel_cache_mib=0"],
     ],
 )
 def test_the_same_recipe_and_what_changes_no_number_are_no_change(run_dir: Path, words: list[str]) -> None:
