@@ -179,6 +179,15 @@ def test_files_are_small_and_say_what_they_are_for() -> None:
             assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
 
 
+def test_constructors_are_small() -> None:
+    """What takes more arguments does several jobs, or has settings that belong together."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                taken = len(node.args.args) + len(node.args.kwonlyargs) - 1
+                assert taken <= 13, f"{path.relative_to(ROOT)}: a constructor takes {taken} arguments"
+
+
 def test_docstrings_begin_with_a_sentence_and_code_is_formatted_throughout() -> None:
     for path in FILES:
         text = path.read_text()

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import torch
-import transformers
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
-from transformers.models.llava_onevision.image_processing_llava_onevision import LlavaOnevisionImageProcessor
-from transformers.models.llava_onevision.video_processing_llava_onevision import LlavaOnevisionVideoProcessor
+
+from modules.small_stack.blank_families import IMAGE_AND_VIDEO, onevision, save_with_processor
+from modules.small_stack.blank_tokenizer import blank_tokenizer, end_every_text
 
 _CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}{% for c in m['content'] %}"
@@ -27,53 +25,24 @@ _CHAT_TEMPLATE = (
 )
 
 
-def blank_tokenizer(sentences: list[str], vocab_size: int = 512) -> PreTrainedTokenizerFast:
-    """A byte-level BPE with the special tokens both models need; ``red`` and `` red`` are one token."""
-    extra = {"image_token": "<image>", "video_token": "<video>"}
-    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *extra.values()]
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    bpe.decoder = decoders.ByteLevel()
-    bpe.train_from_iterator(
-        sentences,
-        trainers.BpeTrainer(
-            show_progress=False,  # where there is no terminal, it prints empty lines
-            vocab_size=vocab_size,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            special_tokens=specials,
-        ),
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        pad_token="<|endoftext|>",
-        eos_token="<|im_end|>",
-        padding_side="left",
-        extra_special_tokens=extra,
-        model_max_length=4096,
-    )
+def _tokenizer(sentences: list[str]) -> PreTrainedTokenizerFast:
+    """Of both models; ``red`` and `` red`` are one token."""
+    return blank_tokenizer(sentences, IMAGE_AND_VIDEO, vocab_size=512, add_prefix_space=True, max_tokens=4096)
 
 
 def write_blank_vlm(folder: Path, sentences: list[str], *, image_size: int = 64, width: int = 128) -> None:
     """Writes a LLaVA-OneVision with its processor: siglip vision depth 3, qwen2 text depth 4, 4 tokens a frame."""
-    tokenizer = blank_tokenizer(sentences)
-    ids = {
-        name: tokenizer.convert_tokens_to_ids(name) for name in ("<|endoftext|>", "<|im_end|>", "<image>", "<video>")
-    }
-    special: dict[str, Any] = {"image_token_id": ids["<image>"], "video_token_id": ids["<video>"]}
-    config = transformers.LlavaOnevisionConfig(
-        vision_config={
-            "model_type": "siglip_vision_model",
+    model, processor = onevision(
+        _tokenizer(sentences),
+        image_size=image_size,
+        tower={
             "hidden_size": width,
             "intermediate_size": 3 * width,
             "num_hidden_layers": 3,
             "num_attention_heads": 4,
-            "image_size": image_size,
             "patch_size": image_size // 4,
-            "vision_use_head": False,
         },
-        text_config={
-            "model_type": "qwen2",
-            "vocab_size": len(tokenizer),
+        text={
             "hidden_size": width,
             "intermediate_size": 3 * width,
             "num_hidden_layers": 4,
@@ -81,42 +50,17 @@ def write_blank_vlm(folder: Path, sentences: list[str], *, image_size: int = 64,
             "num_key_value_heads": 4,
             "max_position_embeddings": 4096,
             "tie_word_embeddings": True,
-            "bos_token_id": None,
-            "eos_token_id": ids["<|im_end|>"],
-            "pad_token_id": ids["<|endoftext|>"],
         },
-        vision_feature_select_strategy="full",
-        vision_feature_layer=-1,
-        image_grid_pinpoints=[[image_size, image_size]],
-        tie_word_embeddings=True,
-        **special,
-    )
-    size = {"height": image_size, "width": image_size}
-    processor = transformers.LlavaOnevisionProcessor(
-        image_processor=LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=[[image_size, image_size]]),
-        video_processor=LlavaOnevisionVideoProcessor(size=size),
-        tokenizer=tokenizer,
-        num_image_tokens=16,
-        vision_feature_select_strategy="full",
         chat_template=_CHAT_TEMPLATE,
+        tie_word_embeddings=True,
     )
-    model = transformers.LlavaOnevisionForConditionalGeneration(config)
-    model.generation_config = transformers.GenerationConfig(
-        eos_token_id=ids["<|im_end|>"], pad_token_id=ids["<|endoftext|>"]
-    )
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    save_with_processor(model, processor, folder)
 
 
 def write_blank_clip(folder: Path, sentences: list[str], *, image_size: int = 64, embed_dim: int = 64) -> None:
     """Writes an open_clip model with a custom config in the layout of ``local-dir:``."""
-    tokenizer = blank_tokenizer(sentences)
-    # CLIP's text tower reads the end-of-text position, so every text has to carry that token
-    eos = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A <|im_end|>", special_tokens=[("<|im_end|>", eos)]
-    )
-    tokenizer.padding_side = "right"
+    tokenizer = _tokenizer(sentences)
+    eos = end_every_text(tokenizer)
     config = {
         "model_cfg": {
             "embed_dim": embed_dim,

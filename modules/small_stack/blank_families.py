@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 import transformers as tf
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
+
+from modules.small_stack.blank_tokenizer import END, blank_tokenizer, end_every_text
 
 _SENTENCES = [
     "What colour is the star? A. red B. green C. blue D. white Answer with the option's letter. seconds Frame"
@@ -28,13 +29,14 @@ _TEXT = {
 }
 _TOWER: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 _SQUARES: dict[str, Any] = {**_TOWER, "image_size": 56, "patch_size": 14}
-_IMAGE_AND_VIDEO = {"image_token": "<image>", "video_token": "<video>"}
+IMAGE_AND_VIDEO = {"image_token": "<image>", "video_token": "<video>"}
 _QWEN_TOKENS = {
     "image_token": "<|image_pad|>",
     "video_token": "<|video_pad|>",
     "vision_start_token": "<|vision_start|>",
     "vision_end_token": "<|vision_end|>",
 }
+_QWEN_TOWER = {"depth": 2, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 64}
 _QWEN_VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
 
 
@@ -47,28 +49,9 @@ def _template(video: str) -> str:
     )
 
 
-def byte_tokenizer(extra: dict[str, str], eos: str = "<|im_end|>") -> PreTrainedTokenizerFast:
-    """A byte-level BPE; ``extra`` names the special tokens a processor asks its tokenizer for."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *extra.values()]
-    bpe.train_from_iterator(
-        _SENTENCES,
-        trainers.BpeTrainer(
-            show_progress=False,
-            vocab_size=320,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            special_tokens=specials,
-        ),
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        pad_token="<|endoftext|>",
-        eos_token=eos,
-        padding_side="left",
-        extra_special_tokens=extra,
-    )
+def _tokenizer(extra: dict[str, str], eos: str = END) -> PreTrainedTokenizerFast:
+    """With the special tokens that a processor asks its tokenizer for."""
+    return blank_tokenizer(_SENTENCES, extra, vocab_size=320, add_prefix_space=False, eos=eos)
 
 
 def _text(tokenizer: PreTrainedTokenizerFast, **more: Any) -> dict[str, Any]:
@@ -87,13 +70,9 @@ def _ids(tokenizer: PreTrainedTokenizerFast, tokens: dict[str, str]) -> dict[str
 
 
 def qwen25_vl() -> tuple[Any, Any]:
-    tokenizer = byte_tokenizer(_QWEN_TOKENS)
+    tokenizer = _tokenizer(_QWEN_TOKENS)
     vision = {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 32,
-        "num_heads": 2,
-        "out_hidden_size": 64,
+        **_QWEN_TOWER,
         "fullatt_block_indexes": [1],
         "window_size": 56,
         "tokens_per_second": 2,
@@ -112,13 +91,9 @@ def qwen25_vl() -> tuple[Any, Any]:
 
 
 def qwen3_vl() -> tuple[Any, Any]:
-    tokenizer = byte_tokenizer(_QWEN_TOKENS)
+    tokenizer = _tokenizer(_QWEN_TOKENS)
     vision = {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 32,
-        "num_heads": 2,
-        "out_hidden_size": 64,
+        **_QWEN_TOWER,
         "patch_size": 16,
         "deepstack_visual_indexes": [0],
         "num_position_embeddings": 64,
@@ -134,31 +109,53 @@ def qwen3_vl() -> tuple[Any, Any]:
     return tf.Qwen3VLForConditionalGeneration(config), processor
 
 
-def llava_onevision() -> tuple[Any, Any]:
+def onevision(
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    image_size: int,
+    tower: dict[str, Any],
+    text: dict[str, Any],
+    chat_template: str,
+    **more: Any,
+) -> tuple[Any, Any]:
+    """A LLaVA-OneVision with its processor, of SigLIP's vision and Qwen2's text model.
+
+    Args:
+        tokenizer: with `IMAGE_AND_VIDEO` among its special tokens.
+        image_size: side of a frame in pixels.
+        tower: shape of the vision model.
+        text: of the text model, where it is not as small as all of these.
+        chat_template: of its processor.
+        more: of the config.
+    """
     from transformers.models.llava_onevision.image_processing_llava_onevision import LlavaOnevisionImageProcessor
     from transformers.models.llava_onevision.video_processing_llava_onevision import LlavaOnevisionVideoProcessor
 
-    tokenizer = byte_tokenizer(_IMAGE_AND_VIDEO)
-    tower = {"model_type": "siglip_vision_model", **_SQUARES, "vision_use_head": False}
-    grid = [[56, 56]]
+    size, grid = {"height": image_size, "width": image_size}, [[image_size, image_size]]
+    vision = {"model_type": "siglip_vision_model", **tower, "image_size": image_size, "vision_use_head": False}
     config = tf.LlavaOnevisionConfig(
-        vision_config=tower,
-        text_config={"model_type": "qwen2", **_text(tokenizer)},
+        vision_config=vision,
+        text_config={"model_type": "qwen2", **_text(tokenizer, **text)},
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
         image_grid_pinpoints=grid,
-        **_ids(tokenizer, _IMAGE_AND_VIDEO),
+        **_ids(tokenizer, IMAGE_AND_VIDEO),
+        **more,
     )
-    size = {"height": 56, "width": 56}
     processor = tf.LlavaOnevisionProcessor(
         image_processor=LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=grid),
         tokenizer=tokenizer,
         video_processor=LlavaOnevisionVideoProcessor(size=size),
         num_image_tokens=16,
         vision_feature_select_strategy="full",
-        chat_template=_template("<video>"),
+        chat_template=chat_template,
     )
     return tf.LlavaOnevisionForConditionalGeneration(config), processor
+
+
+def llava_onevision() -> tuple[Any, Any]:
+    tokenizer, chat_template = _tokenizer(IMAGE_AND_VIDEO), _template("<video>")
+    return onevision(tokenizer, image_size=56, tower=_SQUARES, text={}, chat_template=chat_template)
 
 
 def internvl() -> tuple[Any, Any]:
@@ -171,7 +168,7 @@ def internvl() -> tuple[Any, Any]:
         "context_image_token": "<IMG_CONTEXT>",
         "video_token": "<video>",
     }
-    tokenizer = byte_tokenizer(tokens)
+    tokenizer = _tokenizer(tokens)
     config = tf.InternVLConfig(
         vision_config={**_TOWER, "image_size": [56, 56], "patch_size": [14, 14]},
         text_config={"model_type": "qwen2", **_text(tokenizer)},
@@ -201,7 +198,7 @@ def smolvlm() -> tuple[Any, Any]:
         "global_image_token": "<global-img>",
         "video_token": "<video>",
     }
-    tokenizer = byte_tokenizer(tokens, eos="<end_of_utterance>")
+    tokenizer = _tokenizer(tokens, eos="<end_of_utterance>")
     text = _text(tokenizer, bos_token_id=tokenizer.convert_tokens_to_ids("<|im_start|>"))
     ids = {**_ids(tokenizer, {"image_token": "<image>"}), "pad_token_id": tokenizer.pad_token_id}
     config = tf.SmolVLMConfig(
@@ -224,11 +221,11 @@ def videollama3() -> tuple[Any, Any]:
     from transformers.models.video_llama_3.image_processing_video_llama_3 import VideoLlama3ImageProcessor
     from transformers.models.video_llama_3.video_processing_video_llama_3 import VideoLlama3VideoProcessor
 
-    tokenizer = byte_tokenizer(_IMAGE_AND_VIDEO)
+    tokenizer = _tokenizer(IMAGE_AND_VIDEO)
     config = tf.VideoLlama3Config(
         vision_config={**_TOWER, "patch_size": 14},
         text_config={"model_type": "qwen2", **_text(tokenizer)},
-        **_ids(tokenizer, _IMAGE_AND_VIDEO),
+        **_ids(tokenizer, IMAGE_AND_VIDEO),
     )
     size = {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 64}
     processor = tf.VideoLlama3Processor(
@@ -258,6 +255,11 @@ def write_blank_family(family: str, folder: Path, seed: int = 0) -> None:
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(4)
+    save_with_processor(model, processor, folder)
+
+
+def save_with_processor(model: Any, processor: Any, folder: Path) -> None:
+    """Writes a model and its processor; what it generates ends where its tokenizer says."""
     tokenizer = processor.tokenizer
     model.generation_config = tf.GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
@@ -269,12 +271,9 @@ def write_blank_family(family: str, folder: Path, seed: int = 0) -> None:
 def write_blank_hf_clip(folder: Path, *, width: int = 32, projection: int = 32, seed: int = 0) -> None:
     """Writes a small random transformers CLIP with its processor, in the layout of openai/clip-vit-large-patch14."""
     torch.manual_seed(seed)
-    tokenizer = byte_tokenizer({})
-    eos = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A <|im_end|>", special_tokens=[("<|im_end|>", eos)]
-    )
-    tokenizer.padding_side, tokenizer.model_max_length = "right", 77
+    tokenizer = _tokenizer({})
+    eos = end_every_text(tokenizer)
+    tokenizer.model_max_length = 77
     layers = {
         "hidden_size": width,
         "intermediate_size": width,
@@ -304,7 +303,7 @@ def write_blank_hf_clip(folder: Path, *, width: int = 32, projection: int = 32, 
 def write_blank_refocus(folder: Path, *, width: int = 32, seed: int = 0) -> None:
     """Writes what ReFoCUS starts from below a folder: a vision tower, ``siglip``, and a sequence model, ``mamba2``."""
     torch.manual_seed(seed)
-    tokenizer = byte_tokenizer({})
+    tokenizer = _tokenizer({})
     tf.SiglipVisionModel(tf.SiglipVisionConfig(**_SQUARES)).save_pretrained(folder / "siglip")
     config = tf.Mamba2Config(
         hidden_size=width,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterable
 
 import torch
 
@@ -13,6 +15,12 @@ from modules.records import VideoQuestion
 from modules.selection.even_spacing import evenly_spaced
 
 _KEPT_MIB = 2048
+
+
+def by_video(questions: Iterable[VideoQuestion]) -> list[tuple[str, list[VideoQuestion]]]:
+    """Each video, in the order of their names, with the questions about it, so that it is decoded once."""
+    ordered = sorted(questions, key=lambda q: q.video)
+    return [(video, list(group)) for video, group in itertools.groupby(ordered, lambda q: q.video)]
 
 
 class Clips:

@@ -6,7 +6,6 @@ above 0.2 (393 of 962 thousand). How many frames a subset has, and which varianc
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from modules.part_progress import tracked
 from modules.records import VideoQuestion
 from modules.rewards.margin import margin_of
 from modules.selection.even_spacing import evenly_spaced
-from recipes.jobs.asking import Clips
+from recipes.jobs.asking import Clips, by_video
 from recipes.jobs.base import Job
 from recipes.jobs.counts import report
 from recipes.jobs.question_files import append_line, resume_lines, write_lines
@@ -93,8 +92,7 @@ class MarginVariance(Job):
         known = {row["id"]: row for row in resume_lines(self.margins)}
         # four subsets' worth of frames, so that a window has as many as its complement is thinned to
         clips = Clips(self.mllm, 4 * self.num_frames, self.short_side_px)
-        to_ask = sorted((q for q in questions if q.sample_id not in known), key=lambda q: q.video)
-        videos = [(video, list(group)) for video, group in itertools.groupby(to_ask, lambda q: q.video)]
+        videos = by_video(q for q in questions if q.sample_id not in known)
         try:
             for video, group in tracked(videos, "Asking about parts of videos", len(videos), "videos"):
                 for row in self._measure(video, group, clips):

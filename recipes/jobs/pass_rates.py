@@ -6,7 +6,6 @@ The paper labels its training questions with the pass rate of the base MLLM and 
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from modules.parsing import parse_option
 from modules.part_progress import tracked
 from modules.records import VideoQuestion
 from modules.seeds import seed_of
-from recipes.jobs.asking import Clips
+from recipes.jobs.asking import Clips, by_video
 from recipes.jobs.base import Job
 from recipes.jobs.question_files import append_line, resume_lines
 
@@ -74,13 +73,12 @@ class PassRates(Job):
         self.out.parent.mkdir(parents=True, exist_ok=True)
         known = {row["id"]: row for row in resume_lines(self.out)}
         clips = Clips(self.mllm, self.num_frames, self.short_side_px)
-        to_ask = sorted((q for q in questions if q.sample_id not in known), key=lambda q: q.video)
+        videos = by_video(q for q in questions if q.sample_id not in known)
         unread: Counter[str] = Counter()
         try:
-            videos = [(video, list(group)) for video, group in itertools.groupby(to_ask, lambda q: q.video)]
             for video, group in tracked(videos, "Asking about videos", len(videos), "videos"):
                 try:
-                    rows = self._ask(list(group), video, clips)
+                    rows = self._ask(group, video, clips)
                 except BadVideoError:
                     unread["video cannot be read"] += len(group)
                     continue

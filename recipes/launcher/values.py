@@ -165,7 +165,7 @@ class Values:
         name, inner = key.rpartition(".")[2], needed[0].name
         others = [f"{other!r}" for other in settings.arguments if other != inner]
         beside = f"; {' and '.join(others)} may stand beside it" if others else ""
-        sentence = f"{key}: write {written({name: {inner: value}})}{beside}"
+        sentence = f"{key}: {path} belongs under {inner!r} here; write {written({name: {inner: value}})}{beside}"
         return [sentence, *self.of_value(f"{key}.{inner}", value, self._annotations.of(needed[0]))]
 
     def _of_list(self, key: str, value: list, members: list[Any]) -> list[str]:

@@ -169,16 +169,17 @@ def test_a_list_of_rewards_is_refused_with_what_to_write(tmp_path: Path, argumen
             "model.rewards.mine",
             "modules.rewards.margin.Margin",
             [
-                "model.init_args.rewards.mine: write mine: {reward: modules.rewards.margin.Margin}; 'weight' and "
-                "'mllm_weight' may stand beside it"
+                "model.init_args.rewards.mine: modules.rewards.margin.Margin belongs under 'reward' here; write "
+                "mine: {reward: modules.rewards.margin.Margin}; 'weight' and 'mllm_weight' may stand beside it"
             ],
         ),
         (
             "model.rewards.mine",
             '{"class_path": "modules.rewards.margin.Margn"}',
             [
-                "model.init_args.rewards.mine: write mine: {reward: {class_path: modules.rewards.margin.Margn}}; "
-                "'weight' and 'mllm_weight' may stand beside it",
+                "model.init_args.rewards.mine: modules.rewards.margin.Margn belongs under 'reward' here; write "
+                "mine: {reward: {class_path: modules.rewards.margin.Margn}}; 'weight' and 'mllm_weight' may stand "
+                "beside it",
                 "model.init_args.rewards.mine.reward.class_path: modules.rewards.margin has no 'Margn'; did you mean "
                 "'Margin'?",
             ],
@@ -186,7 +187,10 @@ def test_a_list_of_rewards_is_refused_with_what_to_write(tmp_path: Path, argumen
         (
             "data.selections",
             "gone.jsonl",
-            ["data.init_args.selections: write selections: {path: gone.jsonl}; 'system' may stand beside it"],
+            [
+                "data.init_args.selections: gone.jsonl belongs under 'path' here; write selections: "
+                "{path: gone.jsonl}; 'system' may stand beside it"
+            ],
         ),
     ],
 )
