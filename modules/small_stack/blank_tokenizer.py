@@ -55,6 +55,7 @@ def blank_tokenizer(
 def end_every_text(tokenizer: PreTrainedTokenizerFast) -> int:
     """Has a tokenizer put `END` after each text, as CLIP's text tower reads that position; the token's id."""
     eos = tokenizer.convert_tokens_to_ids(END)
+    assert isinstance(eos, int)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=f"$A {END}", special_tokens=[(END, eos)]
     )
