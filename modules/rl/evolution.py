@@ -6,8 +6,8 @@ One training step, for B questions:
 1. one forward of the sampler gives the policies; G selections of K frames are drawn (`modules.rl.rollout_phase`);
 2. the union of a question's chosen frames is encoded once; the MLLM answers every selection in one batched forward;
 3. reward terms judge the answers; advantages are taken inside each group of G;
-4. the GRPO loss on the log-probabilities of the draws updates the sampler, ``num_iterations`` times
-   (`modules.rl.policy_update`).
+4. the GRPO loss on the log-probabilities of the draws, or another one (`modules.rl.selection_loss`), updates the
+   sampler, ``num_iterations`` times (`modules.rl.policy_update`).
 
 Who learns beside the sampler is the objective's affair (`modules.rl.objective`).
 """
@@ -17,9 +17,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial
 from typing import Any, ClassVar
 
 import lightning as L
@@ -37,12 +36,13 @@ from modules.rl.checkpoint_contents import keep_trained, take_trained
 from modules.rl.comparison import TRAINED, Comparison, move_copies, untrained_copy
 from modules.rl.former_keys import FORMER_KEYS
 from modules.rl.grpo import GRPO
-from modules.rl.objective import Evolve, JointObjective, Objective, SamplerObjective
+from modules.rl.objective import Evolve, objective_of
 from modules.rl.optimization import Optimization
 from modules.rl.policy_update import PolicyUpdate
 from modules.rl.reward_sum import Rewards, RewardTerm
 from modules.rl.rollout_metrics import rollout_metrics
 from modules.rl.rollout_phase import RolloutPhase, Trajectories
+from modules.rl.selection_loss import GRPOSelectionLoss, SelectionLoss
 from modules.rl.token_training import JointTraining
 from modules.rl.training_batch import TrainingBatch
 from modules.rl.update_metrics import UpdateMetrics, log_means
@@ -71,6 +71,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         query_writer: the MLLM writes queries first; left out, the question is the only query.
         init_from: checkpoint of an earlier run to start from; parts that it does not have stay as they are.
         grpo: the rollouts of a question, what they are compared with, and the loss.
+        selection_loss: what the sampler learns from; by default that loss of the rewards of its draws.
         num_frames: K.
         optimizer: AdamW, its schedule, and how many batches an update has.
         answering: how frames are shown to the MLLM and its answers taken.
@@ -90,6 +91,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         query_writer: QueryWriter | None = None,
         init_from: str | None = None,
         grpo: GRPO,
+        selection_loss: SelectionLoss | None = None,
         num_frames: PositiveInt = 8,
         optimizer: Optimization | None = None,
         answering: AnsweringSettings | None = None,
@@ -105,8 +107,9 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         if init_from is not None:
             load_weights(self, init_from)
         self.metrics, self.answering = UpdateMetrics(), Answering.of(mllm, answering)
-        joint_objective = partial(
-            JointObjective,
+        self.objective = objective_of(
+            evolve,
+            rewards,
             mllm=mllm,
             settings=joint or JointTraining(),
             grpo=grpo,
@@ -115,8 +118,6 @@ class EvolutionModule(L.LightningModule, FrameDemand):
             rows_per_forward=answering.rows_per_forward,
             metrics=self.metrics,
         )
-        objectives: dict[str, Callable[..., Objective]] = {"sampler": SamplerObjective, "joint": joint_objective}
-        self.objective = objectives[evolve](rewards)
         self.rollout_phase = RolloutPhase(
             sampler, self.answering, query_writer, num_frames, grpo.num_generations, grpo.seed
         )
@@ -126,7 +127,9 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         self.systems = comparison.systems(sampler, untrained, query_writer, self.answering, initial)
         self.setting = comparison.setting(self.answering, num_frames)
         self.validation = Validation(comparison.grading.chosen_option)
-        self.policy_update = PolicyUpdate(sampler, untrained, self.objective, grpo, optimizer, self.metrics)
+        loss = selection_loss or GRPOSelectionLoss(grpo, untrained)
+        loss.prepare(self.answering, self.metrics)
+        self.policy_update = PolicyUpdate(sampler, loss, self.objective, grpo.num_iterations, optimizer, self.metrics)
         self._window: list[TrainingBatch] = []
         self._gathered_for_evaluation = ExitStack()
 

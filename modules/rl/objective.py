@@ -185,3 +185,8 @@ class JointObjective(Objective):
     def _watch(self, completions: list[Completions], sums: Mapping[str, Tensor]) -> None:
         self.metrics.add({f"tokens/{name}": value for name, value in sums.items()})
         self.metrics.add({"tokens/length": sum(turn.num_tokens for turn in completions) / len(completions[0].rows)})
+
+
+def objective_of(evolve: Evolve, rewards: Mapping[str, RewardTerm | None], **joint: Any) -> Objective:
+    """The objective that a recipe's key names; ``joint`` are the other arguments of `JointObjective`."""
+    return SamplerObjective(rewards) if evolve == "sampler" else JointObjective(rewards, **joint)

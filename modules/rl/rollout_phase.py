@@ -27,6 +27,10 @@ class Trajectories:
     """Of those N, with graph."""
     sampler_selection: Selection
     """As that policy drew it: (N, G or 1, K)."""
+    seeds: list[int]
+    """Of those draws, one a question of ``sampler_batch``."""
+    step: int
+    """Updates before this one."""
     rollouts: Rollouts
     """The same selection as (B, G, K), with the answers to it."""
     completions: list[Completions]
@@ -88,9 +92,8 @@ class RolloutPhase:
         if written is not None:
             names = [f"{name}/{g}" for name in names for g in range(self.num_rollouts)]
         with self.answering.stopwatch.timed("sample"):
-            generators = [
-                torch.Generator(batch.features.device).manual_seed(seed_of(f"{prefix}/{name}")) for name in names
-            ]
+            seeds = [seed_of(f"{prefix}/{name}") for name in names]
+            generators = [torch.Generator(batch.features.device).manual_seed(seed) for seed in seeds]
             policy = self.sampler.policies(sampler_batch)
             sampler_selection = policy.sample(self.num_frames, self.num_rollouts if written is None else 1, generators)
         shape = (len(batch), self.num_rollouts, self.num_frames)
@@ -105,4 +108,4 @@ class RolloutPhase:
             completions = [answers] if written is None else [written.completions, answers]
         if written is not None:
             rollouts = dataclasses.replace(rollouts, queries=written.queries, query_features=written.features)
-        return Trajectories(sampler_batch, policy, sampler_selection, rollouts, completions)
+        return Trajectories(sampler_batch, policy, sampler_selection, seeds, step, rollouts, completions)

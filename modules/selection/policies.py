@@ -68,6 +68,26 @@ def _per_question(generator: Generators, num_questions: int) -> Sequence[torch.G
     return generator if isinstance(generator, Sequence) else [generator] * num_questions
 
 
+@torch.no_grad()
+def gumbel_noise(mask: Tensor, num_rollouts: int, generator: Generators = None) -> Tensor:
+    """Standard Gumbel noise, -log(E) of an exponential E, float32 (B, G, T).
+
+    Args:
+        mask: bool (B, T), True at real candidates; only for these is noise drawn, so that padding does not shift a
+            question's stream, and it is 0 elsewhere.
+        num_rollouts: G.
+        generator: one for the batch, or one for each question.
+    """
+    num_questions, num_candidates = mask.shape
+    drawn = torch.ones(num_questions, num_rollouts, num_candidates, device=mask.device)
+    own_generators = _per_question(generator, num_questions)
+    for b, (own, real) in enumerate(zip(own_generators, mask.sum(1).tolist(), strict=True)):
+        drawn[b, :, :real] = drawn.new_empty(num_rollouts, real).exponential_(generator=own)
+    real_first = mask.int().argsort(dim=1, descending=True, stable=True)[:, None].expand_as(drawn)
+    noise = torch.empty_like(drawn).scatter_(2, real_first, drawn)
+    return noise.clamp_(min=1e-30).log_().neg_()
+
+
 class PlackettLuce(FramePolicy):
     """Draws without replacement in proportion to exp(logits).
 
@@ -99,15 +119,7 @@ class PlackettLuce(FramePolicy):
 
     @torch.no_grad()
     def sample(self, num_frames: int, num_rollouts: int, generator: Generators = None) -> Selection:
-        num_questions, num_candidates = self.logits.shape
-        drawn = torch.ones(num_questions, num_rollouts, num_candidates, device=self.logits.device)
-        own_generators = _per_question(generator, num_questions)
-        for b, (own, real) in enumerate(zip(own_generators, self.mask.sum(1).tolist(), strict=True)):
-            # drawn for the real candidates only, so that padding does not shift a question's stream
-            drawn[b, :, :real] = drawn.new_empty(num_rollouts, real).exponential_(generator=own)
-        real_first = self.mask.int().argsort(dim=1, descending=True, stable=True)[:, None].expand_as(drawn)
-        noise = torch.empty_like(drawn).scatter_(2, real_first, drawn)
-        return self._top(self.logits[:, None] - noise.clamp_(min=1e-30).log_(), num_frames)
+        return self._top(self.logits[:, None] + gumbel_noise(self.mask, num_rollouts, generator), num_frames)
 
     @torch.no_grad()
     def mode(self, num_frames: int) -> Selection:

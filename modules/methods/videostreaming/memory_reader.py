@@ -75,3 +75,32 @@ class MemoryReader(LlavaOnevision):
         memories = memories.to(self.device, next(self.output.parameters()).dtype)
         tokens = self.output(memories).to(self.dtype)
         return Clip("", torch.cat([tokens.flatten(0, 1), self.model.model.image_newline[None]]))
+
+    def text_nats(self, rows: list[Row], texts: list[str]) -> Tensor:
+        """How improbable texts are as answers: -log p over the root of the number of tokens, float32 (R,), with graph.
+
+        # paper: the language model's loss, and silent on how answers of several lengths are weighed
+        """
+        tokenizer = self.tokenizer
+        ids = [
+            torch.tensor([*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id])
+            for text in texts
+        ]
+        log_probs = self.log_probs(rows, ids)
+        return -log_probs.sum(-1) / torch.tensor([len(i) for i in ids], device=log_probs.device).sqrt()
+
+    def answer_nats(self, rows: list[Row]) -> Tensor:
+        """`text_nats` of the right answers, in the form that the prompt asks for.
+
+        Raises:
+            ValueError: a question has none.
+        """
+        return self.text_nats(rows, [self._right_answer(row) for row in rows])
+
+    def _right_answer(self, row: Row) -> str:
+        question = row.question
+        if question.answer is None:
+            raise ValueError(f"question {question.sample_id} has no right answer to learn from")
+        if question.answer_index is None:
+            return question.answer
+        return self.prompt_of(row).answers(question)[question.answer_index]

@@ -84,11 +84,7 @@ class ReaderTraining(L.LightningModule):
         ]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        tokenizer = self.reader.tokenizer
-        answers = [torch.tensor([*tokenizer(a)["input_ids"], tokenizer.eos_token_id]) for a in batch["answers"]]
-        log_probs = self.reader.log_probs(self._rows(batch, "train"), answers)
-        lengths = torch.tensor([len(a) for a in answers], device=log_probs.device)
-        loss = -(log_probs.sum(-1) / lengths.sqrt()).mean()
+        loss = self.reader.text_nats(self._rows(batch, "train"), batch["answers"]).mean()
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
