@@ -80,13 +80,13 @@ class AnswerLoss(SelectionLoss):
         return loss * batch_share
 
     def _divergence(self, batch: QuestionBatch, policy: PlackettLuce) -> Tensor:
-        """Scalar, the mean over the questions that have a segment."""
+        """Scalar, the mean over all questions; one without a segment has none."""
         segments = marked_segments(batch)
         marked = segments.any(1)
-        divergence = segment_divergence(policy.logits, policy.mask, segments).sum() / marked.sum().clamp(min=1)
+        divergence = segment_divergence(policy.logits, policy.mask, segments)
         self.metrics.add({"policy/unmarked_frac": 1 - marked.float().mean()})
         if marked.any():
-            self.metrics.add({"policy/segment_kl_nats": divergence.detach()})
+            self.metrics.add({"policy/segment_kl_nats": divergence.detach()[marked].mean()})
         if not marked.all() and not self._unmarked_said:
             self._unmarked_said = True
             _log.warning(
@@ -96,7 +96,7 @@ class AnswerLoss(SelectionLoss):
                 len(batch),
                 batch.questions[int((~marked).nonzero()[0])].sample_id,
             )
-        return divergence
+        return divergence.mean()
 
     def _answers(self, batch: TrainingBatch, policy: PlackettLuce) -> Tensor:
         """Scalar, the mean over questions and their draws."""

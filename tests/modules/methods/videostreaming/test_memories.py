@@ -6,45 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from evolution_settings import evolution, terms
+from memory_parts import CLIP, WIDTH, Stack, batch_of, candidates, condenser, memories
 from quiet_trainer import quiet_trainer
 from safetensors.torch import save_file
 from torch import Tensor
 
 from callbacks.answer_sheet import AnswerSheet
-from datamodules.haystack.datamodule import HaystackData
-from datamodules.video.decoding_settings import DecodingSettings
-from modules.methods.training_free.recent import Recent
-from modules.methods.training_free.uniform import Uniform
-from modules.methods.videostreaming.condenser import ClipCondenser, Memory, Stream
-from modules.methods.videostreaming.frame_tokens import MergedPatches
-from modules.methods.videostreaming.language_layers import LanguageLayers
+from modules.methods.videostreaming.condenser import Memory, Stream
 from modules.methods.videostreaming.memories import ClipMemories, clips_of, condenser_state, load_condenser
 from modules.methods.videostreaming.memory_reader import MemoryReader
 from modules.methods.videostreaming.memory_selection import MemorySelection
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.prompt import Prompt
-from modules.records import Candidates, QuestionBatch, VideoQuestion
-from modules.rewards.probability import Probability
-from modules.rl.grpo import GRPO
+from modules.records import Candidates, VideoQuestion
 from modules.selection.evidence import coverage
 from modules.systems.reply_text import moments_text
-
-WIDTH, CLIP = 32, 8
-
-
-def condenser(path: Path, **settings: object) -> ClipCondenser:
-    layers = LanguageLayers(path=str(path), num_layers=2)
-    return ClipCondenser(layers=layers, token_dim=4 * WIDTH, clip_frames=CLIP, summaries_per_frame=1, **settings)
-
-
-def memories(path: Path, **settings: object) -> ClipMemories:
-    torch.manual_seed(2)
-    return ClipMemories(patches=MergedPatches(path=str(path)), condenser=condenser(path, **settings))
-
-
-def candidates(num_frames: int) -> Candidates:
-    return Candidates("v.mp4", torch.arange(num_frames) * 3, torch.arange(num_frames).double(), float(num_frames))
 
 
 def read(encoder: ClipMemories, frames: Tensor, piece: int) -> tuple[Candidates, Tensor]:
@@ -115,44 +91,6 @@ def test_another_condenser_has_another_key(blank_vlm: Path) -> None:
     assert first.key != second.key
 
 
-class Stack:
-    def __init__(self, root: Path, world: object, vlm: Path) -> None:
-        self.root, self.world, self.vlm = root, world, vlm
-
-    def data(self) -> HaystackData:
-        return HaystackData(
-            world=self.world,
-            encoder=memories(self.vlm),
-            decoding=DecodingSettings(num_workers=1),
-            batch_size=4,
-            num_train_videos=2,
-            num_val_videos=1,
-            num_test_videos=1,
-            root=str(self.root / "videos"),
-            feature_dir=str(self.root / "features"),
-        )
-
-    def module(self):
-        torch.manual_seed(3)
-        reader = MemoryReader(
-            path=str(self.vlm), memory_dim=WIDTH, memory_tokens=CLIP, prompt=Prompt(answer_with="words")
-        )
-        return evolution(
-            sampler=MemorySelection(condenser=condenser(self.vlm)),
-            mllm=reader,
-            rewards=terms(Probability()),
-            grpo=GRPO(num_generations=4, loss_type="grpo"),
-            num_frames=2,
-            learning_rate=1e-2,
-            baselines={"uniform": Uniform(), "recent": Recent()},
-        )
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory, short_world, blank_vlm) -> Stack:
-    return Stack(tmp_path_factory.mktemp("streaming"), short_world, blank_vlm)
-
-
 def test_the_shared_step_trains_the_choice_and_nothing_else(stack: Stack) -> None:
     module, trainer = stack.module(), quiet_trainer(2)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
@@ -198,15 +136,6 @@ def test_memories_of_another_condenser_are_not_read(blank_vlm: Path) -> None:
         else:
             with pytest.raises(ValueError, match=r"memories of \(9, 32\) .* cannot be read by a model of \(8, 32\)"):
                 reader.score_rows([row])
-
-
-def batch_of(lengths: list[int], features: Tensor) -> QuestionBatch:
-    question = VideoQuestion("d", "s", "q", "v", 8.0, "What is shown?", ("red", "star"))
-    mask = torch.arange(features.shape[1])[None] < torch.tensor(lengths)[:, None]
-    clips = [clips_of(candidates(CLIP * n), CLIP) for n in lengths]
-    return QuestionBatch(
-        [question] * len(lengths), clips, features, mask, torch.zeros(mask.shape), torch.empty(len(lengths), 0, 0)
-    )
 
 
 def test_the_score_is_the_cosine_of_both_indicators(blank_vlm: Path) -> None:
