@@ -128,8 +128,10 @@ def load_weights(module: nn.Module, path: str) -> None:
     checkpoint = {PATH_KEY: path, **read(path)}
     refuse_without_sampler(checkpoint, path)
     weights, own = checkpoint["state_dict"], dict(module.named_parameters(remove_duplicate=False))
-    needed = [name for name, p in own.items() if name.startswith(SAMPLER) and p.requires_grad]
-    refuse_other(checkpoint, own, needed, type(module.get_submodule("sampler")).__name__)
+    sampler = module.get_submodule("sampler")
+    # tied parameters have several names here and one in a checkpoint
+    needed = [name for name, p in sampler.named_parameters(prefix="sampler") if p.requires_grad]
+    refuse_other(checkpoint, own, needed, type(sampler).__name__)
     for name in weights:
         set_parameter(own[name], weights[name])
     beside = (

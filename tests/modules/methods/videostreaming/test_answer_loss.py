@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,3 +168,12 @@ def test_padding_changes_nothing_for_a_sampler_over_memories(stack: Stack) -> No
     features = torch.randn(2, 9, 1 + CLIP, WIDTH, generator=torch.Generator().manual_seed(4))
     both, alone = sampler.policies(batch_of([9, 3], features)), sampler.policies(batch_of([3], features[1:, :3]))
     torch.testing.assert_close(both.logits[1, :3], alone.logits[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_begins_with_what_another_one_learnt(stack: Stack, tmp_path: Path) -> None:
+    first = stack.module(selection_loss=AnswerLoss(kl_steps=None, answer_weight=0.0))
+    fitted(first, stack.data())
+    first.trainer.save_checkpoint(tmp_path / "segments.ckpt")
+    second = stack.module(init_from=str(tmp_path / "segments.ckpt"))  # and goes on with GRPO
+    for name, parameter in second.sampler.named_parameters():
+        assert torch.equal(parameter, first.sampler.get_parameter(name)), name
