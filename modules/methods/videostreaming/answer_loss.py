@@ -5,7 +5,7 @@ Memories are drawn by Gumbel top-K (`modules.methods.videostreaming.straight_thr
 added (`modules.methods.videostreaming.marked_segments`). Nothing of the rewards is used.
 
 Differences: in the paper everything learns from this loss; here the reader and the memories are as they are. Draws are
-those of the rollouts, G a question, since their noise comes from the same seeds; the paper has one.
+those of the rollouts, G a question, since their noise comes from the same seeds; the paper says no number.
 """
 
 from __future__ import annotations
