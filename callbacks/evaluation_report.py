@@ -12,7 +12,7 @@ import lightning as L
 from rich.table import Table
 
 from callbacks.provenance import environment
-from callbacks.tracking.mlflow_logger import mlflow_logger
+from callbacks.tracking.run_logger import how_to_look, run_loggers
 from callbacks.worked_example import described, fields_of, worked_example
 from modules.console import PlainConsole, console_for
 from modules.distributed.ranks import exchange, gather_lists
@@ -41,7 +41,7 @@ class EvaluationReport(L.Callback):
         run_dir: where the files go.
         scorers: by name, or objects of one's own; ``option-logprob`` needs option scores, the others text; by default
             the one, or where there are no option scores ``strict-letter``. The first one's numbers go into
-            ``test_rows.csv`` and to MLflow as ``test/accuracy_SYSTEM``.
+            ``test_rows.csv`` and to the loggers as ``test/accuracy_SYSTEM``.
         macro_over: group whose labels count alike, for benchmarks that report a macro average.
         published: numbers to print beside ours, with their source, e.g. ``{"paper, uniform": 58.9}``; percent.
         published_for: the data set that they are of; they are not printed under the results of another.
@@ -133,10 +133,8 @@ class EvaluationReport(L.Callback):
             (self.run_dir / name).write_text(strict_json(content, indent=2) + "\n")
 
     def _log(self, trainer: L.Trainer, scores: Mapping[str, Mapping[str, list[Line]]]) -> None:
-        if (mlflow := mlflow_logger(trainer)) is None:
-            return
         for name, systems in scores.items():
-            plain = {system: system.replace(",", "") for system in systems}  # MLflow takes no commas
+            plain = {system: system.replace(",", "") for system in systems}  # trackers take no commas
             first = {system: lines[0] for system, lines in systems.items() if lines}
             metrics = {
                 f"eval/{name.replace('@', '-')}/{plain[system]}/{line.name}": line.value
@@ -144,9 +142,11 @@ class EvaluationReport(L.Callback):
             }
             if name == self.scorers[0].name:
                 metrics |= {f"test/accuracy_{plain[system]}": line.value for system, line in first.items()}
-            mlflow.log_metrics(metrics, trainer.global_step)
+            for logger in trainer.loggers:
+                logger.log_metrics(metrics, trainer.global_step)
         for file in (FILE_NAME, "card.json", "scores.json", "costs.json", "selections.parquet", TABLE, SUMMARY):
-            mlflow.log_file(self.run_dir / file)
+            for taking in run_loggers(trainer):
+                taking.log_file(self.run_dir / file)
 
     def _print(
         self,
@@ -177,8 +177,8 @@ class EvaluationReport(L.Callback):
             checkpoint = str(saved)  # of a run that went on after its last update
         if checkpoint:
             console.print(f"checkpoint  {checkpoint}", soft_wrap=True)
-        if (mlflow := mlflow_logger(trainer)) is not None:
-            console.print(f"look        mlflow ui --backend-store-uri {mlflow.tracking_uri}", soft_wrap=True)
+        for place in how_to_look(trainer):
+            console.print(f"look        {place}", soft_wrap=True)
         console.print(f"score again lightning score {self.run_dir} --scorer NAME", soft_wrap=True)
         console.print(f"compare     lightning compare {self.run_dir} OTHER_RUN", soft_wrap=True)
         if self.next_command:

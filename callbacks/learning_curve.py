@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 
 from callbacks.after_update import AfterUpdate
-from callbacks.tracking.mlflow_logger import mlflow_logger
+from callbacks.tracking.run_logger import run_loggers
 from modules.files.whole_files import write_whole
 
 matplotlib.use("Agg")
@@ -81,9 +81,9 @@ class LearningCurve(AfterUpdate):
             return
         self._write(trainer)
         self.draw()
-        if (mlflow := mlflow_logger(trainer)) is not None:
-            for path in (self.csv, self.png):
-                mlflow.log_file(path)
+        for logger in run_loggers(trainer):
+            logger.log_file(self.csv)
+            logger.log_picture(self.png, "learning_curve", trainer.global_step)
 
     def _write(self, trainer: L.Trainer) -> None:
         if trainer.is_global_zero:

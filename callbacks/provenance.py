@@ -8,6 +8,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import MLFlowLogger
 
 from callbacks.recipe_record import Recording, record
-from callbacks.tracking.mlflow_logger import mlflow_logger
+from callbacks.tracking.run_logger import not_taken, run_loggers
+from modules.console import PlainConsole
 from modules.files.whole_files import write_whole
 
 _log = logging.getLogger(__name__)
@@ -55,18 +58,33 @@ def record_environment(run_dir: Path) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a recipe is in a table of runs."""
+
+    settings: dict[str, Any]
+    """Its values, by the keys that the command line has for them."""
+    tags: dict[str, str]
+    """Its method and its world."""
+
+
 class Provenance(SaveConfigCallback):
-    """Saves ``recipe.yaml`` and ``environment.json`` in the run folder and in MLflow, and the recipe in checkpoints.
+    """Saves ``recipe.yaml`` and ``environment.json`` in the run folder, and the recipe in checkpoints.
+
+    The loggers are told what the run is.
 
     Args:
         arguments: see `SaveConfigCallback`.
+        describe: what the text of a recipe comes to in a table of runs.
         recording: how the recipe is written down. A run that goes on does so once it knows its number of updates, when
             all ranks have read the recipe.
     """
 
-    def __init__(self, *arguments: Any, recording: Recording, **named: Any) -> None:
+    def __init__(
+        self, *arguments: Any, recording: Recording, describe: Callable[[str], Description], **named: Any
+    ) -> None:
         super().__init__(*arguments, **named)
-        self.recording = recording
+        self.recording, self.describe = recording, describe
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """A checkpoint knows what it is: the recipe goes into it as text."""
@@ -89,14 +107,29 @@ class Provenance(SaveConfigCallback):
         text = self.parser.dump(self.config, skip_none=False)
         recipe = record(run_dir, text, self.recording, trainer.global_step)
         found = record_environment(run_dir)
-        if (mlflow := mlflow_logger(trainer)) is not None:
-            tags = {f"kairos.{name}": value for name, value in found.items()}
-            mlflow.set_tags({**tags, "kairos.command": " ".join(sys.argv)})
+        description = self.describe(text)
+        tags = {
+            **description.tags,
+            "commit": found.pop("git_commit"),
+            "command": " ".join(sys.argv),
+            "run_dir": str(run_dir),
+        }
+        tags |= {f"kairos.{name}": value for name, value in found.items()}
+        for logger in trainer.loggers:
+            logger.log_hyperparams(description.settings)
+        for taking in run_loggers(trainer):
+            taking.log_tags(tags)
             for path in (recipe, run_dir / "environment.json"):
-                mlflow.log_file(path)
-        elif any(isinstance(logger, MLFlowLogger) for logger in trainer.loggers):
-            _log.warning(
-                "trainer.logger is Lightning's own MLFlowLogger: it gets metrics but no files, a database or server "
-                "that fails ends the training, and a resumed run is a new one in MLflow. With class_path "
-                "callbacks.tracking.mlflow_logger.BufferedMLFlowLogger and run_dir: ${run_dir}, none of that is so"
-            )
+                taking.log_file(path)
+        _say_what_is_not_taken(trainer, run_dir)
+
+
+def _say_what_is_not_taken(trainer: L.Trainer, run_dir: Path) -> None:
+    if any(isinstance(logger, MLFlowLogger) for logger in trainer.loggers):
+        _log.warning(
+            "trainer.logger is Lightning's own MLFlowLogger: a database or server that fails ends the training, and a "
+            "resumed run is a new one in MLflow. With class_path "
+            "callbacks.tracking.mlflow_logger.BufferedMLFlowLogger and run_dir: ${run_dir}, none of that is so"
+        )
+    for said in not_taken(trainer):
+        PlainConsole(soft_wrap=True).print(f"logged      {said}: they are in {run_dir}")

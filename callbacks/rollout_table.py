@@ -13,7 +13,7 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from callbacks.after_update import AfterUpdate
-from callbacks.tracking.mlflow_logger import mlflow_logger
+from callbacks.tracking.run_logger import run_loggers
 from modules.files.strict_json import strict_json
 from modules.files.whole_files import write_whole
 from modules.records import Rollouts
@@ -58,7 +58,7 @@ def rollout_rows(
 
 
 class RolloutTable(AfterUpdate):
-    """Appends rollouts to ``rollouts.jsonl`` every ``every_n_steps`` updates, and logs the file.
+    """Appends rollouts to ``rollouts.jsonl`` every ``every_n_steps`` updates, and logs them as a table at the end.
 
     A resumed run first cuts off what was written after its checkpoint, for it comes again.
 
@@ -95,8 +95,8 @@ class RolloutTable(AfterUpdate):
                 file.write(strict_json(row) + "\n")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero and self.path.exists() and (mlflow := mlflow_logger(trainer)) is not None:
-            mlflow.log_file(self.path)
+        for logger in run_loggers(trainer) if trainer.is_global_zero and self.path.exists() else ():
+            logger.log_table(self.path, trainer.global_step)
 
 
 def _is_until(line: str, step: int) -> bool:

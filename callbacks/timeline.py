@@ -12,7 +12,7 @@ from jsonargparse.typing import PositiveInt
 
 from callbacks.after_update import AfterUpdate
 from callbacks.timeline_picture import save_figure, timeline_figure
-from callbacks.tracking.mlflow_logger import mlflow_logger
+from callbacks.tracking.run_logger import run_loggers
 from modules.records import QuestionBatch, Rollouts
 from modules.systems.option_shares import OptionShare, option_shares
 from modules.systems.stage_data import data_of
@@ -36,8 +36,8 @@ class TimelineImages(AfterUpdate):
             return
         path = self.folder / f"step_{trainer.global_step:06d}.png"
         self._draw(path, trainer, pl_module, outputs["rollouts"], outputs["rewards"].terms)
-        if path.is_file() and (mlflow := mlflow_logger(trainer)) is not None:
-            mlflow.log_file(path, "timeline")
+        for logger in run_loggers(trainer) if path.is_file() else ():
+            logger.log_picture(path, "timeline", trainer.global_step)
 
     @torch.no_grad()
     def _draw(

@@ -79,6 +79,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "callbacks.checkpoints",
         "callbacks.interruption",
         "callbacks.tracking.mlflow_logger",
+        "callbacks.tracking.run_logger",
         "callbacks.provenance",
         "callbacks.recipe_record",
         "callbacks.requeue",

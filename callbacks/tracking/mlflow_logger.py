@@ -6,29 +6,33 @@ the run. This one writes down what is logged and has one thread send it.
 
 from __future__ import annotations
 
-import logging
 import math
-import re
 import time
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning as L
+from jsonargparse.typing import PositiveFloat
 from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from callbacks.tracking.mlflow_writer import MLflowRun, MLflowWriter
+from callbacks.tracking.run_logger import RunLogger
+from callbacks.tracking.shortened import plain_name, shortened
+from callbacks.tracking.system_metrics import SystemMetrics
 from callbacks.tracking.unsent import UnsentEntries
 
-_log = logging.getLogger(__name__)
 _STATUS = {"success": "FINISHED", "finished": "FINISHED", "failed": "FAILED"}
-_LONGEST_PARAM = 250
+_MOST_PARAMS, _LONGEST_TAG = 100, 5000  # what MLflow takes in one call, and in one tag
+_RUNS_TABLE = "#/experiments/{}/runs?workflowType=machine_learning"
+"""Without these words MLflow 3 opens its page of traces, which a training has none of."""
+_LOCAL_ADDRESS = "http://127.0.0.1:5000"
+"""Where ``mlflow ui`` listens."""
 
 
-class BufferedMLFlowLogger(Logger):
+class BufferedMLFlowLogger(RunLogger, Logger):
     """Logs to MLflow from a thread, so that a slow or absent server never holds up training.
 
     Args:
@@ -38,6 +42,8 @@ class BufferedMLFlowLogger(Logger):
         run_name: as MLflow shows it.
         tracking_uri: ``sqlite:///FILE``, or the address of a server.
         artifact_location: where an experiment that is made keeps its files; by default what the server says.
+        system_metrics_every_s: seconds from one reading of processor, memory, disk, network and cards to the next; None
+            reads nothing. They are logged under the number of updates at that moment, as everything else is.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class BufferedMLFlowLogger(Logger):
         run_name: str | None = None,
         tracking_uri: str = "sqlite:///outputs/mlflow.db",
         artifact_location: str | None = None,
+        system_metrics_every_s: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         self.run_dir, self.tracking_uri = Path(run_dir), tracking_uri
@@ -57,6 +64,9 @@ class BufferedMLFlowLogger(Logger):
         self._version: str | None = None
         self._unsent: UnsentEntries | None = None
         self._writer: MLflowWriter | None = None
+        self._system_metrics_every_s = system_metrics_every_s
+        self._system_metrics: SystemMetrics | None = None
+        self._step = 0
 
     @property
     def name(self) -> str:
@@ -71,19 +81,25 @@ class BufferedMLFlowLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        values = {re.sub(r"[^\w/. -]", "", name, flags=re.ASCII): float(value) for name, value in metrics.items()}
+        self._step = self._step if step is None else step
+        values = {plain_name(name, extra="/"): float(value) for name, value in metrics.items()}
         # JSON has no word for NaN, and MLflow does
         written = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
-        self._append({"metrics": written, "step": step or 0, "time_ms": int(time.time() * 1000)})
+        self._append({"metrics": written, "step": self._step, "time_ms": int(time.time() * 1000)})
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
-        flat = _flatten_dict(_convert_params(params))
-        self._append({"params": {name: str(value)[:_LONGEST_PARAM] for name, value in flat.items()}})
+        flat = _flatten_dict(_convert_params(params), ".")
+        texts = [(plain_name(name), shortened(str(value))) for name, value in flat.items()]
+        for n in range(0, len(texts), _MOST_PARAMS):
+            self._append({"params": dict(texts[n : n + _MOST_PARAMS])})
 
     @rank_zero_only
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        self._append({"tags": dict(tags)})
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags; ``command`` and ``commit`` also fill the columns *Source* and *Version* of MLflow's table."""
+        columns = {"command": "mlflow.source.name", "commit": "mlflow.source.git.commit"}
+        every = dict(tags) | {column: tags[name].rstrip("+") for name, column in columns.items() if name in tags}
+        self._append({"tags": {name: shortened(value, _LONGEST_TAG) for name, value in every.items()}})
 
     @rank_zero_only
     def log_file(self, path: Path, folder: str | None = None) -> None:
@@ -94,6 +110,20 @@ class BufferedMLFlowLogger(Logger):
             folder: among the artifacts; None for their top.
         """
         self._append({"file": str(path.absolute()), "folder": folder})
+
+    def log_picture(self, path: Path, name: str, step: int) -> None:
+        self.log_file(path, name)
+
+    @rank_zero_only
+    def log_table(self, path: Path, step: int) -> None:
+        self._append({"table": str(path.absolute())})
+
+    def how_to_look(self) -> list[str]:
+        is_server = self.tracking_uri.startswith(("http://", "https://"))
+        address = self.tracking_uri.rstrip("/") if is_server else _LOCAL_ADDRESS
+        experiment_id = None if self._writer is None else self._writer.experiment_id
+        page = "" if experiment_id is None else f"/{_RUNS_TABLE.format(experiment_id)}"
+        return [*[f"mlflow ui --backend-store-uri {self.tracking_uri}"] * (not is_server), f"{address}{page}"]
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -107,6 +137,9 @@ class BufferedMLFlowLogger(Logger):
             self._unsent = UnsentEntries(self.run_dir / "mlflow_unsent.jsonl")
             self._writer = MLflowWriter(self._run, self._unsent)
             self._writer.start()
+            if self._system_metrics_every_s is not None:
+                self._system_metrics = SystemMetrics(self._system_metrics_every_s, self.log_metrics)
+                self._system_metrics.start()
 
     def _append(self, entry: dict[str, Any]) -> None:
         self.start()
@@ -115,14 +148,9 @@ class BufferedMLFlowLogger(Logger):
 
     @rank_zero_only
     def close(self, patience_s: float = 15.0) -> str | None:
-        """Waits until everything was sent, as long as MLflow takes something.
-
-        Args:
-            patience_s: the longest that nothing may be sent.
-
-        Returns:
-            What MLflow lacks, in a sentence; None where it has everything.
-        """
+        if self._system_metrics is not None:
+            self._system_metrics.end()
+            self._system_metrics = None
         if self._writer is None or self._unsent is None:
             return None
         writer, unsent, self._writer = self._writer, self._unsent, None
@@ -146,8 +174,3 @@ class BufferedMLFlowLogger(Logger):
         if unsent.lost:
             said.append(f"{unsent.lost} entries could be neither sent nor kept")
         return ". ".join(said) or None
-
-
-def mlflow_logger(trainer: L.Trainer) -> BufferedMLFlowLogger | None:
-    """The trainer's, where it has one."""
-    return next((logger for logger in trainer.loggers if isinstance(logger, BufferedMLFlowLogger)), None)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callbacks.tracking.mlflow_database import make_whole, sqlite_path
+from callbacks.tracking.row_table import split_table
 from callbacks.tracking.unsent import UnsentEntries
 from modules.files.whole_files import write_whole
 
@@ -24,6 +28,7 @@ _WARN_AFTER_S = 10.0
 """A first start meets others at the same database: what comes right in this time is worth no word."""
 _MOST_ENTRIES, _MOST_METRICS = 200, 1000  # the latter is what MLflow takes in one call
 _REQUEST_TIMEOUT_S = "20"
+_KIND_TAG = "mlflow.experimentKind"  # of MLflow's pages; its client has no name for it
 _Group = list[tuple[dict[str, Any], int]]
 """Entries, each with its end in the file."""
 
@@ -60,6 +65,8 @@ class MLflowWriter(threading.Thread):
         self.refused: list[str] = []
         self.last_progress = time.monotonic()
         self.reason = "it has not answered"
+        self.experiment_id: str | None = None
+        """Of the experiment that the run belongs to; None until MLflow has answered."""
         self._client: MlflowClient | None = None
         self._run_id: str | None = None
         self._has_database = False
@@ -120,7 +127,7 @@ class MLflowWriter(threading.Thread):
             self._send_together(entries)
         except Exception as error:
             if not _is_refusal(error):
-                if "file" in entries[0]:
+                if entries[0].keys() & {"file", "table"}:
                     self.unsent.append(entries[0])
                     self.unsent.sent(end)
                 raise
@@ -140,7 +147,7 @@ class MLflowWriter(threading.Thread):
     def _send_together(self, entries: list[dict[str, Any]]) -> None:
         """Metrics of several steps, or one entry of another kind. What was sent before may be sent again: MLflow keeps
         a metric of the same time, step and value once."""
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.entities import Metric, RunTag
 
         client, run_id = self._open()
         first = entries[0]
@@ -152,15 +159,42 @@ class MLflowWriter(threading.Thread):
             ]
             client.log_batch(run_id, metrics=metrics)
         elif "params" in first:
-            client.log_batch(run_id, params=[Param(name, value) for name, value in first["params"].items()])
+            self._send_params(client, run_id, first["params"])
         elif "tags" in first:
             client.log_batch(run_id, tags=[RunTag(name, value) for name, value in first["tags"].items()])
         elif "file" in first:
             client.log_artifact(run_id, first["file"], first["folder"])
+        elif "table" in first:
+            self._send_table(client, run_id, Path(first["table"]))
         elif "status" in first:
             client.set_terminated(run_id, first["status"])
         else:
             raise UnreadableEntryError("a process that was killed has written half of it")
+
+    def _send_params(self, client: MlflowClient, run_id: str, params: dict[str, str]) -> None:
+        """MLflow never changes a param: what a run that goes on has changed stays as it began, and a tag says so."""
+        from mlflow.entities import Param, RunTag
+
+        known = client.get_run(run_id).data.params
+        changed = {name: value for name, value in params.items() if known.get(name, value) != value}
+        client.log_batch(
+            run_id,
+            params=[Param(name, value) for name, value in params.items() if name not in known],
+            tags=[RunTag(f"changed.{name}"[:250], f"{known[name]} -> {value}") for name, value in changed.items()],
+        )
+
+    def _send_table(self, client: MlflowClient, run_id: str, rows: Path) -> None:
+        """A file of JSON lines as the table that MLflow's pages show; one that was sent before is replaced."""
+        from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+
+        entry = {"path": f"{rows.stem}.json", "type": "table"}
+        with tempfile.TemporaryDirectory() as folder:
+            table = Path(folder) / entry["path"]
+            table.write_text(split_table(rows))
+            client.log_artifact(run_id, str(table))
+        known = json.loads(client.get_run(run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+        if entry not in known:
+            client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([*known, entry]))
 
     def _open(self) -> tuple[MlflowClient, str]:
         """The client and the run's id; database, experiment and run are made at first, where there are none."""
@@ -175,6 +209,8 @@ class MLflowWriter(threading.Thread):
             if self._run_id is None:  # asked for once, even where the run folder cannot keep it
                 self._run_id = self._known_run(client) or self._new_run()
             write_whole(self.info.run_id_file, "name of the run in MLflow", self._run_id)
+            self.experiment_id = client.get_run(self._run_id).info.experiment_id
+            _name_the_kind(client, self.experiment_id)
             self._client = client
         assert self._run_id is not None
         return self._client, self._run_id
@@ -208,6 +244,18 @@ class MLflowWriter(threading.Thread):
         run_id = logger.run_id
         assert run_id is not None
         return run_id
+
+
+def _name_the_kind(client: MlflowClient, experiment_id: str) -> None:
+    """Says that an experiment has trainings in it, where nothing says of which kind it is.
+
+    MLflow's pages would take it for one of traces.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if _KIND_TAG not in client.get_experiment(experiment_id).tags:
+        with suppress(MlflowException):  # somebody else's experiment, which may only be added to
+            client.set_experiment_tag(experiment_id, _KIND_TAG, "custom_model_development")
 
 
 def _groups(entries: _Group) -> Iterator[_Group]:

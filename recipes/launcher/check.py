@@ -47,7 +47,8 @@ def check(
 
     Args:
         recipe, overlays, overrides: as on the command line.
-        files: the data that it reads and the trained weights that it starts from have to be there.
+        files: the data that it reads, the trained weights that it starts from, and the packages that its loggers need
+            have to be there.
         folders: that may hold classes of the person's own; they are read, not imported.
 
     Raises:

@@ -22,7 +22,7 @@ from callbacks.provenance import Provenance, record_environment
 from callbacks.recipe_record import Recording, record
 from callbacks.requeue import Requeue
 from callbacks.shortfalls import Shortfalls
-from callbacks.tracking.mlflow_logger import mlflow_logger
+from callbacks.tracking.run_logger import how_to_look, run_loggers
 from modules.console import PlainConsole
 from modules.part_progress import PartProgress
 from recipes.jobs.base import Job
@@ -33,6 +33,7 @@ from recipes.launcher.named_callbacks import listed
 from recipes.launcher.parent import STARTED_IN_VARIABLE
 from recipes.launcher.reading import content_of
 from recipes.launcher.resume import continuation
+from recipes.launcher.run_description import description
 from recipes.launcher.runs import RUN_DIR_VARIABLE, begun, last_checkpoint, new_run_dir, resolve_checkpoint
 from recipes.launcher.stopping import last_words
 from recipes.launcher.top_level import OWN
@@ -56,6 +57,7 @@ class RecipeCLI(LightningCLI):
                     "save_to_log_dir": False,
                     "config_filename": "recipe.yaml",
                     "recording": recording or Recording(),
+                    "describe": description,
                 },
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
@@ -172,22 +174,25 @@ def run_stages(cli: RecipeCLI, checkpoint: Path | None, queued_again: Requeue) -
             return
         checkpoint = None  # later stages go on with what is in memory
     if cli.trainer.is_global_zero and not {"test", "predict"} & set(stages):
-        _say_what_is_next(Path(cli.config.run_dir), stages)
+        _say_what_is_next(cli.trainer, Path(cli.config.run_dir), stages)
 
 
-def _say_what_is_next(run_dir: Path, stages: list[str]) -> None:
+def _say_what_is_next(trainer: L.Trainer, run_dir: Path, stages: list[str]) -> None:
     """Where a run without a test has left what it made; a test and an answer say so themselves."""
     console = PlainConsole(soft_wrap=True)
     console.print(f"run         {run_dir}")
+    for place in how_to_look(trainer):
+        console.print(f"look        {place}")
     if "fit" in stages and begun(str(run_dir)):
         console.print(f"next        lightning run --resume {run_dir} --stage test")
 
 
 def close_tracking(trainer: L.Trainer, interruption: Interruption) -> None:
     """Waits for what is still to be tracked, and says what could not be."""
-    mlflow, patience_s = mlflow_logger(trainer), 15.0 if interruption.signal is None else 5.0
-    if mlflow is not None and (lacking := mlflow.close(patience_s)) is not None:
-        _log.warning("%s", lacking)
+    patience_s = 15.0 if interruption.signal is None else 5.0
+    for logger in run_loggers(trainer):
+        if (lacking := logger.close(patience_s)) is not None:
+            _log.warning("%s", lacking)
 
 
 def run_job(recipe: DictConfig, run_dir: Path) -> None:

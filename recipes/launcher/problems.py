@@ -14,6 +14,7 @@ from typing import Any
 
 from recipes.launcher.class_paths import class_paths, origin_mistake
 from recipes.launcher.missing_files import missing_inputs, missing_weights
+from recipes.launcher.missing_packages import missing_packages
 from recipes.launcher.mistakes import unknown
 from recipes.launcher.named_callbacks import callbacks_of, is_named
 from recipes.launcher.top_level import OWN, RUN_NAME, STAGES, TOP_LEVEL
@@ -26,12 +27,12 @@ def problems(recipe: dict[str, Any], folders: Sequence[Path] = (), files: bool =
     Args:
         recipe: resolved.
         folders: that may hold classes of the person's own.
-        files: the data and the trained weights that it names have to be there.
+        files: the data and the trained weights that it names, and the packages of its loggers, have to be there.
     """
     found, values = _at_the_top(recipe), Values(folders)
     # where a part is missing or from elsewhere, what it would take is not known
     found += _missing_or_from_elsewhere(recipe, folders) or _in_parts(values, recipe)
-    return found + (missing_inputs(values.inputs) + missing_weights(recipe) if files else [])
+    return found + (missing_inputs(values.inputs) + missing_weights(recipe) + missing_packages(recipe) if files else [])
 
 
 def _in_parts(values: Values, recipe: dict[str, Any]) -> list[str]:

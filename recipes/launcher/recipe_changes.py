@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recipes.launcher.named_callbacks import by_name, callbacks_of
+from recipes.launcher.recipe_values import values_by_key
 
 FREE = (
     "run_dir",
@@ -47,7 +47,7 @@ def changes_of(old: Mapping[str, Any], new: Mapping[str, Any], typed: Mapping[st
         old, new: with every default in them.
         typed: the new one without defaults.
     """
-    before, after, words = (dict(_leaves("", _with_named_callbacks(recipe))) for recipe in (old, new, typed))
+    before, after, words = (values_by_key(recipe) for recipe in (old, new, typed))
     found = []
     for key in dict.fromkeys([*before, *after]):
         one, other = before.get(key), after.get(key)
@@ -59,22 +59,3 @@ def changes_of(old: Mapping[str, Any], new: Mapping[str, Any], typed: Mapping[st
 
 def _is_free(key: str) -> bool:
     return any(key == free or key.startswith(f"{free}.") for free in FREE)
-
-
-def _with_named_callbacks(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe whose callbacks have their names, so that one more does not move the others."""
-    callbacks = callbacks_of(recipe)
-    if not isinstance(callbacks, list):
-        return dict(recipe)
-    return {**recipe, "trainer": {**recipe["trainer"], "callbacks": by_name(callbacks)}}
-
-
-def _leaves(key: str, node: Any) -> list[tuple[str, Any]]:
-    """Every value of a mapping with its dotted key; a list is one value."""
-    if not isinstance(node, Mapping):
-        return [(key, node)]
-    found = []
-    for name, child in node.items():
-        inner = key if name == "init_args" else f"{key}.{name}".lstrip(".")
-        found += _leaves(inner, child)
-    return found
