@@ -70,6 +70,10 @@ class EvaluationReport(L.Callback):
         self.scorers: list[Scorer] = self._named
         self.answered: list[Answered] = []
         self.selections: list[SelectionRow] = []
+        self._updates_of_checkpoint = 0
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._updates_of_checkpoint = checkpoint.get("global_step", 0)  # a test by itself counts none
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.answered, self.selections = [], []
@@ -143,7 +147,7 @@ class EvaluationReport(L.Callback):
             if name == self.scorers[0].name:
                 metrics |= {f"test/accuracy_{plain[system]}": line.value for system, line in first.items()}
             for logger in trainer.loggers:
-                logger.log_metrics(metrics, trainer.global_step)
+                logger.log_metrics(metrics, trainer.global_step or self._updates_of_checkpoint)
         for file in (FILE_NAME, "card.json", "scores.json", "costs.json", "selections.parquet", TABLE, SUMMARY):
             for taking in run_loggers(trainer):
                 taking.log_file(self.run_dir / file)
