@@ -19,7 +19,7 @@ def shortened(text: str, longest: int = LONGEST_VALUE) -> str:
     if len(text) <= longest:
         return text
     digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]
-    return f"{text[: longest - 20]}... ({digest})"
+    return f"{text[: longest - 15]}...{digest}"
 
 
 def plain_name(name: str, extra: str = "") -> str:

@@ -109,9 +109,11 @@ def _clear_callbacks_said_anew(merged: DictConfig, content: dict[str, Any]) -> N
 
 
 def _clear_other_classes(merged: Any, content: dict[str, Any]) -> None:
-    """Where a file names another class than those before it, their arguments go: they are the other class's."""
+    """Where a file names another class than those before it, or several, their arguments go with them."""
     for key, node in content.items():
         known: Any = merged.get(key) if OmegaConf.is_dict(merged) else None
+        if isinstance(node, list) and OmegaConf.is_dict(known) and "class_path" in known:
+            merged[key] = []
         if not isinstance(node, dict) or not OmegaConf.is_dict(known):
             continue
         if "class_path" in node and "class_path" in known and node["class_path"] != known["class_path"]:

@@ -42,12 +42,15 @@ def method_of(recipe: Mapping[str, Any]) -> str:
     arguments = model.get("init_args") or {}
     systems = arguments.get("systems")
     if isinstance(systems, Mapping):
-        return ", ".join(systems)
-    sampler = arguments.get("sampler")
-    path = sampler if isinstance(sampler, str) else (sampler or model)["class_path"]
-    parts = path.split(".")
+        return ", ".join(name for name, system in systems.items() if system is not None)
+    parts = (_class_path(arguments.get("sampler")) or model["class_path"]).split(".")
     in_a_room = parts[:2] == ["modules", "methods"] and parts[2] != "training_free"
     return parts[2] if in_a_room else parts[-1]
+
+
+def _class_path(node: Any) -> str | None:
+    """Of a class with its arguments, or named by its path alone; None for anything else."""
+    return node.get("class_path") if isinstance(node, Mapping) else node if isinstance(node, str) else None
 
 
 def world_of(recipe: Mapping[str, Any]) -> str:
@@ -62,5 +65,6 @@ def world_of(recipe: Mapping[str, Any]) -> str:
 def _names(sources: Iterable[Any]) -> Iterator[str]:
     """What data sets are called: by the recipe, or else as the class that reads them."""
     for source in sources:
-        if isinstance(source, Mapping):
-            yield str((source.get("init_args") or {}).get("name") or source["class_path"].rpartition(".")[2])
+        if (path := _class_path(source)) is not None:
+            arguments = source.get("init_args") if isinstance(source, Mapping) else None
+            yield str((arguments or {}).get("name") or path.rpartition(".")[2])

@@ -29,12 +29,16 @@ def track(run: str, tracking_uri: str | None = None) -> str:
         raise ValueError(f"there is no {recipe} to say where the run is tracked")
     content = read_file(recipe)
     assert isinstance(content, dict)
-    node = (content.get("trainer") or {}).get("logger") or {}
-    if not isinstance(node, dict) or not str(node.get("class_path")).endswith(BufferedMLFlowLogger.__name__):
+    logger = (content.get("trainer") or {}).get("logger")
+    nodes = [one for one in (logger if isinstance(logger, list) else [logger]) if isinstance(one, dict)]
+    node = next((one for one in nodes if str(one.get("class_path")).endswith(BufferedMLFlowLogger.__name__)), None)
+    if node is None:
         raise ValueError(f"{recipe}: trainer.logger is no {BufferedMLFlowLogger.__name__}, so nothing waits to be sent")
-    given = {"run_dir": run} | ({} if tracking_uri is None else {"tracking_uri": tracking_uri})
-    logger = BufferedMLFlowLogger(**{**node["init_args"], **given})
-    logger.start()
-    if (lacking := logger.close(patience_s=60.0)) is not None:
+    given = {"run_dir": run, "system_metrics_every_s": None} | (
+        {} if tracking_uri is None else {"tracking_uri": tracking_uri}
+    )
+    mlflow = BufferedMLFlowLogger(**{**node["init_args"], **given})
+    mlflow.start()
+    if (lacking := mlflow.close(patience_s=60.0)) is not None:
         raise ValueError(lacking)
-    return f"MLflow at {logger.tracking_uri} has all that {run} has logged"
+    return f"MLflow at {mlflow.tracking_uri} has all that {run} has logged"

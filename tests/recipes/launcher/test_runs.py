@@ -97,6 +97,11 @@ def test_tspo_end_to_end(workplace: Path) -> None:
     with sqlite3.connect(workplace / "outputs/mlflow.db") as db:
         names = {name for (name,) in db.execute("select distinct key from metrics")}
         tags = dict(db.execute("select key, value from tags"))
+        params = dict(db.execute("select key, value from params"))
+        steps = {
+            (step, value) for step, value in db.execute("select step, value from metrics where key = 'reward/total'")
+        }
+        kinds = db.execute("select value from experiment_tags where key = 'mlflow.experimentKind'").fetchall()
     assert {
         "reward/total",
         "reward/probability",
@@ -111,7 +116,14 @@ def test_tspo_end_to_end(workplace: Path) -> None:
     } <= names
     assert {"reward_weight/probability", "reward_weight/accuracy"} <= names
     assert "weights of the rewards: probability 1, accuracy logged only" in output
-    assert "kairos.git_commit" in tags
+    assert (tags["method"], tags["world"], tags["run_dir"]) == ("tspo", "haystack", str(run_dir.relative_to(workplace)))
+    assert {"commit", "command", "kairos.torch"} <= tags.keys()
+    assert (params["model.grpo.num_generations"], params["trainer.max_steps"]) == ("4", "2")
+    assert not any(str(run_dir.relative_to(workplace)) in value for value in params.values())
+    curve = [line.split(",") for line in (run_dir / "curve.csv").read_text().splitlines()]
+    assert steps == {(int(step), float(value)) for step, name, value in curve[1:] if name == "reward/total"}
+    assert kinds == [("custom_model_development",)]
+    assert "look        http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning\n" in output
     assert list((workplace / "outputs/mlflow_artifacts").rglob("recipe.yaml"))
     assert list((workplace / "outputs/mlflow_artifacts").rglob("step_*.png"))
 
