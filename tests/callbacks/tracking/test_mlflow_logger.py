@@ -223,7 +223,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
 def test_what_mlflow_refuses_is_left_out_and_said(database: Path, tmp_path: Path, caplog) -> None:
     logger = logger_for(database, tmp_path / "run")
     logger.log_metrics({"reward/total": 0.1}, 1)
-    logger.log_metrics({"x" * 1000: 1.0}, 1)  # a name that is too long
+    logger.log_metrics({"reward//total": 1.0}, 1)  # a name that would be another
     logger.log_metrics({"reward/total": 0.2}, 2)
     logger.log_file(tmp_path / "gone.png")
     said = logger.close(60)

@@ -123,8 +123,8 @@ def _in_csv(run_dir: Path, output: str) -> None:
         rows = list(csv.DictReader(file))
     assert curve
     for point in curve:
-        found = {row[point["metric"]] for row in rows if row["step"] == point["step"]}
-        assert float(point["value"]) in {pytest.approx(float(value), abs=1e-6) for value in found if value}
+        found = [float(row[point["metric"]]) for row in rows if row["step"] == point["step"] and row[point["metric"]]]
+        assert found == [pytest.approx(float(point["value"]), abs=1e-6)]
     settings = yaml.safe_load((run_dir / "csv/version_0/hparams.yaml").read_text())
     assert settings["model.grpo.num_generations"] == 4
     with (run_dir / "csv/version_1/metrics.csv").open() as file:
