@@ -146,6 +146,10 @@ class Candidates:
             raise ValueError(
                 f"asked at {end_s:g} s, when no {what} of {self.video} is over; the first ends at {last_s[0]:g} s"
             )
+        return self.first(count)
+
+    def first(self, count: int) -> Candidates:
+        """The first so many of them."""
         per_candidate = ("frame_ids", "timestamps_s", "source_index", "clip_frame_ids", "clip_times_s")
         cut = {name: value[:count] for name in per_candidate if (value := getattr(self, name)) is not None}
         return replace(self, **cut)

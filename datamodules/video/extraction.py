@@ -168,7 +168,7 @@ class _Pass:
         path = piece.request.path
         if path not in self._open:
             readings = [view.encoder.reading() for view in self.views]
-            self._open[path] = _OpenVideo(_candidates(piece), readings, piece.info, piece.request.info is None)
+            self._open[path] = _OpenVideo(candidates_of(piece), readings, piece.info, piece.request.info is None)
         video = self._open[path]
         decoded = torch.from_numpy(piece.frames).permute(0, 3, 1, 2)
         times_s = video.next_times_s(len(decoded))
@@ -204,7 +204,8 @@ def _merged(videos: Sequence[str], parts: list[dict[str, Any]]) -> Summary:
     )
 
 
-def _candidates(piece: Piece) -> Candidates:
+def candidates_of(piece: Piece) -> Candidates:
+    """All T frames that were asked for of the file that a piece is of."""
     info, ids = piece.info, torch.from_numpy(piece.frame_ids)
     times_s = torch.from_numpy(np.ascontiguousarray(info.timestamps_s[piece.frame_ids]))
     return Candidates(info.path, ids, times_s, info.duration_s, info.num_frames, info.decoder)

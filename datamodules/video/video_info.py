@@ -235,13 +235,21 @@ def open_frames(
 def _pieces(
     info: VideoInfo, frame_ids: np.ndarray, width: int, height: int, frames: Iterator[np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """Frames put together to messages bounded in number and bytes."""
+    """Frames put together to messages bounded in number and bytes; those before the end of a broken file come too."""
     most, found = max(1, min(_MESSAGE_FRAMES, _MESSAGE_BYTES // (width * height * _COLOURS))), 0
+    piece: list[np.ndarray] = []
     try:
-        while piece := list(itertools.islice(frames, most)):
-            found += len(piece)
-            yield np.stack(piece) if len(piece) > 1 else piece.pop()[None]
+        for frame in frames:
+            piece.append(frame)
+            found += 1
+            if len(piece) == most:
+                yield np.stack(piece) if most > 1 else frame[None]
+                piece = []
+        if piece:
+            yield np.stack(piece)
         _same_file(info.path, info.num_bytes, info.changed_ns)
     except (TableMismatchError, av.error.FFmpegError) as error:
+        if piece:
+            yield np.stack(piece)
         reason = f"of {len(frame_ids)} frames, {found} were read and the rest cannot be: {error}"
         raise BadVideoError(info.path, reason) from error

@@ -82,13 +82,14 @@ class EvaluationModule(L.LightningModule, FrameDemand):
     def _source(self) -> FrameSource:
         return data_of(self.trainer)
 
-    def _systems(self) -> dict[str, VideoSystem]:
+    def named_systems(self) -> dict[str, VideoSystem]:
+        """Who is asked, by name."""
         return dict(self.systems.items())  # type: ignore[arg-type]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes what a run has trained: its sampler, with its temperature, into the system ``trained``, and its MLLM,
         which answers for every system then."""
-        system = self._systems().get(self.trained)
+        system = self.named_systems().get(self.trained)
         if not isinstance(system, SamplerSystem) or system.like is not None:
             raise ValueError(
                 f"a checkpoint holds a trained sampler; `trained` names the system that it belongs to, and there is no "
@@ -101,13 +102,24 @@ class EvaluationModule(L.LightningModule, FrameDemand):
         self._trained_mllm = f"{sum(t.numel() for t in weights):,} parameters of the checkpoint" if weights else "none"
         checkpoint["state_dict"] = saved
 
+    @torch.no_grad()
+    def take(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the weights of a checkpoint that was read, without a trainer.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        checkpoint = dict(checkpoint)
+        self.on_load_checkpoint(checkpoint)
+        self.load_state_dict(checkpoint["state_dict"], strict=False)
+
     @contextmanager
     def stored_encoders(self) -> Iterator[list[FrameEncoder]]:
         yield [self.mllm] if self.answering.store_frame_tokens else []
 
     @property
     def frames_per_question(self) -> int:
-        return max(system.frames_per_question for system in self._systems().values())
+        return max(system.frames_per_question for system in self.named_systems().values())
 
     def setup(self, stage: str) -> None:
         settle_precision(self.trainer.strategy, self.mllm)
@@ -120,13 +132,13 @@ class EvaluationModule(L.LightningModule, FrameDemand):
             **self.mllm.describe(),
             "trained in the mllm": self._trained_mllm,
             "decoding of texts": self.mllm.decoding(0.0) if self.setting.write_text else "none generated",
-            "systems": described(self._systems()),
+            "systems": described(self.named_systems()),
         }
 
     @torch.no_grad()
     def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[Reply]:
         """A reply to each question of each system."""
-        return answer_all(self._systems(), batch, self._source)
+        return answer_all(self.named_systems(), batch, self._source)
 
     predict_step = test_step
 

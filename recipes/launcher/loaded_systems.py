@@ -105,9 +105,7 @@ class LoadedSystems:
             if self.dtype is not None:
                 mllm.to(DTYPES[self.dtype])
             if self.checkpoint is not None:
-                checkpoint = dict(self.checkpoint)
-                module.on_load_checkpoint(checkpoint)
-                module.load_state_dict(checkpoint["state_dict"], strict=False)
+                module.take(self.checkpoint)
             return module.eval().to(self.device)
 
     def batch(self, video: str, question: str, options: Sequence[str] | str | None = None) -> QuestionBatch:

@@ -30,16 +30,13 @@ OWN = (
     OwnKey("name", str, "run", "of the run, and of its folder"),
     OwnKey("stage", str | list[str], "fit", f"{', '.join(STAGES)}, or a list", of_jobs=False),
     OwnKey("run_dir", str | None, None, "folder of everything the run writes", wanted=(str, "the name of a folder")),
-    OwnKey(
-        "checkpoint", str | None, None, "trained parts to start from", wanted=(str, "the name of a file"), of_jobs=False
-    ),
+    OwnKey("checkpoint", str | None, None, "trained parts to start from", wanted=(str, "the name of a file")),
     OwnKey(
         "from_checkpoint",
         dict[str, str] | None,
         None,
         "keys that the checkpoint's own recipe knows better: key here -> key there",
         wanted=(dict, "a mapping"),
-        of_jobs=False,
     ),
     OwnKey("vars", dict | None, None, "values used in several places as ${vars.x}", wanted=(dict, "a mapping")),
     OwnKey("shortcuts", dict[str, str] | None, None, "short names of long keys", wanted=(dict, "a mapping")),

@@ -31,6 +31,7 @@ BASES = {
 # what a recipe leaves to the command line, or to a recipe before it
 FILL_IN = {
     "ask": ["--video", "v.mp4", "--question", "What?", "--checkpoint", "null"],
+    "stream": ["--video", "v.mp4", "--question", "What?", "--at", "60", "--checkpoint", "null"],
     "answerer": ["--model.mllm.path", "recipes/haystack/weights/vlm"],
     "haystack": ["--checkpoint", "null"],
     "eval": ["--checkpoint", "null"],
