@@ -81,14 +81,15 @@ class Loading:
         return inject_adapter_in_model(config, model)  # type: ignore[return-value]
 
 
-def _language_layers(model: torch.nn.Module, names: list[str]) -> list[str]:
-    """Full names of the linear layers of those names outside of the vision tower."""
+def _language_layers(model: transformers.PreTrainedModel, names: list[str]) -> list[str]:
+    """Full names of the linear layers of those names outside of the vision tower, where there is one."""
+    sees = hasattr(model.config, "vision_config")
     found = [
         name
         for name, layer in model.named_modules()
         if isinstance(layer, torch.nn.Linear)
         and name.rsplit(".", 1)[-1] in names
-        and any(part in name for part in ("language_model", "text_model"))
+        and (not sees or any(part in name for part in ("language_model", "text_model")))
     ]
     if not found:
         raise ValueError(f"lora.target_modules {names}: the language model has no such linear layers")

@@ -159,6 +159,21 @@ def _mamba2_1_3b() -> tf.Mamba2Config:
     )
 
 
+def _phi_2() -> tf.PhiConfig:
+    return tf.PhiConfig(
+        hidden_size=2560,
+        intermediate_size=10240,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        vocab_size=51200,
+        max_position_embeddings=2048,
+    )
+
+
+def _vicuna_7b() -> tf.LlamaConfig:
+    return tf.LlamaConfig(vocab_size=32000, max_position_embeddings=4096)  # the defaults are Llama's of that size
+
+
 _KNOWN = {
     "Qwen/Qwen2.5-VL-7B-Instruct": _qwen25_7b,
     "Qwen/Qwen2.5-VL-3B-Instruct": _qwen25_3b,
@@ -172,6 +187,8 @@ _KNOWN = {
     "hzf666/TSPO-0.4B": _clip_large,
     "google/siglip-so400m-patch14-384": _siglip_so400m,
     "AntonV/mamba2-1.3b-hf": _mamba2_1_3b,
+    "microsoft/phi-2": _phi_2,
+    "lmsys/vicuna-7b-v1.5": _vicuna_7b,
 }
 
 

@@ -255,6 +255,10 @@ class TransformersMLLM(MLLM):
     def prepare(self, inputs: dict[str, Any]) -> None:
         """Adds what a family's forward needs beyond ids, mask and features; all still on the host."""
 
+    def hidden_states(self, inputs: dict[str, Any]) -> Tensor:
+        """Last hidden states (R, L, D) of what `inputs` made."""
+        return self.model.model(**inputs, use_cache=False).last_hidden_state
+
     def score_rows(self, rows: list[Row]) -> Tensor:
         option_ids = [self.option_ids(row) for row in rows]
         if all(len(ids) == 1 for options in option_ids for ids in options):
@@ -277,7 +281,7 @@ class TransformersMLLM(MLLM):
         """
         inputs = self.inputs(rows)
         with last_layer_of(self.model, 1):
-            hidden = self.model.model(**inputs, use_cache=False).last_hidden_state[:, -1]
+            hidden = self.hidden_states(inputs)[:, -1]
         most = max(map(len, token_ids))
         padded = torch.tensor([ids + [-1] * (most - len(ids)) for ids in token_ids]).to(hidden.device)
         head = self.model.get_output_embeddings()
@@ -307,7 +311,7 @@ class TransformersMLLM(MLLM):
         lengths = [len(ids) for ids in token_ids]
         inputs = self.inputs(rows, [ids.tolist() for ids in token_ids])
         with last_layer_of(self.model, max(lengths) + 1):
-            hidden = self.model.model(**inputs, use_cache=False).last_hidden_state
+            hidden = self.hidden_states(inputs)
         where, position = (index.to(self.device) for index in answer_positions(lengths, hidden.shape[1]))
         targets = torch.cat(token_ids).to(self.device)
         head, vocab_size = self.model.get_output_embeddings(), self.model.config.get_text_config().vocab_size

@@ -268,7 +268,9 @@ def save_with_processor(model: Any, processor: Any, folder: Path) -> None:
     processor.save_pretrained(folder)
 
 
-def write_blank_hf_clip(folder: Path, *, width: int = 32, projection: int = 32, seed: int = 0) -> None:
+def write_blank_hf_clip(
+    folder: Path, *, width: int = 32, projection: int = 32, patch_size: int = 16, seed: int = 0
+) -> None:
     """Writes a small random transformers CLIP with its processor, in the layout of openai/clip-vit-large-patch14."""
     torch.manual_seed(seed)
     tokenizer = _tokenizer({})
@@ -290,7 +292,9 @@ def write_blank_hf_clip(folder: Path, *, width: int = 32, projection: int = 32, 
         "pad_token_id": tokenizer.pad_token_id,
     }
     config = tf.CLIPConfig(
-        text_config=text, vision_config={**layers, "image_size": 32, "patch_size": 16}, projection_dim=projection
+        text_config=text,
+        vision_config={**layers, "image_size": 32, "patch_size": patch_size},
+        projection_dim=projection,
     )
     from transformers.models.clip.image_processing_clip import CLIPImageProcessor
 
@@ -320,3 +324,31 @@ def write_blank_refocus(folder: Path, *, width: int = 32, seed: int = 0) -> None
     )
     tf.Mamba2ForCausalLM(config).save_pretrained(folder / "mamba2")
     tokenizer.save_pretrained(folder / "mamba2")
+
+
+def write_blank_videostreaming(folder: Path, *, width: int = 32, seed: int = 0) -> None:
+    """Writes what VideoStreaming is made of below a folder.
+
+    They are a vision tower of 8 x 8 patches, ``clip``, the language model whose lower layers are the streaming encoder,
+    ``phi``, and the one that answers, ``llama``.
+    """
+    write_blank_hf_clip(folder / "clip", width=width, patch_size=4, seed=seed)
+    torch.manual_seed(seed)
+    tokenizer = byte_tokenizer({})
+    shape = {
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 4096,
+        "vocab_size": len(tokenizer),
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    for name, model in (
+        ("phi", tf.PhiForCausalLM(tf.PhiConfig(**shape))),
+        ("llama", tf.LlamaForCausalLM(tf.LlamaConfig(**shape))),
+    ):
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)

@@ -74,8 +74,8 @@ class PlayVideo(Job):
         self.pace, self.timeout_s = pace, timeout_s
         if not model.answering.mllm.reads_features:
             raise ValueError(
-                f"{type(model.mllm).__name__} reads frames, and those of a stream are forgotten once they are condensed; "
-                "model.mllm has to read memories, as MemoryReader does"
+                f"{type(model.mllm).__name__} reads frames, and those of a stream are forgotten once they are "
+                "condensed; model.mllm has to read memories, as MemoryReader does"
             )
         self.request = ReadRequest(video, None, candidate_fps, max_candidates, feature_short_side_px)
         if checkpoint is not None:

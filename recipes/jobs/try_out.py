@@ -23,6 +23,7 @@ from modules.small_stack.blank_families import (
     write_blank_family,
     write_blank_hf_clip,
     write_blank_refocus,
+    write_blank_videostreaming,
 )
 from recipes.jobs.base import Job
 from recipes.jobs.question_files import tspo_record, write_lines
@@ -47,6 +48,7 @@ class WriteTryOut(Job):
             write_blank_family(family, self.folder / "models" / family, self.seed)
         write_blank_hf_clip(self.folder / "models" / "clip", seed=self.seed)
         write_blank_refocus(self.folder / "models" / "refocus", seed=self.seed)
+        write_blank_videostreaming(self.folder / "models" / "videostreaming", seed=self.seed)
         write_annotations(self.folder, self._questions())
         PlainConsole().print(f"written     {self.folder}")
         PlainConsole().print(

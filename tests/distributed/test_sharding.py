@@ -8,6 +8,8 @@ import pytest
 import torch
 from rank_runs import Runs, checkpoint, same
 
+from modules.small_stack.blank_families import write_blank_videostreaming
+
 pytest.importorskip("deepspeed", reason="deepspeed is not installed (pip install --no-build-isolation deepspeed)")
 pytestmark = pytest.mark.slow
 
@@ -63,6 +65,22 @@ def test_who_computes_in_what(runs: Runs, strategy: str, dtype: str) -> None:
     if dtype == "bfloat16":  # masters, not what they were cast to
         weights = saved["state_dict"]["mllm.model.model.language_model.layers.0.self_attn.q_proj.weight"]
         assert not torch.equal(weights, weights.bfloat16().float())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", ["ddp", "zero3"])
+def test_selection_and_answerer_learn_together_on_memories(runs: Runs, strategy: str) -> None:
+    """VideoStreaming on two ranks is what it is on one: a Phi's layers that choose, and a Llama that answers."""
+    models = runs.root / "models"
+    if not models.exists():
+        write_blank_videostreaming(models)
+    more = {"batch_size": 2, "memories": str(models)}
+    files = runs("memories", accumulate=2, **more), runs(f"memories_{strategy}", ranks=2, strategy=strategy, **more)
+    one, other = (torch.load(f / "first_step.pt", weights_only=True) for f in files)
+    for part in ("sampler.condenser.layers.", "sampler.clip_head.", "mllm.model.model.layers.", "mllm.output."):
+        assert max(float(g.abs().max()) for n, g in one["gradients"].items() if n.startswith(part)) > 1e-6, part
+    same(one["gradients"], other["gradients"], 1e-3)
+    same(one["weights"], other["weights"], 1e-3)
 
 
 @pytest.mark.parametrize("stage", [pytest.param(2, marks=LONG), 3])

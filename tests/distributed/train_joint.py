@@ -22,10 +22,18 @@ from modules.distributed.sharding import ShardedStrategy
 from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.methods.msjoe.query_writing import PreviewQueries
 from modules.methods.msjoe.unet import UNetSampler
+from modules.methods.videostreaming.condenser import ClipCondenser
+from modules.methods.videostreaming.frame_tokens import MergedPatches
+from modules.methods.videostreaming.language_layers import LanguageLayers
+from modules.methods.videostreaming.language_reader import LanguageModelReader
+from modules.methods.videostreaming.memories import ClipMemories
+from modules.methods.videostreaming.memory_selection import MemorySelection
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.loading import Loading, Lora
 from modules.mllms.prompt import Prompt
+from modules.records import Rollouts
 from modules.rewards.accuracy import Accuracy
+from modules.rewards.base import Reward
 from modules.rewards.format import Format
 from modules.rewards.probability import Probability
 from modules.rl.grpo import GRPO
@@ -53,6 +61,7 @@ DEFAULTS: dict[str, Any] = {
     "validate": False,
     "num_train_videos": 2,
     "questions_per_video": None,
+    "memories": None,
 }
 
 
@@ -144,6 +153,46 @@ class Stall(L.Callback):
             threading.Event().wait()
 
 
+def on_frames(loading: Loading) -> dict[str, Any]:
+    """MSJoE: queries are written, and frames found by them."""
+    prompt = Prompt(answer_with="words", question_first=True, template=str(PROMPTS / "answer.txt"))
+    return {
+        "sampler": UNetSampler(channels=(8, 16), similarity_init=1.0),
+        "mllm": LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=prompt, loading=loading),
+        "rewards": terms(Probability(), Accuracy(by="text"), Format()),
+        "query_writer": PreviewQueries(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12),
+        "store_frame_tokens": True,
+    }
+
+
+def on_memories(models: Path, loading: Loading) -> dict[str, Any]:
+    """VideoStreaming: a Phi's layers choose memories, and a Llama answers on them."""
+    return {
+        "sampler": MemorySelection(condenser=condenser(models)),
+        "mllm": LanguageModelReader(
+            path=str(models / "llama"), memory_dim=32, memory_tokens=32, loading=loading, prompt=Prompt(instruction="")
+        ),
+        "rewards": terms(Probability(), Vowels()),
+    }
+
+
+def condenser(models: Path) -> ClipCondenser:
+    torch.manual_seed(5)
+    layers = LanguageLayers(path=str(models / "phi"), num_layers=2, head=False)
+    return ClipCondenser(layers=layers, token_dim=128, clip_frames=8)
+
+
+class Vowels(Reward):
+    """Their number in what was said: a blank model is never right, and its rollouts have to differ in something."""
+
+    needs_text, needs_options = True, False
+
+    def __call__(self, rollouts: Rollouts) -> torch.Tensor:
+        assert rollouts.texts is not None
+        counts = [[sum(c in "aeiou" for c in text) for text in texts] for texts in rollouts.texts]
+        return torch.tensor(counts, dtype=torch.float32)
+
+
 def strategy_of(name: str) -> Any:
     if not name.startswith("zero"):
         return name
@@ -154,9 +203,14 @@ def strategy_of(name: str) -> Any:
 def main(folder: Path, settings: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    prompt = Prompt(answer_with="words", question_first=True, template=str(PROMPTS / "answer.txt"))
     joint = settings["evolve"] == "joint"
     loading = Loading(dtype=settings["dtype"], lora=Lora(r=4) if settings["lora"] else None)
+    if settings["memories"] is None:
+        encoder, parts = OpenCLIPEncoder(model=f"local-dir:{WEIGHTS}/clip"), on_frames(loading)
+    else:
+        models = Path(settings["memories"])
+        encoder = ClipMemories(patches=MergedPatches(path=str(models / "clip")), condenser=condenser(models))
+        parts = on_memories(models, loading)
     data = HaystackData(
         world=World(seed=7, duration_s=100.0, event_duration_s=(2.0, 2.5)),
         root=str(folder.parent / "videos"),
@@ -168,19 +222,15 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         eval_batch_size=1 if settings["validate"] else 32,
         num_test_videos=1,
         batch_size=settings["batch_size"],
-        encoder=OpenCLIPEncoder(model=f"local-dir:{WEIGHTS}/clip"),
+        encoder=encoder,
     )
     module = evolution(
-        sampler=UNetSampler(channels=(8, 16), similarity_init=1.0),
-        mllm=LlavaOnevision(path=str(WEIGHTS / "vlm"), prompt=prompt, loading=loading),
-        rewards=terms(Probability(), Accuracy(by="text"), Format()),
+        **parts,
         evolve=settings["evolve"],
         joint=JointTraining(learning_rate=1e-4, loss_type=settings["loss_type"]),
-        query_writer=PreviewQueries(template=str(PROMPTS / "queries.txt"), preview_tokens=1, max_new_tokens=12),
         grpo=GRPO(num_generations=4, loss_type="grpo"),
         num_frames=4,
         learning_rate=1e-3,
-        store_frame_tokens=True,
         lr_scheduler_type="constant",
         max_new_tokens=8,
         grade_by="text",

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import LlavaOnevisionForConditionalGeneration, Qwen2_5_VLForConditionalGeneration
+from transformers import LlamaForCausalLM, LlavaOnevisionForConditionalGeneration, Qwen2_5_VLForConditionalGeneration
 
 from datamodules.annotations.long_video_qa import LongVideoQA
 from datamodules.annotations.training import TSPO10K
 from modules.evaluation.answer_files import read_answers
 from modules.evaluation.evaluation_module import EvaluationModule
-from modules.records import QuestionBatch
+from modules.records import QuestionBatch, Rollouts
+from modules.rl.evolution import EvolutionModule
+from modules.rl.reward_sum import Rewards
 from modules.selection.selection_files import read_selections
 from recipes.launcher.cli import main
 from recipes.launcher.guard import ROOT
@@ -68,6 +70,30 @@ def test_paper_recipes_take_two_steps(name: str, run) -> None:
     run_dir, _ = run(f"paper/{name}_7b.yaml", *overlay(name))
     assert (run_dir / "checkpoints" / "last.ckpt").is_file()
     assert (run_dir / "environment.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_videostreamings_paper_recipe_takes_two_steps(dtype: str, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CLIP, the lower half of a Phi and a Llama on MP4 files: selection and Llama learn, and nothing else does."""
+
+    def differ(module: EvolutionModule, rollouts: Rollouts) -> Rewards:  # what a blank model says is never right
+        rewards = torch.arange(rollouts.selection.candidate_index.shape[1]).float().expand(len(rollouts.batch), -1)
+        return Rewards({"different": rewards}, rewards, rewards)
+
+    monkeypatch.setattr(EvolutionModule, "score_rewards", differ)
+    words = ["--model.mllm.loading.dtype", dtype, "--data.encoder.condenser.layers.dtype", dtype]
+    run_dir, _ = run("paper/videostreaming_vicuna_7b.yaml", *overlay("videostreaming_vicuna"), *words)
+    saved = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    moved = {name.split(".")[0] for name in saved}
+    assert moved == {"sampler", "mllm"}
+    begun = LlamaForCausalLM.from_pretrained("build/try_out/models/videostreaming/llama", dtype="float32").state_dict()
+    prefix = "mllm.model."
+    trained = {n.removeprefix(prefix): w for n, w in saved.items() if n.startswith(prefix)}
+    assert trained.keys() == dict(begun).keys()
+    assert any(not torch.equal(w.float().cpu(), begun[n].float()) for n, w in trained.items())
+    assert {"mllm.output.0.weight", "sampler.question_head.weight", "sampler.clip_head.weight"} <= saved.keys()
+    assert all(w.dtype == torch.float32 for w in saved.values())
 
 
 @pytest.mark.slow

@@ -17,10 +17,11 @@ from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from modules.methods.videostreaming.answer_nats import answer_nats
 from modules.methods.videostreaming.marked_segments import marked_segments, segment_divergence
-from modules.methods.videostreaming.memory_reader import MemoryReader
 from modules.methods.videostreaming.straight_through import StraightThroughDraws, straight_through_top_k
 from modules.mllms.base import FrameTokens, Row
+from modules.mllms.transformers_mllm import TransformersMLLM
 from modules.records import QuestionBatch
 from modules.rl.selection_loss import SelectionLoss
 from modules.rl.training_batch import TrainingBatch
@@ -56,10 +57,10 @@ class AnswerLoss(SelectionLoss):
 
     def prepare(self, answering: Answering, metrics: UpdateMetrics) -> None:
         super().prepare(answering, metrics)
-        if not isinstance(answering.mllm, MemoryReader):
+        if not isinstance(answering.mllm, TransformersMLLM) or not answering.mllm.reads_features:
             raise ValueError(
                 f"{type(answering.mllm).__name__} reads frames, through which no loss reaches their choice: with this "
-                "selection_loss model.mllm has to be a MemoryReader"
+                "selection_loss model.mllm has to be a MemoryReader or a LanguageModelReader"
             )
         if any(parameter.requires_grad for parameter in answering.mllm.parameters()):
             raise ValueError(
@@ -114,9 +115,9 @@ class AnswerLoss(SelectionLoss):
         size = self.answering.rows_per_forward
         chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
         parts = [
-            self.reader.answer_nats(chunk)
+            answer_nats(self.reader, chunk)
             if len(chunks) == 1
-            else checkpoint(self.reader.answer_nats, chunk, use_reentrant=False)
+            else checkpoint(answer_nats, self.reader, chunk, use_reentrant=False)
             for chunk in chunks
         ]
         loss = torch.cat(parts).mean()

@@ -79,7 +79,8 @@ class ClipCondenser(nn.Module):
         time_prompt: text before each clip, with ``{start}``, ``{end}`` and ``{history}`` in whole seconds; None leaves
             it out. The paper's wording is not known.
         propagate: whether H_{k-1} is read; without it clips are condensed one by one (the paper's ablation).
-        detach_history: whether the gradient ends at H_{k-1}.
+        detach_history: whether the gradient ends at H_{k-1}; a number N, that it ends at every N-th of them, so that it
+            runs through N clips at most (truncated back-propagation), and the graph of no more is kept.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class ClipCondenser(nn.Module):
         summaries_per_frame: PositiveInt = 4,
         time_prompt: str | None = "History of 0 to {history} s. Clip of {start} to {end} s.",
         propagate: bool = True,
-        detach_history: bool = False,
+        detach_history: bool | PositiveInt = False,
     ) -> None:
         super().__init__()
         if math.isqrt(summaries_per_frame) ** 2 != summaries_per_frame:
@@ -119,8 +120,8 @@ class ClipCondenser(nn.Module):
         frames = self._whole(frames)
         parts = [self.input(frames).flatten(1, 2), self._summaries(frames), self.input(frames.mean((1, 2)))[:, None]]
         if self.propagate and stream.memory is not None:
-            history = stream.memory.tokens
-            parts.insert(0, history.detach() if self.detach_history else history)
+            history, every = stream.memory.tokens, int(self.detach_history)
+            parts.insert(0, history.detach() if every and stream.num_clips % every == 0 else history)
         real = [torch.ones(part.shape[:2], dtype=torch.bool, device=part.device) for part in parts]
         if self.time_prompt is not None:
             texts = [
@@ -189,7 +190,7 @@ class ClipCondenser(nn.Module):
         if math.isqrt(num_tokens) ** 2 != num_tokens:
             raise ValueError(f"{num_tokens} tokens a frame lie in no square grid, over which summaries are averaged")
         held = frames[:, -1:].expand(-1, self.clip_frames - num_frames, -1, -1)
-        return torch.cat([frames, held], 1).to(self.layers.dtype)
+        return torch.cat([frames, held], 1).to(self.input[0].weight.dtype)
 
     def _summaries(self, frames: Tensor) -> Tensor:
         """(B, F P, W) from (B, F, N, C)."""

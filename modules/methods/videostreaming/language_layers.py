@@ -14,15 +14,16 @@ from modules.files.paths import ModelPath
 
 
 class LanguageLayers(nn.Module):
-    """Embeddings, the first layers, the last norm and the output head of a causal language model.
+    """Embeddings, the first layers, the last norm and, for stage 1, the output head of a causal language model.
 
     Args:
         path: folder or hub id of a language model, or of a vision-language model, whose language half is taken.
         num_layers: how many of its layers; they are the first ones (paper: half of them, and more did worse).
-        dtype: of the weights.
+        dtype: of the weights. Layers that learn want float32: a step is smaller than most bfloat16 numbers are apart.
+        head: keep the output head, which stage 1 reads and nothing else.
     """
 
-    def __init__(self, *, path: ModelPath, num_layers: PositiveInt, dtype: str = "float32") -> None:
+    def __init__(self, *, path: ModelPath, num_layers: PositiveInt, dtype: str = "float32", head: bool = True) -> None:
         super().__init__()
         name = as_data(ModelPath(path))
         config = transformers.AutoConfig.from_pretrained(name, **AS_DATA)
@@ -34,7 +35,10 @@ class LanguageLayers(nn.Module):
             raise ValueError(f"num_layers={num_layers}: the language model in {name} has {len(decoder.layers)}")
         decoder.layers = decoder.layers[:num_layers]
         decoder.config.num_hidden_layers = num_layers
-        self.decoder, self.head = decoder, model.get_output_embeddings()
+        for part in decoder.modules():  # what a rollout saw has to be what its log-probability is taken of
+            if isinstance(part, nn.Dropout):
+                part.p = 0.0
+        self.decoder, self.head = decoder, model.get_output_embeddings() if head else None
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(name, **AS_DATA)
         self.width = int(decoder.config.hidden_size)
 

@@ -48,6 +48,8 @@ class PrefixTraining(L.LightningModule):
         indicator_frac: float = 0.3,
     ) -> None:
         super().__init__()
+        if condenser.layers.head is None:
+            raise ValueError("the prefix task reads the condenser's output head: layers.head has to be true here")
         self.patches, self.condenser, self.output = patches, condenser, output
         self.lr, self.num_steps, self.indicator_frac = lr, num_steps, indicator_frac
         self._tokens: dict[str, Tensor] = {}
@@ -69,6 +71,7 @@ class PrefixTraining(L.LightningModule):
         ]
         sees = torch.where(by_indicator.to(self.device)[:, None, None], masks[1], masks[0])
         states = layers(torch.cat([clip.embeddings, text], 1), torch.cat([clip.real, real], 1), sees)[:, -after:]
+        assert layers.head is not None
         logits = layers.head(states[:, :-1]).float()
         log_probs = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
         return (log_probs * is_answer[:, 1:]).sum(1) / is_answer.sum(1).sqrt()

@@ -8,6 +8,7 @@ clips that all of them are read, from the loss of the answers alone; which of ma
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,16 +18,22 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from modules.distributed.precision import settle_precision
+from modules.distributed.sharding import ShardedStrategy
 from modules.files.paths import InputPath
+from modules.methods.videostreaming.answer_nats import text_nats
 from modules.methods.videostreaming.condenser import ClipCondenser
 from modules.methods.videostreaming.frame_tokens import MergedPatches
+from modules.methods.videostreaming.language_reader import LanguageModelReader
 from modules.methods.videostreaming.memories import condenser_state, load_condenser
-from modules.methods.videostreaming.memory_reader import PREFIX, MemoryReader
+from modules.methods.videostreaming.memory_reader import MemoryReader
+from modules.methods.videostreaming.output_mlp import PREFIX
 from modules.methods.videostreaming.pool_tokens import pool_tokens
 from modules.mllms.base import FrameTokens, Row
+from modules.mllms.loading import merge_adapters
 from modules.small_stack.schedule import one_cycle
 
-Part = Literal["condenser", "output", "language_model"]
+Part = Literal["condenser", "output", "language_model", "selection"]
 
 
 class ReaderTraining(L.LightningModule):
@@ -36,8 +43,9 @@ class ReaderTraining(L.LightningModule):
         patches: frame tokens, frozen.
         condenser: makes memories.
         condenser_weights: file to start it from (`PrefixTraining`).
-        reader: answers on them.
-        learns: which parts learn: the condenser, the output MLP between both, the language model that answers.
+        reader: answers on them; with ``loading.lora`` its adapters are what learns of the language model.
+        learns: which parts learn: the condenser, the output MLP between both, the language model that answers. How far
+            a gradient runs through clips is the condenser's ``detach_history``.
         output: safetensors file for condenser and output MLP; a language model that learns is written beside it.
         lr: peak learning rate.
         num_steps: length of the schedule.
@@ -48,7 +56,7 @@ class ReaderTraining(L.LightningModule):
         *,
         patches: MergedPatches,
         condenser: ClipCondenser,
-        reader: MemoryReader,
+        reader: MemoryReader | LanguageModelReader,
         output: str,
         condenser_weights: InputPath | None = None,
         learns: tuple[Part, ...] = ("condenser", "output"),
@@ -56,21 +64,39 @@ class ReaderTraining(L.LightningModule):
         num_steps: PositiveInt = 1500,
     ) -> None:
         super().__init__()
+        if "selection" in learns:
+            raise ValueError(
+                "learns: selection has nothing to learn from here, where all memories of a short video are read; "
+                "recipes/videostreaming.yaml trains it, with model.evolve: joint together with the language model"
+            )
+        if not learns:
+            raise ValueError("learns: nothing would; name one of condenser, output, language_model")
         if condenser_weights is not None:
             load_condenser(condenser, condenser_weights)
         self.patches, self.condenser, self.reader, self.output = patches, condenser, reader, output
         self.learns, self.lr, self.num_steps = learns, lr, num_steps
-        parts: dict[Part, nn.Module] = {
-            "condenser": condenser,
-            "output": reader.output,
-            "language_model": reader.model.get_decoder(),
+        if reader.loading.lora is not None and "language_model" not in learns:
+            raise ValueError("reader.loading.lora adds layers to the language model, and learns does not name it")
+        adapters = [p for name, p in reader.model.named_parameters() if "lora_" in name]
+        parts: dict[Part, Iterable[nn.Parameter]] = {
+            "condenser": condenser.parameters(),
+            "output": reader.output.parameters(),
+            "language_model": adapters or reader.model.get_decoder().parameters(),
         }
         reader.requires_grad_(False)
         for name, part in parts.items():
-            part.requires_grad_(name in learns)
+            for parameter in part:
+                parameter.requires_grad_(name in learns)
         self._tokens: dict[str, Tensor] = {}
 
     def setup(self, stage: str) -> None:
+        strategy: Any = self.trainer.strategy
+        if isinstance(strategy, ShardedStrategy):
+            raise ValueError(
+                "this stage keeps every parameter whole on each rank: trainer.strategy ddp, with reader.loading.lora "
+                "where the language model is large; joint training (model.evolve: joint) is what ZeRO shards"
+            )
+        settle_precision(strategy, self.reader)
         self._tokens = pool_tokens(self.patches, self.trainer)
 
     def _rows(self, batch: dict[str, Any], stage: str) -> list[Row]:
@@ -84,7 +110,7 @@ class ReaderTraining(L.LightningModule):
         ]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self.reader.text_nats(self._rows(batch, "train"), batch["answers"]).mean()
+        loss = text_nats(self.reader, self._rows(batch, "train"), batch["answers"]).mean()
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -118,5 +144,6 @@ class ReaderTraining(L.LightningModule):
         tensors = condenser_state(self.condenser) | output
         save_file({name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()}, path)
         if "language_model" in self.learns:
+            merge_adapters(self.reader.model)
             self.reader.model.save_pretrained(path.with_suffix(""))
             self.reader.processor.save_pretrained(path.with_suffix(""))

@@ -14,8 +14,8 @@ zero3      b Pf / N               b Pt / N                 4 Pt / N   8 Pt / N  
 =========  =====================  =======================  =========  ============  =============
 
 DDP's buckets hold the gradients a second time. Offloaded states lie on the host. The sampler is float32 and whole on
-every GPU: 4 bytes a parameter, 12 more where it is trained. Without autograd a layer needs `_passing` bytes a token at
-its widest, with it `_kept` stay for the backward pass.
+every GPU: 4 bytes a parameter; where it is trained, 4 more of a copy as it was, and 12 more of what is trained. Without
+autograd a layer needs `_passing` bytes a token at its widest, with it `_kept` stay for the backward pass.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modules.mllms.token_log_probs import LOGITS_PER_PIECE
-from recipes.launcher.cost.shapes import Decoder
+from recipes.launcher.cost.condensers import Condenser
+from recipes.launcher.cost.decoders import Decoder
 from recipes.launcher.cost.workload import OPTIONS, Workload
 
 _ZERO_BUCKET = 200_000_000  # numbers: Lightning's reduce_bucket_size
@@ -67,6 +68,7 @@ def held(work: Workload) -> dict[str, float]:
         parts["copies of the model as it was"] = work.num_copies * work.model.num_parameters * work.model.bytes_each
     moments = 8 * work.sampler.num_trained * work.trains_sampler
     parts["sampler"] = 4 * work.sampler.num_parameters + moments
+    parts["sampler as it was"] = 4 * work.sampler.num_parameters * work.trains_sampler  # it is compared with
     if work.query_tokens and work.encoder is not None:
         parts["encoder"] = _ENCODER_BYTES * work.encoder.num_parameters  # it reads the queries
     return parts
@@ -127,11 +129,24 @@ def _extract(work: Workload) -> Phase:
         encoder = work.encoder
         parts["encoder"] = _ENCODER_BYTES * encoder.num_parameters
         tokens = encoder.frames_per_forward * encoder.patches
-        parts["encoder's activations"] = _ENCODER_BYTES * tokens * (3 * encoder.hidden + 2 * encoder.mlp)
+        activations = _ENCODER_BYTES * tokens * (3 * encoder.hidden + 2 * encoder.mlp)
+        if encoder.condenser is not None:
+            condenser = encoder.condenser
+            parts["condenser"] = condenser.layers.num_parameters * condenser.bytes_each
+            parts["condenser"] += 4 * (condenser.num_parameters - condenser.layers.num_parameters)
+            activations = max(activations, _condense(condenser, encoder.patches // 4))
+        parts["encoder's activations"] = activations
     if work.model is not None and work.stores_tokens:
         parts["model"] = work.model.bytes_each * work.model.num_parameters
         parts["tower's activations"] = _tower(work, work.frames_per_forward)
     return Phase("extract", parts)
+
+
+def _condense(condenser: Condenser, frame_tokens: int) -> float:
+    """Activations of the layers for one clip, or of the input MLP before them, whichever are more."""
+    tokens, each, hidden = condenser.length(frame_tokens), condenser.bytes_each, condenser.layers.hidden
+    inputs = 4 * condenser.clip_frames * frame_tokens * (condenser.token_dim + 3 * hidden)
+    return max(inputs, tokens * (4 * hidden + _passing(condenser.layers, each)) + _masks(2, tokens, 4) / 2)
 
 
 def _write(work: Workload) -> Phase:
@@ -160,6 +175,10 @@ def _loss(work: Workload) -> Phase:
     """The largest backward: of the sampler, and of one part of what the MLLM said, turn by turn."""
     parts = held(work) | {"gradients": gradients(work), "frame tokens": _frame_tokens(work)}
     parts["sampler's activations"] = 4 * work.positions * work.sampler.activations
+    if work.sampler.question_layers is not None:
+        layers = work.sampler.question_layers
+        kept = layers.num_layers * _kept(layers, 4) + 4 * layers.hidden
+        parts["sampler's activations"] += work.question_positions * kept
     if work.trains_model:
         turns = [(work.answer_length, work.answer_tokens)]
         if work.query_tokens:  # both turns of a trajectory are one loss, so both graphs are alive
@@ -210,6 +229,10 @@ def _frame_tokens(work: Workload) -> float:
     if work.model is None:
         return 0.0
     num_batches = work.accumulate if work.trains_model else 1
+    if work.encoder is not None and work.encoder.condenser is not None:  # those of all clips, and those that are shown
+        each = work.encoder.condenser.memory_tokens + 1
+        shown = num_batches * work.num_questions * (work.num_candidates + work.union)
+        return 4 * shown * each * work.encoder.condenser.layers.hidden
     frames = work.num_questions * work.union * work.model.frame_tokens
     previews = work.num_questions * work.previews * work.preview_tokens
     return 4 * num_batches * (frames + previews) * work.model.token_width

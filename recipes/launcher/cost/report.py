@@ -53,12 +53,16 @@ def _models(work: Workload) -> list[str]:
     lines.append(f"sampler     {work.sampler.num_parameters:,} parameters, 4 bytes each")
     if encoder is not None:
         lines.append(f"encoder     {encoder.name}: {encoder.num_parameters:,} parameters, 4 bytes each")
+        if encoder.condenser is not None:
+            condenser = encoder.condenser
+            lines.append(f"condenser   {condenser.num_parameters:,} parameters, {condenser.bytes_each} bytes each")
     else:
         lines.append("encoder     none, or of a kind whose shape is not known: not counted")
     lines.append(f"strategy    {work.strategy}")
     if model is not None:
+        shown = "frames" if encoder is None or encoder.condenser is None else "memories"
         lines.append(
-            f"a row       {work.num_frames} frames x {model.frame_tokens:g} tokens + {work.prompt_tokens} = "
+            f"a row       {work.num_frames} {shown} x {model.frame_tokens:g} tokens + {work.prompt_tokens} = "
             f"{work.answer_length:,} tokens; {work.num_rows} rows a step and GPU, {work.rows} a forward"
         )
     return lines

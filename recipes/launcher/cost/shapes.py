@@ -14,27 +14,13 @@ from modules.files.model_files import as_data
 from modules.mllms.loading import Loading, Lora
 from modules.mllms.shapes import config_of
 from recipes.launcher.class_paths import is_known
+from recipes.launcher.cost.condensers import QUESTION_TOKENS, Condenser, condenser_of
+from recipes.launcher.cost.decoders import BYTES, Decoder, decoder_of, language_model_of, mlp_size, on_meta
 
 _LANGUAGE = ("language_model", "text_model", "lm_head")
-_NOT_COUNTED = ("modules.methods.training_free.", "modules.methods.videostreaming.")
-"""Samplers without weights, and one whose layers are a part of a model in a file (docs/methods/videostreaming.md)."""
+_NOT_COUNTED = "modules.methods.training_free."
+"""Samplers without weights."""
 _FILES = ("weights", "path", "tokenizer")  # arguments that name files; shapes need none
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """The language model. Widths in numbers a token."""
-
-    num_parameters: int
-    num_layers: int
-    hidden: int
-    heads: int
-    """All query heads together."""
-    kv_heads: int
-    """All key heads together; as many for the values."""
-    mlp: int
-    vocab: int
 
 
 @dataclass(frozen=True)
@@ -82,6 +68,10 @@ class Network:
     num_trained: int
     activations: int
     """Numbers a position: inputs and outputs of all linear layers."""
+    question_tokens: int = 0
+    """That it reads of each question; then nearly all of its parameters work on those, and not on candidates."""
+    question_layers: Decoder | None = None
+    """Through which it reads them."""
 
 
 def model_of(node: dict[str, Any]) -> Model | None:
@@ -94,39 +84,41 @@ def model_of(node: dict[str, Any]) -> Model | None:
     if not hasattr(cls, "model_class"):
         return None
     config = config_of(str(settings["path"]))
-    with torch.device("meta"):
-        network = cls.model_class(config)
+    text, vision = config.get_text_config(), getattr(config, "vision_config", None)
+    network = language_model_of(config) if vision is None else on_meta(lambda: cls.model_class(config))
     loading = settings.get("loading") or {}
-    language = sum(p.numel() for n, p in network.named_parameters() if any(part in n for part in _LANGUAGE))
+    sees = vision is not None
+    language = sum(p.numel() for n, p in network.named_parameters() if not sees or any(part in n for part in _LANGUAGE))
     whole, largest = sum(p.numel() for p in network.parameters()), max(_layer_sizes(network))
-    patches, patch_values = _patches(cls.__name__, config, settings)
-    text, vision = config.get_text_config(), config.vision_config
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    memory_dim = settings.get("memory_dim")
+    output = 0 if memory_dim is None else mlp_size(int(memory_dim), text.hidden_size)
+    adapters = _adapters(network, loading.get("lora"))
     levels = 1 + len(getattr(vision, "deepstack_visual_indexes", ()))
     return Model(
         name=str(settings["path"]),
-        decoder=Decoder(
-            num_parameters=language,
-            num_layers=text.num_hidden_layers,
-            hidden=text.hidden_size,
-            heads=head * text.num_attention_heads,
-            kv_heads=head * text.num_key_value_heads,
-            mlp=text.intermediate_size,
-            vocab=text.vocab_size,
-        ),
-        tower=Tower(
-            num_parameters=whole - language,
-            num_layers=_depth(vision),
-            hidden=vision.hidden_size,
-            mlp=vision.intermediate_size,
-            patches=patches,
-            patch_values=patch_values,
-        ),
+        decoder=decoder_of(text, language + output),
+        tower=_tower(cls.__name__, config, settings, whole - language),
         frame_tokens=tokens_a_frame(cls.__name__, config, settings),
-        token_width=levels * text.hidden_size,
-        bytes_each=_BYTES[loading.get("dtype", "float32")],
-        num_adapters=_adapters(network, loading.get("lora")),
+        token_width=int(memory_dim or levels * text.hidden_size),
+        bytes_each=BYTES[loading.get("dtype", "float32")],
+        num_adapters=adapters + (adapters > 0) * output,
         largest_layer=largest,
+    )
+
+
+def _tower(family: str, config: Any, settings: dict[str, Any], num_parameters: int) -> Tower:
+    """Of a vision-language model's configuration; nothing where a language model reads memories."""
+    vision = getattr(config, "vision_config", None)
+    if vision is None:
+        return Tower(num_parameters=0, num_layers=0, hidden=0, mlp=0, patches=0, patch_values=0)
+    patches, patch_values = _patches(family, config, settings)
+    return Tower(
+        num_parameters=num_parameters,
+        num_layers=_depth(vision),
+        hidden=vision.hidden_size,
+        mlp=vision.intermediate_size,
+        patches=patches,
+        patch_values=patch_values,
     )
 
 
@@ -161,6 +153,8 @@ def tokens_a_frame(family: str, config: Any, settings: dict[str, Any]) -> float:
     Raises:
         ValueError: a frame has no number of its own.
     """
+    if family in ("MemoryReader", "LanguageModelReader"):  # a memory stands in the place of a frame
+        return int(settings["memory_tokens"])
     vision = config.vision_config
     if family in ("Qwen25VL", "Qwen3VL"):
         side = vision.patch_size * vision.spatial_merge_size
@@ -170,8 +164,6 @@ def tokens_a_frame(family: str, config: Any, settings: dict[str, Any]) -> float:
     if family == "LlavaOnevision":
         pooled = -(-(vision.image_size // vision.patch_size) // 2)
         return pooled * (pooled + 1) if settings.get("newline") == "grid" else pooled**2
-    if family == "MemoryReader":  # a memory stands in the place of a frame
-        return int(settings["memory_tokens"])
     if family == "InternVL":
         return config.image_seq_length
     if family == "SmolVLM":
@@ -192,8 +184,24 @@ def sampler_of(node: Any) -> Network:
     """Shape of a sampler, also of one that is built of parts."""
     if not isinstance(node, dict) or node["class_path"].startswith(_NOT_COUNTED):
         return Network(0, 0, 0)
+    if node["class_path"].endswith(".MemorySelection"):
+        return _memory_selection(node["init_args"])
     with torch.device("meta"):
         return _network(_built(node))
+
+
+def _memory_selection(arguments: dict[str, Any]) -> Network:
+    """A condenser that reads questions, all but its input MLP, and two maps of indicators."""
+    condenser = condenser_of(arguments["condenser"])
+    width = condenser.layers.hidden
+    heads = 2 * (width + 1) * width
+    return Network(
+        num_parameters=condenser.num_parameters + heads,
+        num_trained=condenser.layers.num_parameters + heads,
+        activations=2 * width,
+        question_tokens=condenser.memory_tokens + QUESTION_TOKENS,
+        question_layers=condenser.layers,
+    )
 
 
 def _built(node: dict[str, Any]) -> nn.Module:
@@ -252,6 +260,8 @@ class FrameEncoder:
     frames_per_forward: int
     tokens: int = 1
     """Features of a frame: one, or so many patches."""
+    condenser: Condenser | None = None
+    """What makes memories of clips of the patches."""
 
 
 def encoder_of(node: Any) -> FrameEncoder | None:
@@ -259,6 +269,8 @@ def encoder_of(node: Any) -> FrameEncoder | None:
     if not isinstance(node, dict):
         return None
     name, arguments = node["class_path"].rpartition(".")[2], node.get("init_args") or {}
+    if name == "ClipMemories":
+        return _memories(arguments)
     if name == "OpenCLIPEncoder":
         return _open_clip(str(arguments["model"]), int(arguments.get("frames_per_forward", 256)))
     if name not in ("TransformersCLIP", "SiglipPatches"):
@@ -283,6 +295,25 @@ def encoder_of(node: Any) -> FrameEncoder | None:
         patches,
         int(arguments.get("frames_per_forward", 64 if patches_kept else 256)),
         tokens if patches_kept else 1,
+    )
+
+
+def _memories(arguments: dict[str, Any]) -> FrameEncoder:
+    """A vision tower and the condenser that reads its patches."""
+    import transformers
+
+    patches = arguments["patches"]["init_args"]
+    config: Any = config_of(str(patches["path"]))
+    vision = getattr(config, "vision_config", config)
+    network = on_meta(lambda: transformers.AutoModel.from_config(vision))
+    return FrameEncoder(
+        str(patches["path"]),
+        sum(p.numel() for p in network.parameters()),
+        vision.hidden_size,
+        vision.intermediate_size,
+        (vision.image_size // vision.patch_size) ** 2,
+        int(patches.get("frames_per_forward", 256)),
+        condenser=condenser_of(arguments["condenser"]),
     )
 
 

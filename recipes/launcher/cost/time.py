@@ -121,7 +121,7 @@ def _update(work: Workload, gpu: GPU, reached: Utilisation) -> Part:
 
 def _sampler(work: Workload, gpu: GPU, reached: Utilisation) -> Part:
     """Forward and backward of the sampler over all that it reads, in float32."""
-    flops = 6 * work.sampler.num_trained * work.positions
+    flops = 6 * work.sampler.num_trained * (work.question_positions or work.positions)
     return Part("sampler", flops, 0, flops / (1e12 * gpu.float32_tflops * reached.matrices))
 
 

@@ -74,6 +74,11 @@ class Workload:
         return self.num_questions * self.num_candidates * (self.encoder.tokens if self.encoder else 1)
 
     @property
+    def question_positions(self) -> int:
+        """What the sampler reads of the words of all questions."""
+        return self.num_questions * self.sampler.question_tokens
+
+    @property
     def answer_length(self) -> int:
         """Tokens of a row that is answered, before its answer."""
         return self.prompt_tokens + round(self.num_frames * (self.model.frame_tokens if self.model else 0))
@@ -128,10 +133,11 @@ def workload_of(recipe: dict[str, Any]) -> Workload:
     settings = node.get("init_args") or {}
     answering = arguments if recipe.get("job") else arguments.get("answering") or {}  # a job's keys have no group
     answers = _answers(arguments, answering, trains)
+    encoder = encoder_of(data.get("encoder"))
     return Workload(
         model=model_of(node),
         sampler=_sampler(arguments),
-        encoder=encoder_of(data.get("encoder")),
+        encoder=encoder,
         strategy=strategy_of(recipe.get("trainer") or {}),
         trains_sampler=trains,
         trains_model=trains_model,
@@ -140,7 +146,7 @@ def workload_of(recipe: dict[str, Any]) -> Workload:
         num_questions=int(data.get("batch_size", 16) if trains else data.get("eval_batch_size", 32)),
         num_rollouts=int(grpo.get("num_generations", 8)) if trains else 1,
         num_frames=int(arguments.get("num_frames") or 8),
-        num_candidates=_candidates(data),
+        num_candidates=_candidates(data, encoder),
         rows_per_forward=int(answering.get("rows_per_forward") or (256 if trains or arguments.get("answering") else 8)),
         frames_per_forward=int(settings.get("frames_per_forward", 256)),
         options_are_texts=(settings.get("prompt") or {}).get("answer_with", "letter") != "letter",
@@ -189,10 +195,21 @@ def _sampler(arguments: dict[str, Any]) -> Network:
         return sampler_of(arguments.get("sampler"))
     nodes = [node.get("init_args") or {} for node in arguments["systems"].values() if isinstance(node, dict)]
     parts = [sampler_of(node["sampler"]) for node in nodes if node.get("sampler") is not None]
-    return Network(*(sum(getattr(p, f.name) for p in parts) for f in dataclasses.fields(Network)))
+    numbers = ("num_parameters", "num_trained", "activations", "question_tokens")
+    layers = [part.question_layers for part in parts if part.question_layers is not None]
+    return Network(
+        **{name: sum(getattr(part, name) for part in parts) for name in numbers},
+        question_layers=layers[0] if layers else None,
+    )
 
 
-def _candidates(data: dict[str, Any]) -> int:
+def _candidates(data: dict[str, Any], encoder: FrameEncoder | None) -> int:
+    """Frames, or clips where an encoder makes memories of them."""
+    frames = _frames(data)
+    return frames if encoder is None or encoder.condenser is None else -(-frames // encoder.condenser.clip_frames)
+
+
+def _frames(data: dict[str, Any]) -> int:
     if data.get("max_candidates"):
         return int(data["max_candidates"])
     world = data.get("world")

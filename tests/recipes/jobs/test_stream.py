@@ -1,4 +1,4 @@
-"""A stream that plays into memories: what it prints, what it answers from, and what it says when there is too little."""
+"""A stream that plays into memories: what it prints, what it answers from, what it says when there is too little."""
 
 from __future__ import annotations
 

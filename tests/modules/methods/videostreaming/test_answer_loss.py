@@ -18,6 +18,7 @@ from datamodules.haystack.datamodule import HaystackData
 from modules.methods.msjoe.unet import UNetSampler
 from modules.methods.tspo.agent import TSPOSampler
 from modules.methods.videostreaming.answer_loss import AnswerLoss, memory_rows
+from modules.methods.videostreaming.answer_nats import answer_nats
 from modules.methods.videostreaming.marked_segments import marked_segments, segment_divergence
 from modules.methods.videostreaming.over_memories import OverMemories
 from modules.methods.videostreaming.straight_through import straight_through_top_k
@@ -90,12 +91,12 @@ def test_the_loss_of_answers_reaches_the_scores_through_the_rows_alone(stack: St
     draws = straight_through_top_k(logits, batch.mask, 2, generator=generator)
     draws.rows.retain_grad()
     rows = memory_rows(batch, draws)
-    nats = module.mllm.answer_nats(rows)
+    nats = answer_nats(module.mllm, rows)
     nats.sum().backward()
     index = draws.candidate_index[0, 0]
     shown = batch.features[0, index].clone().requires_grad_()
     frames = FrameTokens(shown, batch.candidates[0].timestamps_s[index].float())
-    plain = module.mllm.answer_nats([Row(batch.questions[0], frames, torch.arange(2))])
+    plain = answer_nats(module.mllm, [Row(batch.questions[0], frames, torch.arange(2))])
     torch.testing.assert_close(nats[:1], plain)  # as if the memories had been taken by their numbers
     plain.sum().backward()
     by_hand = torch.einsum("vpw,npw->vn", shown.grad, batch.features[0])

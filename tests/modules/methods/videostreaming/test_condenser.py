@@ -81,14 +81,28 @@ def test_history_reaches_the_next_memory_and_its_gradient_too(blank_vlm: Path) -
         assert (first.grad is not None and bool(first.grad.abs().max() > 0)) is reaches, settings
 
 
+@pytest.mark.parametrize(
+    ("detach", "reached"), [(False, [0, 1, 2, 3, 4]), (True, [4]), (1, [4]), (2, [4]), (3, [3, 4])]
+)
+def test_a_gradient_runs_through_so_many_clips(blank_vlm: Path, detach: bool | int, reached: list[int]) -> None:
+    """Of five clips, what the last memory's gradient reaches: windows begin at every N-th clip."""
+    model, stream = condenser(blank_vlm, detach_history=detach), Stream()
+    clips = [frames(seed=number).requires_grad_() for number in range(5)]
+    for number, clip in enumerate(clips):
+        memory, stream = step(model, clip, stream, number)
+    memory.tokens.square().sum().backward()
+    assert [n for n, clip in enumerate(clips) if clip.grad is not None and clip.grad.abs().max() > 0] == reached
+
+
 def test_detaching_alters_no_memory(blank_vlm: Path) -> None:
     outputs = []
-    for detach in (False, True):
+    for detach in (False, True, 2):
         model, stream = condenser(blank_vlm, detach_history=detach), Stream()
         for number in range(3):
             memory, stream = step(model, frames(seed=number), stream, number)
         outputs.append(memory.tokens)
-    assert torch.equal(*outputs)
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
 
 
 def test_time_prompts_say_when(blank_vlm: Path) -> None:

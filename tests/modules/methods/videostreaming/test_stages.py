@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from quiet_trainer import quiet_trainer
+from transformers import LlamaForCausalLM
 
 from datamodules.haystack.clip_examples import ClipPhase, ClipQuestions
 from datamodules.haystack.pool import FramePool
@@ -15,11 +16,14 @@ from datamodules.haystack.world import World
 from modules.methods.videostreaming.condenser import ClipCondenser
 from modules.methods.videostreaming.frame_tokens import MergedPatches
 from modules.methods.videostreaming.language_layers import LanguageLayers
+from modules.methods.videostreaming.language_reader import LanguageModelReader
 from modules.methods.videostreaming.memories import ClipMemories, condenser_state
 from modules.methods.videostreaming.memory_reader import MemoryReader
 from modules.methods.videostreaming.prefix_training import PrefixTraining
 from modules.methods.videostreaming.reader_training import ReaderTraining
+from modules.mllms.loading import Loading, Lora
 from modules.mllms.prompt import Prompt
+from modules.small_stack.blank_families import write_blank_videostreaming
 
 pytestmark = pytest.mark.slow
 WIDTH = 32
@@ -85,6 +89,58 @@ def test_a_stage_reads_what_the_one_before_wrote(data: PoolDataModule, blank_vlm
         torch.testing.assert_close(tensor, condenser_state(second.condenser)[name], rtol=1e-3, atol=1e-3)
     weight = reader(blank_vlm, both).output[0].weight
     torch.testing.assert_close(weight, second.reader.output[0].weight, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(r=2)])
+def test_a_language_model_learns_with_condenser_and_output(
+    data: PoolDataModule, blank_vlm: Path, tmp_path: Path, lora: Lora | None
+) -> None:
+    """In bfloat16: what learns is float32, all three parts move, and what is written answers as what was trained."""
+    write_blank_videostreaming(tmp_path)
+    loading = Loading(dtype="bfloat16", lora=lora)
+    stage = ReaderTraining(
+        patches=MergedPatches(path=str(blank_vlm)),
+        condenser=condenser(blank_vlm),
+        reader=LanguageModelReader(
+            path=str(tmp_path / "llama"),
+            memory_dim=WIDTH,
+            memory_tokens=16,
+            loading=loading,
+            prompt=Prompt(answer_with="words"),
+        ),
+        learns=("condenser", "output", "language_model"),
+        output=str(tmp_path / "all.safetensors"),
+        num_steps=2,
+    )
+    begun = {n: p.detach().float().clone() for n, p in stage.named_parameters()}
+    trained = {n for n, p in stage.named_parameters() if p.requires_grad}
+    language = {n for n in trained if n.startswith("reader.model.")}
+    assert language
+    assert all(("lora_" in n) == (lora is not None) for n in language)
+    quiet_trainer(2).fit(stage, datamodule=data)
+    for part in ("condenser.input.", "condenser.layers.decoder.", "reader.output."):
+        assert any(n.startswith(part) and not torch.equal(stage.get_parameter(n), begun[n]) for n in trained), part
+    written = LlamaForCausalLM.from_pretrained(tmp_path / "all", dtype="float32").state_dict()
+    moved = [n for n, w in written.items() if not torch.equal(w, begun.get(f"reader.model.{n}", w))]
+    moved += [n for n in written if f"reader.model.{n}" not in begun]  # what an adapter was merged into
+    assert any("q_proj" in n for n in moved)
+    assert not any("lora_" in n for n in written)
+
+
+def test_what_cannot_learn_is_refused(blank_vlm: Path) -> None:
+    def stage(learns: tuple[str, ...], **settings: object) -> ReaderTraining:
+        settings = {"reader": reader(blank_vlm), **settings}
+        patches = MergedPatches(path=str(blank_vlm))
+        return ReaderTraining(patches=patches, condenser=condenser(blank_vlm), output="x", learns=learns, **settings)
+
+    with pytest.raises(ValueError, match="learns: selection has nothing to learn from here"):
+        stage(("condenser", "selection"))
+    with pytest.raises(ValueError, match="learns: nothing would"):
+        stage(())
+    prompt, loading = Prompt(answer_with="words"), Loading(lora=Lora(r=2))
+    adapted = MemoryReader(path=str(blank_vlm), memory_dim=WIDTH, memory_tokens=16, prompt=prompt, loading=loading)
+    with pytest.raises(ValueError, match=r"reader.loading.lora adds layers .* and learns does not name it"):
+        stage(("output",), reader=adapted)
 
 
 def test_the_loss_by_hand(data: PoolDataModule, blank_vlm: Path, tmp_path: Path) -> None:
