@@ -1,4 +1,4 @@
-"""How improbable a text is as the answer of a model that reads memories; what both losses of this method are made of."""
+"""How improbable a text is as the answer of a model that reads memories: both losses of this method are made of it."""
 
 from __future__ import annotations
 

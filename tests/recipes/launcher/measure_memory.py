@@ -71,10 +71,12 @@ def main(recipe_file: Path) -> None:
 
     class Watch(L.Callback):
         def on_fit_start(self, trainer: Any, module: Any) -> None:
+            found["extract"] = resident("VmHWM")
             watch(module, found)
 
     cli = RecipeCLI(yaml.safe_load(recipe_file.read_text()))
     cli.trainer.callbacks.append(Watch())
+    reset_peak()
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     rank = os.environ.get("LOCAL_RANK", "0")
     recipe_file.with_name(f"memory_{rank}.json").write_text(json.dumps(found))

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,58 @@ def recipe_of(root: Path, name: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def write_streaming_models(folder: Path, hidden: int, mlp: int, layers: int) -> None:
+    """A random CLIP, and a Phi and a Llama of that size."""
+    import transformers
+
+    from modules.small_stack.blank_families import write_blank_videostreaming
+
+    write_blank_videostreaming(folder)
+    torch.manual_seed(0)
+    for name, loader in (("phi", transformers.PhiForCausalLM), ("llama", transformers.LlamaForCausalLM)):
+        config = transformers.AutoConfig.from_pretrained(folder / name)
+        config.hidden_size, config.intermediate_size, config.num_hidden_layers = hidden, mlp, layers
+        config.head_dim = hidden // config.num_attention_heads if name == "llama" else None
+        loader(config).save_pretrained(folder / name)
+
+
+def streaming_recipe_of(root: Path, name: str, **more: Any) -> dict[str, Any]:
+    """VideoStreaming as in recipes/paper: a Phi's layers condense and choose, and a Llama that learns answers."""
+    recipe, models = recipe_of(root, name, **more), root / name
+    width = int(json.loads((models / "phi/config.json").read_text())["hidden_size"])
+    condenser = {
+        "class_path": "modules.methods.videostreaming.condenser.ClipCondenser",
+        "init_args": {
+            "layers": {
+                "class_path": "modules.methods.videostreaming.language_layers.LanguageLayers",
+                "init_args": {"path": str(models / "phi"), "num_layers": 2 if width < 100 else 4, "head": False},
+            },
+            "token_dim": 128,
+        },
+    }
+    patches = {
+        "class_path": "modules.methods.videostreaming.frame_tokens.MergedPatches",
+        "init_args": {"path": str(models / "clip")},
+    }
+    recipe["data"]["init_args"]["encoder"] = {
+        "class_path": "modules.methods.videostreaming.memories.ClipMemories",
+        "init_args": {"patches": patches, "condenser": condenser},
+    }
+    recipe["data"]["init_args"]["feature_dir"] = str(root / name / "features")
+    recipe["model"]["init_args"] |= {
+        "num_frames": 4,
+        "sampler": {
+            "class_path": "modules.methods.videostreaming.memory_selection.MemorySelection",
+            "init_args": {"condenser": condenser},
+        },
+        "mllm": {
+            "class_path": "modules.methods.videostreaming.language_reader.LanguageModelReader",
+            "init_args": {"path": str(models / "llama"), "memory_dim": width, "memory_tokens": 64},
+        },
+    }
+    return recipe
+
+
 def measured(root: Path, recipe: dict[str, Any]) -> list[dict[str, int]]:
     """Bytes by phase, a dictionary a rank."""
     folder = Path(recipe["run_dir"]) / "run"
@@ -130,6 +183,8 @@ def estimated(recipe: dict[str, Any], found: dict[str, int]) -> dict[str, float]
     by_phase = {p.name: p.total for p in phases(work)}
     assert work.model is not None
     whole = work.model.bytes_each * work.model.num_parameters  # rollouts begin with the model gathered
+    if work.encoder is not None and work.encoder.condenser is not None:
+        return _with_encoder(work, by_phase)
     return {
         "held": sum(held(work).values()) + (gradients(work) + whole if work.strategy.shards else 0),
         "rollouts": max(by_phase["encode frames"], by_phase["answer"]),
@@ -138,13 +193,33 @@ def estimated(recipe: dict[str, Any], found: dict[str, int]) -> dict[str, float]
     }
 
 
-def compare(root: Path, change: dict[str, Any], **joint: Any) -> dict[str, tuple[float, float]]:
+def _with_encoder(work: Workload, by_phase: dict[str, float]) -> dict[str, float]:
+    """On a CPU an encoder lies beside the rest all the time, and the rest beside it while it works."""
+    parts, whole = next(p.parts for p in phases(work) if p.name == "extract"), held(work)
+    encoder = sum(size for name, size in parts.items() if "activations" not in name)
+    begun = sum(size for name, size in whole.items() if name != "moments") - 8 * work.sampler.num_trained
+    return {
+        "extract": begun + sum(parts.values()),
+        "held": encoder + sum(whole.values()),
+        "rollouts": encoder + max(by_phase["encode frames"], by_phase["answer"]),
+        "loss": encoder + by_phase["loss"],
+        "step": encoder + by_phase["step"],
+    }
+
+
+def compare(
+    root: Path,
+    change: dict[str, Any],
+    write: Callable[..., None] = write_model,
+    recipe_of: Callable[..., dict[str, Any]] = recipe_of,
+    **joint: Any,
+) -> dict[str, tuple[float, float]]:
     """MiB that a large model takes more than a tiny one, by phase: (measured, estimated), the larger of the ranks."""
     sizes = {"tiny": (64, 64, 2), "large": (768, 2048, 6)}
     found, expected = {}, {}
     for name, size in sizes.items():
         if not (root / name).exists():
-            write_model(root / name, *size)
+            write(root / name, *size)
         recipe = recipe_of(root, name, **joint)
         recipe["trainer"] |= change
         ranks = measured(root, recipe)
@@ -172,6 +247,13 @@ def check(table: dict[str, tuple[float, float]]) -> None:
 @pytest.mark.slow
 def test_one_process_holds_what_the_formulas_say(root: Path) -> None:
     check(compare(root, {}))
+
+
+@pytest.mark.slow
+def test_a_condenser_holds_what_the_formulas_say_as_encoder_and_as_sampler(root: Path) -> None:
+    folder = root / "streaming"
+    folder.mkdir()
+    check(compare(folder, {}, write_streaming_models, streaming_recipe_of))
 
 
 @pytest.mark.long
