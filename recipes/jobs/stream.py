@@ -49,7 +49,7 @@ class PlayVideo(Job):
         model: the systems that answer.
         checkpoint: of a run whose sampler, and MLLM where that was trained, answer; as they are built by default.
         pace: seconds of video played a second, at most; 0 plays as fast as the file can be read and condensed.
-        candidate_fps, max_candidates, feature_short_side_px: see `VideoQuestionData`.
+        candidate_fps, max_candidates, feature_short_side_px, short_side_px: see `VideoQuestionData`.
         timeout_s: a file that gives no frame for so long has broken off.
     """
 
@@ -67,6 +67,7 @@ class PlayVideo(Job):
         candidate_fps: PositiveFloat = 1.0,
         max_candidates: PositiveInt | None = None,
         feature_short_side_px: PositiveInt | None = None,
+        short_side_px: PositiveInt | None = None,
         timeout_s: PositiveFloat = 60.0,
     ) -> None:
         self.video, self.question, self.options = video, question, texts_of(options)
@@ -77,7 +78,7 @@ class PlayVideo(Job):
                 f"{type(model.mllm).__name__} reads frames, and those of a stream are forgotten once they are "
                 "condensed; model.mllm has to read memories, as MemoryReader does"
             )
-        self.request = ReadRequest(video, None, candidate_fps, max_candidates, feature_short_side_px)
+        self.request = ReadRequest(video, None, candidate_fps, max_candidates, feature_short_side_px or short_side_px)
         if checkpoint is not None:
             path = resolve_checkpoint(checkpoint)
             model.take({**read(path), PATH_KEY: str(path)})
@@ -191,7 +192,8 @@ class Stream:
     def held(self) -> str:
         """In words."""
         kib = sum(memory.nbytes for memory in self.reading.features[:1]) * self.num_memories / 1024
-        return f"{self.num_memories} memories of {kib:,.1f} KiB are held"
+        memories = "1 memory" if self.num_memories == 1 else f"{self.num_memories} memories"
+        return f"{memories} held, {kib:,.1f} KiB"
 
     def parts(self, piece: Piece, due_s: Sequence[float]) -> list[Tensor]:
         """The frames of a piece, uint8 (n, 3, H, W), cut behind every frame with which a clip is known to be over, or
@@ -242,7 +244,7 @@ class Stream:
         missing = first + self.clip_frames - 1 - last
         short = f", of {self.clip_frames - missing} frames, the last of which is held" if missing else ""
         took, self._seconds_said = self.seconds - self._seconds_said, self.seconds
-        return f"clip {self.num_memories:<6} {start_s:.1f}-{end_s:.1f} s{short}: {self.held()}, made in {took:.2f} s"
+        return f"clip {self.num_memories:<6} {start_s:.1f}-{end_s:.1f} s{short}: {self.held()}; it took {took:.2f} s"
 
 
 class _NoFrames:

