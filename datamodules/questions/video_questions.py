@@ -170,6 +170,10 @@ class VideoQuestionData(L.LightningDataModule):
         videos = self.videos(splits) if shard is None else shard.of(self.videos(splits))
         return self.features.extract(videos, others, self._device)
 
+    def frames_key(self, candidates: Candidates) -> str:
+        """A file name for what `decode` gives of these candidates; another file or another size has another."""
+        return self.reader.key(candidates)
+
     def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None:
         """What an encoder made of some candidates (N,): (N, ...), or None where it was not extracted."""
         return self.features.encoding.stored(candidates, candidate_index, encoder_key)

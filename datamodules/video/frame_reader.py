@@ -9,6 +9,7 @@ exactly the frames that are wanted are decoded.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -72,6 +73,16 @@ class FrameReader:
         """What to prefetch as soon as a worker is free."""
         self._prefetching: dict[str, tuple[ReadRequest, Future[Frames]]] = {}
         self._num_running = self._prefetch_bytes = 0
+
+    def key(self, candidates: Candidates) -> str:
+        """A file name for what their frames are, by the content of the files and the size they are decoded at.
+
+        Raises:
+            BadVideoError: a file cannot be read, and this process has not seen it before.
+        """
+        contents = [self.probes.content(video) for video in (candidates.sources or (candidates.video,))]
+        content = contents[0] if len(contents) == 1 else hashlib.sha256("".join(contents).encode()).hexdigest()[:32]
+        return f"{content}-{self.short_side_px or 'full'}px"
 
     # ---- now ----
 

@@ -42,6 +42,14 @@ class ProbeStore:
         self._recent: OrderedDict[Path, VideoInfo] = OrderedDict()
         self._lock = threading.Lock()
 
+    def content(self, video: str) -> str:
+        """What the file holds, as `datamodules.video.content` names it.
+
+        Raises:
+            BadVideoError: it cannot be read, and this process has not seen it before.
+        """
+        return self._sightings.of(video).content
+
     def load(self, video: str) -> VideoInfo | None:
         """What the file holds, or held when it was seen last; None where that is not stored."""
         try:

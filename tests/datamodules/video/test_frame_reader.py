@@ -204,3 +204,18 @@ def test_probes_are_stored_and_another_file_misses(files, tmp_path: Path) -> Non
     (stored,) = (tmp_path / "probes").iterdir()
     stored.write_bytes(stored.read_bytes()[:-3])
     assert ProbeStore(tmp_path).load(files["wide"]) is None
+
+
+def test_frames_are_named_by_what_the_files_hold_and_by_their_size(files, tmp_path: Path) -> None:
+    def key(candidates: Candidates, short_side_px: int | None = None) -> str:
+        return FrameReader(ProbeStore(tmp_path / "features"), short_side_px, 1, 10.0, 0).key(candidates)
+
+    copy = tmp_path / "elsewhere.mp4"
+    copy.write_bytes(Path(files["wide"]).read_bytes())
+    assert key(grid(files["wide"])) == key(grid(str(copy)))
+    assert key(grid(files["wide"])) != key(grid(files["tall"]))
+    assert key(grid(files["wide"])) != key(grid(files["wide"]), 32)
+    both = needle(files["wide"], files["wide"], files["tall"])
+    assert key(both) not in (key(grid(files["wide"])), key(needle(files["wide"], files["tall"], files["wide"])))
+    with pytest.raises(BadVideoError):
+        key(grid(str(tmp_path / "nowhere.mp4")))
