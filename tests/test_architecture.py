@@ -15,7 +15,8 @@ FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")
 
 # what a room may import of ours; a longer prefix wins. Methods never import each other.
 _RECORDS = ("modules.records", "modules.parsing", "modules.seeds", "modules.files")
-_PARTS = (*_RECORDS, "modules.selection", "modules.encoders", "modules.mllms", "modules.systems", "modules.rewards")
+_MODELS = ("modules.encoders", "modules.mllms", "modules.roles")
+_PARTS = (*_RECORDS, *_MODELS, "modules.selection", "modules.systems", "modules.rewards")
 _TRAINING = (
     *(*_PARTS, "modules.rl", "modules.checkpoints.weights"),
     *("modules.small_stack.schedule", "modules.small_stack.pretraining_data"),
@@ -33,6 +34,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.selection": (*_RECORDS, "modules.selection"),
     "modules.encoders": (*_RECORDS, "modules.encoders"),
     "modules.mllms": (*_RECORDS, "modules.encoders", "modules.mllms"),
+    "modules.roles": (*_RECORDS, *_MODELS),
     "modules.rewards": (*_RECORDS, "modules.mllms", "modules.rewards"),
     "modules.systems": _PARTS,
     "modules.rl": (*_PARTS, "modules.rl", "modules.distributed", "modules.checkpoints"),

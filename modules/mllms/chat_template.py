@@ -21,7 +21,9 @@ _MOST_S = 20.0
 _MOST_CHARACTERS = 10_000_000
 
 
-def render(processor: transformers.ProcessorMixin, messages: list[dict[str, Any]]) -> str:
+def render(
+    processor: transformers.ProcessorMixin | transformers.PreTrainedTokenizerBase, messages: list[dict[str, Any]]
+) -> str:
     """The text of a conversation, up to where the answer begins.
 
     Raises:

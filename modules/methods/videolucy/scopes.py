@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from modules.methods.videolucy.frame_clock import FrameClock, Span
 from modules.selection.even_spacing import evenly_spaced
@@ -65,7 +66,7 @@ class Scopes:
 
     def __post_init__(self) -> None:
         scopes = [level.scope_s for level in self.levels]
-        if not scopes or any(finer >= coarser for coarser, finer in zip(scopes, scopes[1:], strict=False)):
+        if not scopes or any(finer >= coarser for coarser, finer in pairwise(scopes)):
             raise ValueError(f"scopes of {scopes} s: name at least one level, and each finer than the one before it")
         if not self.up_to_s > 0:
             raise ValueError(f"up_to_s={self.up_to_s}: above 0")
