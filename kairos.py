@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import PIL.Image
 
-    from modules.records import Cost, QuestionBatch
+    from modules.records import Cost, QuestionBatch, TraceStep
     from modules.selection.selection_files import SelectionRow
     from modules.systems.base import Reply
     from recipes.launcher.loaded_systems import LoadedSystems
@@ -397,7 +397,7 @@ class Answer(_Shown):
         return self.reply.cost
 
     @property
-    def trace(self) -> tuple[str, ...]:
+    def trace(self) -> tuple[TraceStep, ...]:
         """What it did, step by step, where it reasons in steps."""
         return self.reply.trace
 

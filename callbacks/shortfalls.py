@@ -31,12 +31,15 @@ class Shortfalls(L.Callback):
 
     def _say(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         mllm: Any = getattr(pl_module, "mllm", None)
+        own = Counter({} if mllm is None else mllm.shortfalls())
+        for system in getattr(pl_module, "systems", {}).values():
+            own.update(system.shortfalls())
         ranks = exchange(
             {
                 "bad": sorted(getattr(data_of(trainer), "bad_videos", {})),
                 "rewards": self._num_rewards,
                 "missing": int(self._missing),
-                "model": {} if mllm is None else mllm.shortfalls(),
+                "models": dict(own),
             }
         )
         if not trainer.is_global_zero:
@@ -45,7 +48,7 @@ class Shortfalls(L.Callback):
         num_rewards = sum(rank["rewards"] for rank in ranks)
         found[f"of {num_rewards} rewards are missing"] = sum(rank["missing"] for rank in ranks)
         for rank in ranks:
-            found.update(rank["model"])
+            found.update(rank["models"])
         for what, count in found.items():
             if count and self._said[what] != count:
                 PlainConsole().print(f"note        {count} {what}", soft_wrap=True)

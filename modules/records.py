@@ -8,7 +8,7 @@ position in the file, and ``timestamp_s`` seconds from the start of the video.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -284,6 +284,8 @@ class Answer:
     groups: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
     references: tuple[str, ...] = ()
     """Texts that answer an open question."""
+    exit: str | None = None
+    """How a system that reasons in steps came to its end, e.g. ``"fine"`` or ``"forced"``; None for any other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,3 +321,23 @@ class Cost:
             calls=self.calls + other.calls,
             seconds={part: self.seconds.get(part, 0.0) + other.seconds.get(part, 0.0) for part in sorted(parts)},
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceStep:
+    """One step of a system that reasons in steps."""
+
+    action: str
+    """What it did, e.g. ``"locate"``."""
+    role: Literal["captioner", "reasoner"]
+    """Which model did it."""
+    spans_s: tuple[tuple[float, float], ...] = ()
+    """Stretches (start, end) in seconds that it was about, or that it chose."""
+    text: str = ""
+    """What was written: captions, an instruction, an answer."""
+    reason: str = ""
+    """Why, in the model's words; or what was wrong with an answer that could not be used."""
+    reused: int = 0
+    """Captions that had been written before, for another question or in another run."""
+    cost: Cost = field(default_factory=Cost)
+    """Of the calls that were made, those that were reused left out."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from modules.files.strict_json import strict_json
 from modules.files.whole_files import appearing
-from modules.records import Answer, Cost
+from modules.records import Answer, Cost, TraceStep
 
 FILE_NAME = "answers.jsonl"
 _UNFINISHED = "answers-unfinished-{}.jsonl"
@@ -35,7 +35,8 @@ class Answered:
     answer: Answer
     cost: Cost | None = None
     """None in files of versions that did not measure it."""
-    trace: tuple[str, ...] = ()
+    trace: tuple[TraceStep, ...] = ()
+    """What a system did, step by step, where it reasons in steps."""
 
 
 def write_answers(path: Path, answers: Iterable[Answered]) -> None:
@@ -53,7 +54,7 @@ def append_answers(path: Path, answers: Iterable[Answered]) -> None:
             if answered.cost is not None:
                 record["cost"] = dataclasses.asdict(answered.cost)
             if answered.trace:
-                record["trace"] = answered.trace
+                record["trace"] = [dataclasses.asdict(step) for step in answered.trace]
             file.write(strict_json(record, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -111,4 +112,9 @@ def _answer(record: dict[str, Any]) -> Answered:
         "evidence_s": tuple((a, b) for a, b in record["evidence_s"]),
         "groups": {k: tuple(v) if isinstance(v, list) else v for k, v in record["groups"].items()},
     }
-    return Answered(Answer(**values), None if cost is None else Cost(**cost), tuple(trace))
+    return Answered(Answer(**values), None if cost is None else Cost(**cost), tuple(map(_step, trace)))
+
+
+def _step(record: dict[str, Any]) -> TraceStep:
+    spans_s = tuple((start, end) for start, end in record["spans_s"])
+    return TraceStep(**{**record, "spans_s": spans_s, "cost": Cost(**record["cost"])})

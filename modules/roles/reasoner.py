@@ -38,17 +38,17 @@ class Asked(Generic[FormType]):
     form: FormType | None
     """None where no answer could be read, however often it was asked for."""
     text: str
-    """The last answer, as it came."""
+    """The last answer, as it came; empty where no call was allowed."""
     calls: int
     error: str = ""
-    """What was wrong with the last answer; empty where it could be read."""
+    """What was wrong with the last answer, or why there was no other; empty where it could be read."""
 
 
 class CallMeter(Protocol):
     """Whoever pays for calls."""
 
-    def before(self, messages: Sequence[Message]) -> None:
-        """Called before each call; what it raises ends the asking."""
+    def objection(self, messages: Sequence[Message]) -> str:
+        """Asked before each call: why it may not be made; empty where it may."""
         ...
 
     def after(self, written: Written, seconds: float) -> None:
@@ -98,20 +98,21 @@ class Reasoner(nn.Module, ABC):
             max_retries: how often.
             meter: is asked before each call and told after it.
         """
-        conversation, error = list(messages), ""
-        for call in range(1, max_retries + 2):
-            if meter is not None:
-                meter.before(conversation)
+        conversation, text, error = list(messages), "", ""
+        for call in range(max_retries + 1):
+            if meter is not None and (objection := meter.objection(conversation)):
+                return Asked(None, text, call, objection)
             started = time.perf_counter()
             written = self.write(conversation)
+            text = written.text
             if meter is not None:
                 meter.after(written, time.perf_counter() - started)
             try:
-                answer = filled_form(written.text, form)
+                answer = filled_form(text, form)
                 check(answer)
-                return Asked(answer, written.text, call)
+                return Asked(answer, text, call + 1)
             except ValueError as wrong:
                 error = str(wrong)
             told = Message("user", correction.replace("{error}", error))
-            conversation = [*messages, Message("assistant", written.text), told]
-        return Asked(None, written.text, max_retries + 1, error)
+            conversation = [*messages, Message("assistant", text), told]
+        return Asked(None, text, max_retries + 1, error)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from modules.encoders.base import FrameEncoder
 from modules.encoders.frame_demand import FrameDemand
-from modules.records import Answer, Cost, QuestionBatch, Rollouts
+from modules.records import Answer, Cost, QuestionBatch, Rollouts, TraceStep
 from modules.selection.selection_files import SelectionRow
 from modules.systems.answering import Answering
 from modules.systems.frame_source import FrameSource
@@ -31,7 +31,7 @@ class Reply:
     selection: SelectionRow | None
     """Where it looked; None where nobody knows, or where it did not look."""
     cost: Cost
-    trace: tuple[str, ...] = ()
+    trace: tuple[TraceStep, ...] = ()
     """What it did, step by step, where it reasons in steps."""
 
 
@@ -85,6 +85,10 @@ class VideoSystem(nn.Module, FrameDemand):
     def describe(self) -> str:
         """Class, settings and weights, as short as a line of an evaluation card wants it."""
         return type(self).__name__
+
+    def shortfalls(self) -> dict[str, int]:
+        """How often something of its own went otherwise than it should, so far: words after the number."""
+        return {}
 
     @contextmanager
     def stored_encoders(self) -> Iterator[list[FrameEncoder]]:

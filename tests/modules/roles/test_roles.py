@@ -112,9 +112,8 @@ class Meter:
     def __init__(self, most: int) -> None:
         self.most, self.calls, self.tokens_out = most, 0, 0
 
-    def before(self, messages: Sequence[Message]) -> None:
-        if self.calls >= self.most:
-            raise TimeoutError("the budget is spent")
+    def objection(self, messages: Sequence[Message]) -> str:
+        return "the budget is spent" if self.calls >= self.most else ""
 
     def after(self, written: Written, seconds: float) -> None:
         assert seconds >= 0
@@ -154,9 +153,10 @@ def test_retries_are_bounded_and_the_last_answer_is_kept() -> None:
 
 def test_whoever_pays_may_end_it() -> None:
     script = Script("one", "two", "three")
-    with pytest.raises(TimeoutError):
-        script.ask(QUESTION, Verdict, max_retries=2, meter=Meter(2))
+    asked = script.ask(QUESTION, Verdict, max_retries=2, meter=Meter(2))
+    assert (asked.form, asked.text, asked.calls, asked.error) == (None, "two", 2, "the budget is spent")
     assert len(script.asked) == 2
+    assert script.ask(QUESTION, Verdict, meter=Meter(0)).calls == 0
 
 
 # ---- adapters ----

@@ -1,0 +1,41 @@
+"""What the reasoner fills in: the paper's JSON, with whatever is not needed left free."""
+
+from __future__ import annotations
+
+from modules.roles.checked_json import Form
+
+Period = tuple[float, float]
+"""Start and end in seconds."""
+
+
+class Relevant(Form):
+    """Which coarse periods a question is about."""
+
+    whole_video: bool = False
+    """Whether it can only be answered from all of them."""
+    periods: tuple[Period, ...] = ()
+
+
+class Location(Form):
+    """Where to look again, and for what; localization and instruction in one call."""
+
+    period: Period
+    instruction: str
+    reason: str = ""
+
+
+class Instruction(Form):
+    """For what to look in a period that somebody else has chosen."""
+
+    instruction: str
+    reason: str = ""
+
+
+class Verdict(Form):
+    """An answer from what is in the memory."""
+
+    confident: bool
+    answer: str
+    period: Period | None = None
+    """Where the answer is to be found."""
+    reason: str = ""

@@ -1,0 +1,36 @@
+"""What VideoLucy and its controls have in common, as a recipe says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from modules.files.paths import InputPath
+from modules.methods.videolucy.spending import Budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class LucySettings:
+    """Prompts, memories and limits.
+
+    Args:
+        prompts: folder of the prompts (`modules.methods.videolucy.role_prompts.BLANKS` names the files).
+        memories: folder of what captioners wrote; questions, systems and runs share it.
+        num_relevant: coarse periods that are kept at the start, each with its neighbours (paper: 3).
+        max_retries: of an answer that cannot be used; the reasoner is told each time what was wrong.
+        clips_together: spans whose frames are in memory at a time and that the captioner is given together.
+        budget: of one question.
+    """
+
+    prompts: InputPath = "recipes/prompts/videolucy"
+    memories: str = "data/memories"
+    num_relevant: int = 3
+    max_retries: int = 2
+    clips_together: int = 8
+    budget: Budget = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        if self.num_relevant < 1 or self.clips_together < 1 or self.max_retries < 0:
+            raise ValueError(
+                f"num_relevant={self.num_relevant}, clips_together={self.clips_together}, "
+                f"max_retries={self.max_retries}: at least 1, 1 and 0"
+            )

@@ -1,0 +1,149 @@
+"""VideoLucy (arXiv 2510.12422) as a system: an agent whose memory of a video is text, and who looks back where it has
+too little.
+
+What is the same as in the paper, and what is not, is said line by line in docs/methods/videolucy.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jsonargparse.typing import NonNegativeInt
+
+from modules.methods.videolucy.backtracking import FORCED, backtrack
+from modules.methods.videolucy.captioning import Captioning, UndecodableVideoError
+from modules.methods.videolucy.inquiry import Inquiry, Roles
+from modules.methods.videolucy.localizers import Localizer, ReasonerLocalizer
+from modules.methods.videolucy.lucy_reply import reply_of, withheld
+from modules.methods.videolucy.lucy_settings import LucySettings
+from modules.methods.videolucy.memory_store import MemoryStore
+from modules.methods.videolucy.role_prompts import RolePrompts
+from modules.methods.videolucy.scopes import Scopes, levels_of
+from modules.methods.videolucy.spending import Spending
+from modules.records import QuestionBatch
+from modules.roles.captioner import Captioner
+from modules.roles.mllm_captioner import MLLMCaptioner
+from modules.roles.reasoner import Reasoner
+from modules.systems.base import Reply, Setting, VideoSystem
+from modules.systems.frame_source import FrameSource
+
+
+class VideoLucy(VideoSystem):
+    """Describes a video coarsely, chooses where to look again and for what, and does so until it is certain.
+
+    Args:
+        reasoner: chooses and answers.
+        scopes: how long a stretch is that one caption describes, at each depth; by the length of the video.
+        captioner: describes; by default the MLLM that answers for the other systems.
+        localizer: chooses where to look; the reasoner by default.
+        max_rounds: how often it looks back (paper: 5); 0 reads coarse memories alone.
+        settings: prompts, memories and limits.
+        like: name of another system of this class, from which everything is taken that is not said here; only
+            ``localizer`` and ``max_rounds`` may be.
+    """
+
+    def __init__(
+        self,
+        *,
+        reasoner: Reasoner | None = None,
+        scopes: list[Scopes] | None = None,
+        captioner: Captioner | None = None,
+        localizer: Localizer | None = None,
+        max_rounds: NonNegativeInt = 5,
+        settings: LucySettings | None = None,
+        like: str | None = None,
+    ) -> None:
+        super().__init__()
+        if like is None and (reasoner is None or not scopes):
+            raise ValueError("VideoLucy needs a reasoner and scopes, or, as `like`, the name of a system that has them")
+        if like is not None and not reasoner is captioner is scopes is settings is None:
+            raise ValueError(
+                "with `like`, VideoLucy takes reasoner, captioner, scopes and settings of the other system"
+            )
+        self.like, self.max_rounds, self.localizer = like, max_rounds, localizer or ReasonerLocalizer()
+        self.reasoner, self.captioner = reasoner, captioner
+        self.scopes, self.settings = scopes or [], settings or LucySettings()
+        self._spent: dict[str, Spending] = {}
+        """By question, of those that were answered last."""
+        self._num_forced = self._num_answered = 0
+
+    def prepare(self, name: str, setting: Setting, others: dict[str, VideoSystem]) -> None:
+        super().prepare(name, setting, others)
+        if self.like is not None:
+            other = lucy_named(self.like, name, others)
+            self.scopes, self.settings = other.scopes, other.settings
+            self.roles = other.roles
+        else:
+            assert self.reasoner is not None
+            captioner = self.captioner or MLLMCaptioner(mllm=setting.answering.mllm)
+            store = MemoryStore(self.settings.memories)
+            captioning = Captioning(captioner, store, self.settings.clips_together)
+            prompts = RolePrompts(self.settings.prompts)
+            self.roles = Roles(captioning, self.reasoner, prompts, self.settings.max_retries)
+
+    roles: Roles
+    """Who does the work; shared with the systems that are like this one."""
+
+    def describe(self) -> str:
+        levels = "; ".join("/".join(f"{level.scope_s:g}" for level in one.levels) for one in self.scopes)
+        reasoner = ", ".join(f"{key} {value}" for key, value in self.roles.reasoner.describe().items())
+        return (
+            f"{type(self).__name__}, {type(self.localizer).__name__}, {self.max_rounds} rounds, scopes {levels} s, "
+            f"prompts {self.roles.prompts.digest()}, captions by {self.roles.captioning.captioner.key}, "
+            f"reasoner: {reasoner}"
+        )
+
+    def shortfalls(self) -> dict[str, int]:
+        own: dict[str, int] = {f"of {self._num_answered} answers of {self.name} were forced": self._num_forced}
+        if self.like is None:
+            own[f"captions of {self.name} came empty"] = self.roles.captioning.num_empty
+            for model in (self.reasoner, self.captioner):
+                own |= {} if model is None else model.shortfalls()
+        return own
+
+    @property
+    def frames_per_question(self) -> int:
+        return 0  # which frames are decoded is known step by step
+
+    @torch.no_grad()
+    def answer(self, batch: QuestionBatch, source: FrameSource) -> list[Reply]:
+        self._spent = {}
+        return [self._answer(self.inquiry(batch, b, source), batch, b) for b in range(len(batch))]
+
+    def inquiry(self, batch: QuestionBatch, b: int, source: FrameSource) -> Inquiry:
+        """Question b of a batch, with nothing described yet."""
+        candidates = batch.candidates[b]
+        spending = Spending(self.settings.budget)
+        levels = levels_of(self.scopes, candidates.duration_s)
+        return Inquiry(batch.questions[b], candidates, source, levels, self.roles, spending)
+
+    def _answer(self, inquiry: Inquiry, batch: QuestionBatch, b: int) -> Reply:
+        limits: dict[str, Any] = {"num_relevant": self.settings.num_relevant, "max_rounds": self.max_rounds}
+        try:
+            finding = backtrack(inquiry, self.localizer, **limits)
+        except UndecodableVideoError:
+            return withheld(inquiry, self.name, self.setting)
+        self._spent[inquiry.question.sample_id] = inquiry.spending
+        self._num_answered += 1
+        self._num_forced += finding.exit == FORCED
+        return reply_of(inquiry, finding, batch, b, self.name, self.setting, self.describe())
+
+    def spending_on(self, sample_id: str) -> Spending | None:
+        """What a question of the last batch has cost the reasoner; None where it was not answered."""
+        return self._spent.get(sample_id)
+
+
+def lucy_named(like: str, name: str, others: dict[str, VideoSystem]) -> VideoLucy:
+    """The system that another one is like.
+
+    Raises:
+        ValueError: it is none that has roles of its own, or comes after the one that is like it.
+    """
+    before: Sequence[str] = list(others)[: list(others).index(name)]
+    found = others.get(like)
+    if not isinstance(found, VideoLucy) or found.like is not None or like not in before:
+        known = [n for n in before if isinstance(s := others[n], VideoLucy) and s.like is None]
+        raise ValueError(f"system {name!r} is like {like!r}, which is none of the VideoLucy systems before it: {known}")
+    return found
