@@ -19,10 +19,13 @@ from modules.distributed.ranks import exchange, gather_lists
 from modules.evaluation.aggregate import Line
 from modules.evaluation.answer_files import FILE_NAME, Answered, append_answers, unfinished_file, write_answers
 from modules.evaluation.costs_table import cost_lines, cost_table
+from modules.evaluation.exits_table import ExitLine, exit_lines, exit_table
+from modules.evaluation.guesses import guesses
 from modules.evaluation.question_table import table_of
 from modules.evaluation.score_table import default_scorer, in_order, lacks_evidence, score_systems, score_table
 from modules.evaluation.scorer_base import Scorer
 from modules.evaluation.scorers import scorer
+from modules.evaluation.trace_pages import FOLDER, write_traces
 from modules.files.strict_json import strict_json
 from modules.part_progress import PartProgress
 from modules.records import Answer
@@ -34,8 +37,8 @@ TABLE, SUMMARY = "test_rows.csv", "test_summary.json"
 
 class EvaluationReport(L.Callback):
     """Writes answers as they come; at the end ``answers.jsonl``, ``selections.parquet`` and ``.jsonl``, ``card.json``,
-    ``scores.json``, ``costs.json``, ``test_rows.csv`` (a row a question and system) and ``test_summary.json``; prints
-    card and tables.
+    ``scores.json``, ``costs.json``, ``test_rows.csv`` (a row a question and system) and ``test_summary.json``; of
+    systems that reason in steps also ``exits.json`` and, a page a question, ``traces``; prints card and tables.
 
     Args:
         run_dir: where the files go.
@@ -105,9 +108,10 @@ class EvaluationReport(L.Callback):
         for suffix in (".parquet", ".jsonl"):
             write_selections(self.run_dir / f"selections{suffix}", selections)
         card = self._card(trainer, pl_module, answers, len(left_out))
-        self._write(answered, card, scores)
+        exits = exit_lines(answered, self.scorers[0])
+        self._write(answered, card, scores, exits)
         self._log(trainer, scores)
-        self._print(trainer, answered, card, scores)
+        self._print(trainer, answered, card, scores, exits)
 
     def _card(self, trainer: L.Trainer, pl_module: Any, answers: Sequence[Answer], num_left_out: int) -> dict[str, Any]:
         data = data_of(trainer).describe()
@@ -116,6 +120,7 @@ class EvaluationReport(L.Callback):
             "questions": len({a.sample_id for a in answers}),
             "videos": len({a.video for a in answers}),
             "videos left out": num_left_out,
+            **({"right without a model": found} if (found := guesses(answers)) else {}),
             **pl_module.describe(),
             **data,
             "scorers": [s.name for s in self.scorers],
@@ -123,7 +128,11 @@ class EvaluationReport(L.Callback):
         }
 
     def _write(
-        self, answered: Sequence[Answered], card: dict[str, Any], scores: Mapping[str, Mapping[str, list[Line]]]
+        self,
+        answered: Sequence[Answered],
+        card: dict[str, Any],
+        scores: Mapping[str, Mapping[str, list[Line]]],
+        exits: Sequence[ExitLine],
     ) -> None:
         table_of(answered, self.scorers[0]).to_csv(self.run_dir / TABLE, index=False)
         first = scores[self.scorers[0].name]
@@ -132,9 +141,16 @@ class EvaluationReport(L.Callback):
             name: {system: [vars(line) for line in lines] for system, lines in systems.items()}
             for name, systems in scores.items()
         }
-        files = {"card.json": card, "scores.json": numbers, SUMMARY: summary, "costs.json": cost_lines(answered)}
+        files: dict[str, Any] = {
+            "card.json": card,
+            "scores.json": numbers,
+            SUMMARY: summary,
+            "costs.json": cost_lines(answered),
+        }
+        files |= {"exits.json": [vars(line) for line in exits]} if exits else {}
         for name, content in files.items():
             (self.run_dir / name).write_text(strict_json(content, indent=2) + "\n")
+        write_traces(self.run_dir, answered)
 
     def _log(self, trainer: L.Trainer, scores: Mapping[str, Mapping[str, list[Line]]]) -> None:
         for name, systems in scores.items():
@@ -158,6 +174,7 @@ class EvaluationReport(L.Callback):
         answered: Sequence[Answered],
         card: dict[str, Any],
         scores: Mapping[str, Mapping[str, list[Line]]],
+        exits: Sequence[ExitLine],
     ) -> None:
         systems = {a.answer.system for a in answered}
         columns = {name: title for name, title in (self.columns or {}).items() if name in systems}
@@ -170,12 +187,15 @@ class EvaluationReport(L.Callback):
             scored = {title: lines[s] for s, title in columns.items() if s in lines}
             console.print(score_table(scored, f"{name}, {dataset}, {size}"))
         console.print(cost_table(answered, columns))
+        if exits:
+            console.print(exit_table(exits, columns))
         if lacks_evidence([one.answer for one in answered]):
             console.print("oracle      not scored: no question says where its evidence is", soft_wrap=True)
         self._print_published(console, {one.answer.dataset for one in answered})
         console.print(f"run         {self.run_dir}")
-        if (self.run_dir / "images").is_dir():
-            console.print(f"images      {self.run_dir / 'images'}")
+        for name in ("images", FOLDER):
+            if (self.run_dir / name).is_dir():
+                console.print(f"{name:<12}{self.run_dir / name}")
         checkpoint = getattr(trainer.checkpoint_callback, "last_model_path", "") or trainer.ckpt_path or ""
         if not checkpoint and (saved := self.run_dir / "checkpoints" / "last.ckpt").is_file():
             checkpoint = str(saved)  # of a run that went on after its last update

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from itertools import groupby
 from operator import itemgetter
 
-from modules.records import Answer
+from modules.records import Answer, TraceStep
 from modules.selection.selection_files import SelectionRow
 from modules.systems.base import Reply
 from modules.systems.grading import most_probable_option
 from modules.systems.option_shares import shares_of
+
+_MOST_SPANS, _LONGEST = 3, 100
 
 
 def answer_text(answer: Answer) -> str:
@@ -36,8 +39,18 @@ def moments_text(row: SelectionRow | None) -> str:
     return ", ".join(f"{s[0]:.1f} s" if len(s) == 1 else f"{s[0]:.1f}-{s[-1]:.1f} s" for s in spans)
 
 
+def step_text(step: TraceStep) -> str:
+    """One step on one line: what, about which stretches, and how its text and its reason begin."""
+    shown = step.spans_s if len(step.spans_s) <= _MOST_SPANS else step.spans_s[:1]
+    spans = ", ".join(f"{start:.1f}-{end:.1f} s" for start, end in shown)
+    more = f" and {len(step.spans_s) - 1} more" if len(shown) < len(step.spans_s) else ""
+    texts = [textwrap.shorten(text, _LONGEST, placeholder=" ...") for text in (step.text, step.reason) if text]
+    return ": ".join([f"{step.action} {spans}{more}".strip(), *texts])
+
+
 def reply_lines(reply: Reply, duration_s: float) -> list[tuple[str, str]]:
-    """Lines to print, each with its name: question, answer, options, the right one where it is known, looked at, cost.
+    """Lines to print, each with its name: question, answer, options, the right one where it is known, the steps that
+    led to the answer where there were some, looked at, cost.
 
     Args:
         reply: to one question.
@@ -50,6 +63,7 @@ def reply_lines(reply: Reply, duration_s: float) -> list[tuple[str, str]]:
         lines.append(("options", ", ".join(map(str, shares))))
     right = answer.references[:1] if answer.answer_index is None else (answer.options[answer.answer_index],)
     lines += [("right is", text) for text in right]
+    lines += [(f"step {number}", step_text(step)) for number, step in enumerate(reply.trace, 1)]
     tokens = "tokens not told" if cost.visual_tokens is None else f"{cost.visual_tokens} tokens"
     return [
         *lines,

@@ -23,7 +23,7 @@ from modules.evaluation.grounding import grounding_metrics, overlap, tightest_ha
 from modules.evaluation.paired import compare, mcnemar
 from modules.evaluation.score_table import score_systems
 from modules.evaluation.scorers import SCORERS, LmmsEval, OptionScorer, scorer
-from modules.records import Answer, Cost
+from modules.records import Answer, Cost, TraceStep
 
 
 def answer(n: int = 0, text: str | None = None, gold: int | None = 2, **more) -> Answer:
@@ -82,7 +82,9 @@ def test_answers_survive_the_disk(tmp_path: Path) -> None:
         answer(2, None, None, groups={"task": "count", "type": ("a", "b")}),
     ]
     costs = [None, Cost(calls=1, visual_tokens=None, seconds={"answer": 0.5}), *[Cost()] * (len(before) - 2)]
-    written = [Answered(a, cost, ("looked",)) for a, cost in zip(before, costs, strict=True)]
+    written = [
+        Answered(a, cost, (TraceStep(action="look", role="reasoner"),)) for a, cost in zip(before, costs, strict=True)
+    ]
     write_answers(tmp_path / "answers.jsonl", written)
     assert read_answers(tmp_path) == before
     assert read_answered(tmp_path) == written
