@@ -44,6 +44,8 @@ class Manifest:
     """What was put right, and how often."""
     unexpected: list[str] = field(default_factory=list)
     """Counts that differ from the published ones."""
+    notes: list[str] = field(default_factory=list)
+    """What whoever uses it should know."""
 
     @property
     def num_dropped(self) -> int:

@@ -72,6 +72,8 @@ def manifest_table(annotations: Annotations, missing: list[str]) -> Table:
         table.add_row("without answer", str(manifest.num_unanswered))
     for warning in manifest.unexpected:
         table.add_row("unexpected", warning, style="red")
+    for note in manifest.notes:
+        table.add_row("note", note)
     for reason, rows in manifest.dropped.items():
         table.add_row("left out", f"{len(rows)}: {reason}, e.g. {', '.join(rows[:3])}")
     for reason, count in manifest.repairs.items():
