@@ -78,12 +78,30 @@ class OwnChecks:
             return getattr(_imported(cls), name)
 
 
+class _Settings(dict[str, Any]):
+    """Settings within settings: their values by attribute, as the object that they become would have them."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(name) from error
+
+
 def _complaint(cls: Any, arguments: dict[str, Any]) -> str | None:
     try:
-        cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()})
+        cls(**{name: _as_built(value) for name, value in arguments.items()})
     except (ValueError, TypeError) as error:
         return str(error)
+    except AttributeError:  # a check that looks at what inner settings do or leave to their defaults
+        return None
     return None
+
+
+def _as_built(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_as_built, value))
+    return _Settings((key, _as_built(inner)) for key, inner in value.items()) if isinstance(value, dict) else value
 
 
 def _plain(value: Any) -> Any:

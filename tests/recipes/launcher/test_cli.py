@@ -27,6 +27,9 @@ BASES = {
     "yardsticks": ("recipes/eval/videomme.yaml", []),
     "precomputed": ("recipes/eval/videomme.yaml", ["--selections", "selections.parquet"]),
     "served": ("recipes/paper/tspo_qwen2_5_vl_7b.yaml", []),
+    "lvbench": ("recipes/paper/videolucy_qwen2_5_vl_7b.yaml", []),
+    "mlvu": ("recipes/paper/videolucy_qwen2_5_vl_7b.yaml", []),
+    "ask": ("recipes/eval/mlvu.yaml", ["--video", "v.mp4", "--question", "What?"]),
 }
 # what a recipe leaves to the command line, or to a recipe before it
 FILL_IN = {

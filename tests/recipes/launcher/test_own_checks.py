@@ -38,6 +38,16 @@ def mistakes(recipe: str, *overrides: str, overlay: str | None = None) -> list[s
         ("recipes/data/long_video_qa.yaml", ["--job.pass_rate_range", "[1.0, 0.5]"], "two shares, the first no more"),
         ("recipes/tspo.yaml", ["--model.grpo.num_generations", "1"], "a group needs at least 2 rollouts"),
         ("recipes/tspo.yaml", ["--model.grpo.loss_type", "dppo"], "dppo"),
+        (
+            "recipes/eval/egomem.yaml",
+            ["--model.systems.videolucy.scopes", "[{levels: [{scope_s: 8, fps: 1}, {scope_s: 80, fps: 1}]}]"],
+            "scopes of [8, 80] s: name at least one level, and each finer than the one before it",
+        ),
+        (
+            "recipes/eval/egomem.yaml",
+            ["--model.systems.videolucy.settings.budget.calls", "0"],
+            "a limit is above 0, or null for none",
+        ),
     ],
 )
 def test_what_must_agree(recipe: str, overrides: list[str], message: str) -> None:
