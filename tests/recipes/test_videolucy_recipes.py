@@ -168,15 +168,9 @@ def test_one_question_from_the_command_line(server: Server, workplace: Path, cap
 
 @pytest.mark.slow
 def test_from_python(server: Server, workplace: Path) -> None:
-    (workplace / "mine.yaml").write_text(f"base: [{ROOT}/recipes/paper/videolucy_qwen2_5_vl_7b.yaml, small.yaml]\n")
-    settings: dict[str, Any] = {
-        "model.mllm": {
-            "class_path": "modules.mllms.openai.OpenAIChat",
-            "init_args": {"model": "seer", "base_url": server.url},
-        },
-        "base_url": server.url,
-        "data.feature_dir": "features",
-    }
+    bases = [f"{ROOT}/recipes/paper/videolucy_qwen2_5_vl_7b.yaml", f"{ROOT}/recipes/overlays/served.yaml", "small.yaml"]
+    (workplace / "mine.yaml").write_text(f"base: [{', '.join(bases)}]\n")
+    settings = {"served": "seer", "base_url": server.url, "data.feature_dir": "features"}
     with kairos.load("mine.yaml", device="cpu", settings=settings) as run:
         assert run.systems()[0] == "videolucy"
         answer = run.ask("videos/A1_JAKE_DAY0.mp4", "Which colour?", options=["red", "green", "blue", "white"])
