@@ -174,7 +174,7 @@ class EvaluationReport(L.Callback):
         answered: Sequence[Answered],
         card: dict[str, Any],
         scores: Mapping[str, Mapping[str, list[Line]]],
-        exits: Sequence[ExitLine],
+        exits: Sequence[ExitLine] = (),
     ) -> None:
         systems = {a.answer.system for a in answered}
         columns = {name: title for name, title in (self.columns or {}).items() if name in systems}

@@ -13,10 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from callbacks.option_bars import draw_option_bars
+from modules.selection.even_spacing import evenly_spaced
 from modules.systems.option_shares import OptionShare
 
 _INK, _EVIDENCE, _CHOSEN = "#1f3a5f", "#f2b134", "#c8322b"
 _DPI = 90
+_MOST_THUMBNAILS = 64
 
 
 def timeline_figure(
@@ -30,7 +32,7 @@ def timeline_figure(
     drawn: np.ndarray | None = None,
     options: Sequence[OptionShare] = (),
 ) -> Figure:
-    """Thumbnails of the chosen frames over the score of every candidate.
+    """Thumbnails of the chosen frames, or of 64 evenly spaced ones of them, over the score of every candidate.
 
     Args:
         title: question and answer.
@@ -43,12 +45,15 @@ def timeline_figure(
         options: of the question, drawn beside the scores.
     """
     figure = Figure(figsize=(14, 4.8), dpi=_DPI, layout="constrained")
-    grid = figure.add_gridspec(2, max(len(chosen), 1), height_ratios=(1.0, 1.6))
+    pictured = np.arange(len(chosen))
+    if len(chosen) > _MOST_THUMBNAILS:
+        pictured = evenly_spaced(len(chosen), _MOST_THUMBNAILS).numpy()
+    grid = figure.add_gridspec(2, max(len(pictured), 1), height_ratios=(1.0, 1.6))
     below = grid[1, :].subgridspec(1, 2, width_ratios=(2.6, 1.0)) if options else grid[1, :].subgridspec(1, 1)
     if options:
         draw_option_bars(figure.add_subplot(below[0, 1]), options)
     times = timestamps_s[chosen]
-    for k, (pixels, t) in enumerate(zip(thumbnails, times, strict=True)):
+    for k, (pixels, t) in enumerate(zip(thumbnails[pictured], times[pictured], strict=True)):
         hit = any(start <= t < end for start, end in evidence_s)
         _draw_thumbnail(figure.add_subplot(grid[0, k]), pixels, f"{t:.1f} s", hit)
     axis = figure.add_subplot(below[0, 0])

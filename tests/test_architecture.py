@@ -69,6 +69,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.distributed.ranks",
         "modules.evaluation",
         "modules.systems.stage_data",
+        "modules.selection.even_spacing",
         "modules.selection.selection_files",
         "modules.files",
         "modules.systems",

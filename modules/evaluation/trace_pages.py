@@ -1,6 +1,7 @@
 """What a system did to answer a question, step by step, as a page that can be read: Markdown, one file a question.
 
-Everything that a model or a stranger wrote is indented, so that none of it is taken for markup.
+Everything that a model or a stranger wrote is indented, so that none of it is taken for markup, and what could command a
+terminal is replaced.
 """
 
 from __future__ import annotations
@@ -73,14 +74,19 @@ def _costs(cost: Cost) -> str:
     def count(number: int | None, of: str) -> str:
         return f"{of} not told" if number is None else f"{number} {of}"
 
-    parts = [f"{cost.calls} calls", count(cost.text_tokens_in, "tokens read"), count(cost.text_tokens_out, "written")]
+    parts = [
+        "1 call" if cost.calls == 1 else f"{cost.calls} calls",
+        count(cost.text_tokens_in, "tokens read"),
+        count(cost.text_tokens_out, "written"),
+    ]
     if cost.frames_shown:
         parts += [f"{cost.frames_shown} frames shown", count(cost.visual_tokens, "visual tokens")]
     return ", ".join([*parts, f"{sum(cost.seconds.values()):.1f} s"])
 
 
 def _indented(text: str) -> list[str]:
-    return [f"    {line}" for line in text.splitlines()]
+    shown = ("".join(c if c.isprintable() else "\ufffd" for c in line) for line in text.splitlines())
+    return [f"    {line}" for line in shown]
 
 
 def _plain(text: str) -> str:

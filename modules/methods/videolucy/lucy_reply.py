@@ -29,7 +29,10 @@ def reply_of(
         digest: of the system, for the selection.
     """
     looked = frames_looked_at(inquiry, finding)
-    row = selection_of(batch, b, system, torch.tensor(looked), None, digest) if looked else None
+    row = None
+    if looked:
+        row = selection_of(batch, b, system, torch.tensor(list(looked)), None, digest)
+        row = replace(row, ranks=tuple(looked[frame] for frame in sorted(looked)))
     times_s = () if row is None else row.timestamps_s
     answer = _answer(inquiry, finding.answer, system, setting, times_s, finding.exit)
     return Reply(answer, row, cost_of(inquiry), tuple(inquiry.steps))
@@ -40,16 +43,20 @@ def withheld(inquiry: Inquiry, system: str, setting: Setting) -> Reply:
     return Reply(_answer(inquiry, "", system, setting, (), None), None, cost_of(inquiry), tuple(inquiry.steps))
 
 
-def frames_looked_at(inquiry: Inquiry, finding: Finding) -> list[int]:
-    """Candidate indices of the frames that were shown when it looked again, in that order.
+def frames_looked_at(inquiry: Inquiry, finding: Finding) -> dict[int, int]:
+    """Frames that were shown when it looked again, by candidate index, with the number of the look that showed each.
 
     Where it never did: those of the coarse memory that holds the answer, as the reasoner says.
     """
-    again = [entry for entry in inquiry.captions if any(entry.span in s.span for s in inquiry.searched)]
     if not inquiry.searched:
         said = inquiry.entry_of(finding.period, inquiry.tree.at(0))
-        again = [] if said is None else [said]
-    return list(dict.fromkeys(frame for entry in again for frame in entry.shown))
+        return {} if said is None else dict.fromkeys(said.shown, 0)
+    found: dict[int, int] = {}
+    for look, searched in enumerate(inquiry.searched):
+        for entry in (e for e in inquiry.captions if e.span in searched.span):
+            for frame in entry.shown:
+                found.setdefault(frame, look)
+    return found
 
 
 def cost_of(inquiry: Inquiry) -> Cost:

@@ -68,6 +68,8 @@ class VideoLucy(VideoSystem):
         self._spent: dict[str, Spending] = {}
         """By question, of those that were answered last."""
         self._num_forced = self._num_answered = 0
+        self.roles: Roles
+        """Who does the work, as soon as it is prepared; shared with the systems that are like this one."""
 
     def prepare(self, name: str, setting: Setting, others: dict[str, VideoSystem]) -> None:
         super().prepare(name, setting, others)
@@ -83,16 +85,15 @@ class VideoLucy(VideoSystem):
             prompts = RolePrompts(self.settings.prompts)
             self.roles = Roles(captioning, self.reasoner, prompts, self.settings.max_retries)
 
-    roles: Roles
-    """Who does the work; shared with the systems that are like this one."""
-
     def describe(self) -> str:
+        own = f"{type(self).__name__}, {type(self.localizer).__name__}, {self.max_rounds} rounds"
+        if self.like is not None:
+            return f"{own}, else like {self.like}"
         levels = "; ".join("/".join(f"{level.scope_s:g}" for level in one.levels) for one in self.scopes)
         reasoner = ", ".join(f"{key} {value}" for key, value in self.roles.reasoner.describe().items())
         return (
-            f"{type(self).__name__}, {type(self.localizer).__name__}, {self.max_rounds} rounds, scopes {levels} s, "
-            f"prompts {self.roles.prompts.digest()}, captions by {self.roles.captioning.captioner.key}, "
-            f"reasoner: {reasoner}"
+            f"{own}, scopes {levels} s, prompts {self.roles.prompts.digest()}, "
+            f"captions by {self.roles.captioning.captioner.key}, reasoner: {reasoner}"
         )
 
     def shortfalls(self) -> dict[str, int]:

@@ -97,6 +97,8 @@ def test_a_page_tells_every_step_and_takes_nothing_for_markup(tmp_path: Path) ->
     assert "periods 60.0 s - 120.0 s, 2 calls, 400 tokens read, 20 written, 1.5 s." in page
     assert "visual tokens not told" in page
     assert all(line.startswith("    ") for line in page.splitlines() if "<script>" in line or "**bold**" in line)
+    commands = TraceStep(action="locate", role="reasoner", text="\x1b[2J\u202egreen\x07")
+    assert "    \ufffd[2J\ufffdgreen\ufffd\n" in trace_page(Answered(answer(0, 1), None, (commands,)))
     strange = Answered(answer(0, 1, system="a/../b"), Cost(), STEPS)
     assert write_traces(tmp_path, [answered, strange, Answered(answer(1, 1))]) == 2
     assert (tmp_path / "traces" / "lucy" / "q0.md").read_text() == page
