@@ -82,8 +82,8 @@ def load(
     return Loaded(parts, str(source), next(iter(parts.systems)))
 
 
-def _own_recipe(source: str) -> str | None:
-    return source if source.endswith((".yaml", ".yml")) else None
+def _own_recipe(source: str) -> list[str]:
+    return [source] if source.endswith((".yaml", ".yml")) else []
 
 
 class Loaded:

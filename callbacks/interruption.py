@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -80,8 +81,9 @@ class Interruption(AfterUpdate):
         self.signal = signal.Signals(signum)
         when = "at the end of this update" if self._waits_for_update else "once the files in hand are whole"
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            # not by logging, whose stream may be in the middle of a line
-            os.write(2, f"\n{self.signal.name}: stops {when}; once more ends at once\n".encode())
+            # not by logging, whose stream may be in the middle of a line; whoever read it may have been ended as well
+            with suppress(BrokenPipeError):
+                os.write(2, f"\n{self.signal.name}: stops {when}; once more ends at once\n".encode())
         if not self._waits_for_update:
             self._take_children()
             raise Interrupted(128 + signum)

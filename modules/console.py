@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,10 @@ class PlainConsole(Console):
     def __init__(self, at_least: int = 100, soft_wrap: bool = False, stderr: bool = False) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap, stderr=stderr)
         self.width = max(at_least, self.width)
+
+    def on_broken_pipe(self) -> None:
+        """Prints into nothing from now on: the Ctrl-C that has ended `tee` is not to keep the run from saving."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
     def render_str(self, text: str, **arguments: Any) -> Text:
         said = text.translate(_COMMANDS).encode(errors="replace").decode()  # half a surrogate pair cannot be written

@@ -24,7 +24,7 @@ def check_command(options: argparse.Namespace, overrides: list[str]) -> Iterator
     from recipes.launcher.cost.gpus import gpu_named
 
     gpu = gpu_named(options.gpu or "h100") if options.gpu or options.time else None
-    folders = folders_of(options.user_dir, options.recipe)
+    folders = folders_of(options.user_dir, [options.recipe, *options.overlay])
     if options.memory or options.time:
         from recipes.launcher.cost.report import report
 

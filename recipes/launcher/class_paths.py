@@ -175,20 +175,23 @@ def admit(recipe: Any, folders: Sequence[Path]) -> list[str]:
     return own
 
 
-def folders_of(user_dirs: Sequence[str], recipe: str | None = None) -> list[Path]:
-    """Where a person's own classes may lie: the folders they name, and the recipe's own where it is not Kairos'.
+def folders_of(user_dirs: Sequence[str], files: Sequence[str] = ()) -> list[Path]:
+    """Where a person's own classes may lie; the first of these folders that has a module is where it is taken from.
+
+    Args:
+        user_dirs: folders that they name; these come last.
+        files: the recipe and its overlays, in the order of the command line. Each one's folder counts, unless the file
+            comes with Kairos.
 
     Raises:
-        ValueError: one is no folder.
+        ValueError: one of ``user_dirs`` is no folder.
     """
     for folder in user_dirs:
         if not Path(folder).is_dir():
             raise ValueError(f"--user-dir {folder}: no such folder")
-    if recipe is None:
-        return [*map(Path, user_dirs)]
-    beside = Path(recipe).parent
-    own = [] if beside.resolve().is_relative_to(ROOT / "recipes") or not beside.is_dir() else [beside]
-    return [*map(Path, user_dirs), *own]
+    beside = [folder for folder in (Path(file).parent for file in files) if folder.is_dir()]
+    own = [folder for folder in beside if not folder.resolve().is_relative_to(ROOT / "recipes")]
+    return list(dict.fromkeys([*own, *map(Path, user_dirs)]))
 
 
 def passed_through(error: BaseException, folders: Sequence[Path]) -> bool:

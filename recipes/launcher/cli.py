@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from recipes.launcher.closed_pipe import quiet_if_closed
 from recipes.launcher.command_line import build_parser, unknown_command, with_values
 from recipes.launcher.guard import guard
 from recipes.launcher.library_imports import library_imports
@@ -40,16 +41,10 @@ def main(argv: list[str] | None = None) -> None:
 def _main(words: list[str]) -> None:
     end_with_parent()
     begin_with_parent()
-    parser = build_parser()
-    if mistake := unknown_command(words, parser):
-        parser.error(mistake)
-    options, rest = parser.parse_known_args(with_values(words))
-    if options.command in ("run", "check") and options.recipe is None and not getattr(options, "resume", None):
-        options.parser.print_help()
-        sys.exit(0 if options.help else 2)
     folders: list[Path] = []
     try:
-        _run(options, rest, folders)
+        with quiet_if_closed():
+            _run(*_parsed(words), folders)
     except (ValueError, OSError, argparse.ArgumentError) as error:
         from recipes.launcher.class_paths import passed_through
         from recipes.launcher.mistakes import reason_of
@@ -57,6 +52,18 @@ def _main(words: list[str]) -> None:
         if os.environ.get("KAIROS_DEBUG") or passed_through(error, folders):
             raise
         sys.exit(f"error: {reason_of(error)}\n(KAIROS_DEBUG=1 shows where)")
+
+
+def _parsed(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options of a command, and words for its recipe's keys; ends the process where only help is wanted."""
+    parser = build_parser()
+    if mistake := unknown_command(words, parser):
+        parser.error(mistake)
+    options, rest = parser.parse_known_args(with_values(words))
+    if options.command in ("run", "check") and options.recipe is None and not getattr(options, "resume", None):
+        options.parser.print_help()
+        sys.exit(0 if options.help else 2)
+    return options, rest
 
 
 def _run(options: argparse.Namespace, rest: list[str], folders: list[Path]) -> None:
@@ -89,7 +96,8 @@ def _run(options: argparse.Namespace, rest: list[str], folders: list[Path]) -> N
         from recipes.launcher.class_paths import folders_of
         from recipes.launcher.run import run_command
 
-        folders += folders_of(options.user_dir, options.recipe)
+        files = [] if options.recipe is None else [options.recipe, *options.overlay]
+        folders += folders_of(options.user_dir, files)
         run_command(options, rest, folders)
 
 

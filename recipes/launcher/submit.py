@@ -47,7 +47,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def add_user_dir(command: argparse.ArgumentParser) -> None:
-    """The folders that a person names; the recipe's own needs no naming."""
+    """The folders that a person names; those of the recipe and its overlays need no naming."""
     command.add_argument(
         "--user-dir",
         action="append",
@@ -163,6 +163,6 @@ def submit_command(options: argparse.Namespace, overrides: list[str]) -> str:
 
     # perhaps for the run that it starts from; what is only printed is for a machine that has the files
     later = options.dry_run or any("dependency" in option for option in options.sbatch)
-    folders = folders_of(options.user_dir, options.recipe)
+    folders = folders_of(options.user_dir, [options.recipe, *options.overlay])
     check(options.recipe, options.overlay, overrides, files=not later, folders=folders)
     return submit(options, overrides)

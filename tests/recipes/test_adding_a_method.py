@@ -37,10 +37,10 @@ def test_the_page_shows_every_file_of_the_method(method: Path) -> None:
 
 def test_its_recipe_passes_check(method: Path) -> None:
     recipe = str(method / "example.yaml")
-    merged = check(recipe, [], [], folders=folders_of([], recipe))
+    merged = check(recipe, [], [], folders=folders_of([], [recipe]))
     assert merged.model.init_args.sampler.class_path == "example.smoothed.SmoothedSimilarity"
     with pytest.raises(RecipeError, match="did you mean 'radius"):
-        check(recipe, [], ["--model.sampler.radious", "3"], folders=folders_of([], recipe))
+        check(recipe, [], ["--model.sampler.radious", "3"], folders=folders_of([], [recipe]))
 
 
 def test_its_test_passes(method: Path) -> None:

@@ -51,18 +51,18 @@ def test_the_page_shows_every_file(folder: Path) -> None:
 
 def test_the_recipe_passes_check_and_its_slips_are_told(folder: Path) -> None:
     recipe = str(folder / "mine.yaml")
-    check(recipe, [], [], files=False, folders=folders_of([], recipe))
+    check(recipe, [], [], files=False, folders=folders_of([], [recipe]))
     with pytest.raises(RecipeError, match="has no class 'Projektd'; did you mean 'Projected'"):
         check(
             recipe,
             [],
             ["--model.sampler.class_path", "my_sampler.Projektd"],
             files=False,
-            folders=folders_of([], recipe),
+            folders=folders_of([], [recipe]),
         )
     words = ["--trainer.callbacks.evaluation_report.scorers", "[{class_path: my_reward.Brevity}]"]
     with pytest.raises(RecipeError, match=r"my_reward\.Brevity is not a Scorer"):
-        check(recipe, [], words, files=False, folders=folders_of([], recipe))
+        check(recipe, [], words, files=False, folders=folders_of([], [recipe]))
 
 
 def lightning(cwd: Path, *words: str) -> subprocess.CompletedProcess:

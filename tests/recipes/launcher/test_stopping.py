@@ -83,6 +83,17 @@ def test_sigterm_saves_says_how_to_go_on_and_ends_with_143(tmp_path: Path) -> No
     assert left_of(process) == []
 
 
+@pytest.mark.slow
+def test_it_saves_although_the_ctrl_c_has_ended_whoever_read_what_it_said(tmp_path: Path) -> None:
+    process, run_dir = at_work(tmp_path)  # as under `| tee log.txt`
+    assert process.stdout is not None
+    process.stdout.close()
+    time.sleep(2)  # it prints on
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(120) == 130
+    assert (run_dir / "checkpoints/last.ckpt").readlink() == Path("warned.ckpt")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("ddp", [False, True], ids=["alone", "two ranks"])
 @pytest.mark.parametrize(

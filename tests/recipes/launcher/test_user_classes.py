@@ -84,7 +84,7 @@ def folder(tmp_path: Path) -> Path:
 def mistakes(folder: Path, reward: str) -> list[str]:
     recipe = str(ROOT / "recipes/tspo.yaml")
     try:
-        check(recipe, [], ["--model.rewards.own.reward", reward], folders=folders_of([str(folder)], recipe))
+        check(recipe, [], ["--model.rewards.own.reward", reward], folders=folders_of([str(folder)], [recipe]))
         return []
     except RecipeError as error:
         return error.mistakes
@@ -154,6 +154,36 @@ def test_an_estimate_runs_none_of_it(folder: Path) -> None:
     with pytest.raises(SystemExit, match="is of your own folder"):
         main(words)
     assert not list(folder.rglob("canary"))
+
+
+def test_folders_are_looked_through_in_order_and_those_of_kairos_are_none_of_a_persons_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("recipes_of_mine", "overlays", "more", "classes"):
+        Path(name).mkdir()
+    files = ["recipes_of_mine/a.yaml", "overlays/b.yaml", "overlays/c.yaml", "more/d.yaml", "nowhere/e.yaml"]
+    files += ["recipes/tspo.yaml", str(ROOT / "recipes/overlays/smoke.yaml")]
+    found = folders_of(["classes", "more"], files)
+    assert [*map(str, found)] == ["recipes_of_mine", "overlays", "more", "classes"]
+    assert folders_of([], ["a.yaml"]) == [Path()]
+    assert folders_of(["classes"]) == [Path("classes")]
+
+
+def test_a_class_beside_an_overlay_is_found_and_the_first_of_a_name_is_taken(folder: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    (beside / "extra.py").write_text("from modules.rewards.base import Reward\nclass Extra(Reward):\n    pass\n")
+    (beside / "overlay.yaml").write_text(
+        "model: {init_args: {rewards: {own: {reward: {class_path: extra.Extra}, weight: 0.1}}}}\n"
+    )
+    words = ["check", str(ROOT / "recipes/tspo.yaml"), "--overlay", str(beside / "overlay.yaml")]
+    main(words)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"base: {ROOT}/recipes/tspo.yaml\n")
+    (tmp_path / "extra.py").write_text("class Another: pass\n")  # beside the recipe, whose folder comes first
+    with pytest.raises(SystemExit, match=rf"{tmp_path}/extra.py has no class 'Extra'"):
+        main(["check", str(recipe), *words[2:]])
 
 
 def test_a_folder_that_is_none_is_named() -> None:
