@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
     from modules.records import Cost, QuestionBatch, TraceStep
-    from modules.selection.selection_files import SelectionRow
+    from modules.selection.selection_row import SelectionRow
     from modules.systems.base import Reply
     from recipes.launcher.loaded_systems import LoadedSystems
 

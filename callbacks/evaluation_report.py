@@ -29,7 +29,8 @@ from modules.evaluation.trace_pages import FOLDER, write_traces
 from modules.files.strict_json import strict_json
 from modules.part_progress import PartProgress
 from modules.records import Answer
-from modules.selection.selection_files import SelectionRow, write_selections
+from modules.selection.selection_files import write_selections
+from modules.selection.selection_row import SelectionRow
 from modules.systems.stage_data import data_of
 
 TABLE, SUMMARY = "test_rows.csv", "test_summary.json"

@@ -23,7 +23,7 @@ from datamodules.video.decode_pool import DecodeWorker, ReadRequest
 from modules.files.file_names import file_names
 from modules.files.strict_json import strict_json
 from modules.part_progress import tracked
-from modules.selection.selection_files import SelectionRow
+from modules.selection.selection_row import SelectionRow
 
 FORMATS = ("tspo", "tspo-float", "json", "vlmevalkit")
 _log = logging.getLogger(__name__)

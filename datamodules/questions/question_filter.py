@@ -1,11 +1,12 @@
-"""Which of a split's questions are used: labelled with pass rates, and for training chosen by them or by name."""
+"""Which of a split's questions are used: labelled with pass rates, and for training chosen by them or by name.
+
+The readers of files are imported where a file is named: they bring pydantic and pyarrow, and most runs name none.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datamodules.questions.kept_questions import only_kept
-from datamodules.questions.pass_rate_files import read_pass_rates, with_pass_rates
 from modules.files.paths import InputPath
 from modules.records import VideoQuestion
 
@@ -39,10 +40,16 @@ class QuestionFilter:
             ValueError: a file is missing or is something else, or ``train_ids`` names none of the questions.
         """
         if self.pass_rates is not None:
+            from datamodules.questions.pass_rate_files import read_pass_rates, with_pass_rates
+
             questions = with_pass_rates(questions, read_pass_rates(self.pass_rates))
         if split != "train":
             return questions
         if self.pass_rate_range is not None:
             low, high = self.pass_rate_range
             questions = [q for q in questions if q.pass_rate is not None and low <= q.pass_rate <= high]
-        return questions if self.train_ids is None else only_kept(questions, self.train_ids)
+        if self.train_ids is None:
+            return questions
+        from datamodules.questions.kept_questions import only_kept
+
+        return only_kept(questions, self.train_ids)

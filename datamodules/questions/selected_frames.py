@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modules.files.paths import InputPath
-from modules.selection.selection_files import read_selections
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,4 +25,6 @@ class SelectedFrames:
         Raises:
             ValueError: the file is something else, or holds several systems and none is named.
         """
+        from modules.selection.selection_files import read_selections  # brings pyarrow; most runs name no file
+
         return {row.sample_id: tuple(row.frame_ids) for row in read_selections(self.path, self.system)}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from modules.encoders.base import FrameEncoder
 from modules.encoders.frame_demand import FrameDemand
 from modules.records import Answer, Cost, QuestionBatch, Rollouts, TraceStep
-from modules.selection.selection_files import SelectionRow
+from modules.selection.selection_row import SelectionRow
 from modules.systems.answering import Answering
 from modules.systems.frame_source import FrameSource
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from modules.records import Answer, TraceStep
-from modules.selection.selection_files import SelectionRow
+from modules.selection.selection_row import SelectionRow
 from modules.systems.base import Reply
 from modules.systems.grading import most_probable_option
 from modules.systems.option_shares import shares_of

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modules.records import QuestionBatch, Selection
 from modules.selection.base import FrameSampler
-from modules.selection.selection_files import SelectionRow
+from modules.selection.selection_row import SelectionRow
 from modules.systems.answering import Answering
 from modules.systems.base import Reply, Setting, VideoSystem, answer_of, selection_of
 from modules.systems.costs import costs_of

@@ -30,7 +30,7 @@ from modules.evaluation.evaluation_module import EvaluationModule
 from modules.evaluation.trained_sampler import load_sampler
 from modules.mllms.base import MLLM
 from modules.records import QuestionBatch
-from modules.selection.selection_files import SelectionRow
+from modules.selection.selection_row import SelectionRow
 from modules.systems.answering_settings import AnsweringSettings
 from modules.systems.base import Reply, Setting, VideoSystem
 from modules.systems.sampler_system import SamplerSystem

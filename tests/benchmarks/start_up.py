@@ -92,7 +92,8 @@ def prepare(folder: Path) -> None:
     from datamodules.haystack.world import World
     from modules.evaluation.answer_files import Answered, write_answers
     from modules.records import Answer
-    from modules.selection.selection_files import SelectionRow, write_selections
+    from modules.selection.selection_files import write_selections
+    from modules.selection.selection_row import SelectionRow
 
     write_video(folder / "video.mp4", World(duration_s=90.0), "test", 0)
     answers, rows = [], []

@@ -20,7 +20,7 @@ from modules.console import PlainConsole
 from modules.evaluation.answer_files import Answered, write_answers
 from modules.evaluation.score_table import score_systems
 from modules.records import Answer, Candidates, Cost, QuestionBatch, VideoQuestion
-from modules.selection.selection_files import SelectionRow
+from modules.selection.selection_row import SelectionRow
 from modules.systems.base import Reply
 from modules.systems.yardsticks import Blind
 from recipes.jobs.inspect import manifest_table

@@ -11,7 +11,8 @@ from modules.files.paths import InputPath
 from modules.records import QuestionBatch
 from modules.selection.base import FrameSampler
 from modules.selection.policies import FramePolicy, PlackettLuce
-from modules.selection.selection_files import SelectionRow, read_selections
+from modules.selection.selection_files import read_selections
+from modules.selection.selection_row import SelectionRow
 
 _log = logging.getLogger(__name__)
 

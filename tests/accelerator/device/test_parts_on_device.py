@@ -42,7 +42,8 @@ from modules.rl.grpo import GRPO, grpo_loss
 from modules.selection.base import FrameSampler
 from modules.selection.evidence import oracle_selection
 from modules.selection.policies import FramePolicy, IndependentDraws, PlackettLuce
-from modules.selection.selection_files import SelectionRow, write_selections
+from modules.selection.selection_files import write_selections
+from modules.selection.selection_row import SelectionRow
 from modules.small_stack.blank_families import write_blank_hf_clip
 from modules.systems.readouts import EvenlyWhereFew, MostProbable, Sampled
 

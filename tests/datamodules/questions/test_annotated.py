@@ -13,7 +13,8 @@ from datamodules.haystack.video_writing import write_video
 from datamodules.questions.annotated import AnnotatedVideos
 from datamodules.questions.selected_frames import SelectedFrames
 from modules.encoders.open_clip import OpenCLIPEncoder
-from modules.selection.selection_files import SelectionRow, write_selections
+from modules.selection.selection_files import write_selections
+from modules.selection.selection_row import SelectionRow
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from datamodules.questions.exports import export
 from modules.files.file_names import file_name
-from modules.selection.selection_files import SelectionRow
+from modules.selection.selection_row import SelectionRow
 
 
 def selection(sample_id: str, video: Path) -> SelectionRow:

@@ -10,7 +10,8 @@ import torch
 
 from modules.methods.training_free.precomputed import Precomputed, nearest
 from modules.records import Candidates, QuestionBatch, VideoQuestion
-from modules.selection.selection_files import SelectionRow, read_selections, write_selections
+from modules.selection.selection_files import read_selections, write_selections
+from modules.selection.selection_row import SelectionRow
 
 # 64 frames of which the later ones were chosen first: the earliest 32 would be the worst
 ROW = SelectionRow(
