@@ -25,6 +25,7 @@ from datamodules.annotations.own_values import (
 )
 from datamodules.annotations.subtitles import Subtitle, read_subtitles
 from datamodules.annotations.video_split import SPLITS, Shares, refuse_shares, split_of_videos
+from modules.files.paths import InputPath
 from modules.files.row_files import rows_of
 from modules.files.rows import FileError, Row, RowError, read
 from modules.records import VideoQuestion
@@ -54,12 +55,12 @@ class MultipleChoice(AnnotationSource):
     def __init__(
         self,
         *,
-        annotations: str,
-        videos: str | None = None,
+        annotations: InputPath,
+        videos: InputPath | None = None,
         split: str = "test",
         limit: int | None = None,
         name: str = "mine",
-        subtitles: str | None = None,
+        subtitles: InputPath | None = None,
         columns: dict[str, str] | None = None,
         answers: Answers = "any",
         separator: str = "|",

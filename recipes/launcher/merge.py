@@ -176,13 +176,21 @@ def pairs(overrides: list[str]) -> Iterator[tuple[str, str]]:
     while rest:
         word = rest.pop(0)
         if not word.startswith("--"):
-            raise RecipeError("the command line", [f"{word!r}: expected --dotted.key value"])
+            raise RecipeError("the command line", [f"{word!r:.200}: expected --dotted.key value{_meant(word)}"])
         key, equals, value = word[2:].partition("=")
         if not equals:
             if not rest:
                 raise RecipeError("the command line", [f"--{key} has no value"])
             value = rest.pop(0)
         yield key, value
+
+
+def _meant(word: str) -> str:
+    """What was perhaps meant by a word that is no key."""
+    key, equals, _ = word.partition("=")
+    if equals and all(part.isidentifier() for part in key.split(".")):
+        return f"; did you mean --{word:.200}?"
+    return f"; did you mean --overlay {word:.200}?" if word.endswith((".yaml", ".yml")) else ""
 
 
 def expand_shortcuts(files: list[str], overrides: list[str]) -> list[str]:

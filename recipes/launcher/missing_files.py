@@ -11,19 +11,37 @@ from recipes.launcher.runs import resolve_checkpoint
 from recipes.launcher.top_level import RUN_NAME
 
 
-def missing_inputs(inputs: Iterable[tuple[str, str]]) -> list[str]:
+def missing_inputs(inputs: Iterable[tuple[str, str]], recipe: dict[str, Any]) -> list[str]:
     """Annotations, videos, lists of questions and the like that are not there, as ``key: what is wrong``.
 
     Args:
         inputs: keys with what they name.
+        recipe: resolved, with its short names; a file that several keys have by one of these is told once.
     """
-    found = []
+    found: dict[tuple[str, str], str] = {}
     for key, name in inputs:
         if not _exists(name):
             where = "" if Path(name).is_absolute() else f" below {Path.cwd()}"
-            short = ".".join(part for part in key.split(".") if part != "init_args")
-            found.append(f"{key}: no such file or folder: {name!r:.300}{where}; --{short} names yours")
-    return found
+            option = _option(key, name, recipe)
+            said = f"{key}: no such file or folder: {name!r:.300}{where}; --{option} names yours"
+            found.setdefault((option, name), said)
+    return list(found.values())
+
+
+def _option(key: str, name: str, recipe: dict[str, Any]) -> str:
+    """What sets a key on the command line: a short name of the recipe's for it, or else the key without init_args.
+
+    A short name of a variable counts where the variable's value, in which nothing shows where it is used, is ``name``.
+    """
+    shortcuts, variables = recipe.get("shortcuts") or {}, recipe.get("vars") or {}
+    known = [short for short, long in shortcuts.items() if long == key or variables.get(_variable(long)) == name]
+    own = key.rpartition(".")[2]
+    plain = ".".join(part for part in key.split(".") if part != "init_args")
+    return own if own in known else next(iter(known), plain)
+
+
+def _variable(key: str) -> str | None:
+    return key.removeprefix("vars.") if key.startswith("vars.") else None
 
 
 def _exists(name: str) -> bool:

@@ -32,7 +32,9 @@ def problems(recipe: dict[str, Any], folders: Sequence[Path] = (), files: bool =
     found, values = _at_the_top(recipe), Values(folders)
     # where a part is missing or from elsewhere, what it would take is not known
     found += _missing_or_from_elsewhere(recipe, folders) or _in_parts(values, recipe)
-    return found + (missing_inputs(values.inputs) + missing_weights(recipe) + missing_packages(recipe) if files else [])
+    if not files:
+        return found
+    return found + missing_inputs(values.inputs, recipe) + missing_weights(recipe) + missing_packages(recipe)
 
 
 def _in_parts(values: Values, recipe: dict[str, Any]) -> list[str]:

@@ -123,6 +123,8 @@ def test_every_mistake_at_once() -> None:
         (["--model.evolve", "both"], "evolve: 'both'"),
         (["--data.encoder.class_path", "modules.methods.tspo.agent.TSPOSampler"], "is not a FrameEncoder"),
         (["--modle", "x"], "modle: no such key; did you mean 'model'?"),
+        (["model.num_frames=4"], "expected --dotted.key value; did you mean --model.num_frames=4?"),
+        (["recipes/overlays/smoke.yaml"], "did you mean --overlay recipes/overlays/smoke.yaml?"),
         (["--checkpoint", "nowhere.ckpt"], "no such file: nowhere.ckpt"),
         (["--model.mllm.path", "recipes/haystack/weights/nothing"], "path"),
         (["--data.seed", "${no_such_key}"], "no_such_key"),

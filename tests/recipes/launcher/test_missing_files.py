@@ -32,7 +32,7 @@ def mistakes(recipe: str, *overrides: str) -> list[str]:
 def test_annotations_and_videos_have_to_be_there(tmp_path: Path) -> None:
     assert mistakes(MLVU) == [
         f"data.init_args.test.init_args.{key}: no such file or folder: 'data/MLVU/{name}' below {tmp_path}; "
-        f"--data.test.{key} names yours"
+        f"--{key} names yours"
         for key, name in (("annotations", "json"), ("videos", "video"))
     ]
     for name in ("json", "video"):
@@ -72,6 +72,22 @@ def test_what_else_is_read(recipe: str, overrides: list[str], key: str) -> None:
         if re.match(rf"{re.escape(key)}: no such file( or folder)?: ", m)
     ]
     assert len(found) == 1, mistakes(str(ROOT / recipe), *overrides)
+
+
+def test_a_table_of_ones_own_that_is_not_there_is_told_once(tmp_path: Path) -> None:
+    train, evaluate = (str(ROOT / f"recipes/mine/{name}.yaml") for name in ("train", "eval"))
+    said = f"no such file or folder: 'my.csv' below {tmp_path}; --annotations names yours"
+    assert mistakes(train, "--annotations", "my.csv") == [f"data.init_args.train.init_args.annotations: {said}"]
+    assert sum(said in mistake for mistake in mistakes(evaluate, "--annotations", "my.csv")) == 1
+    (tmp_path / "my.csv").touch()
+    assert mistakes(train, "--annotations", "my.csv") == []
+    (found,) = mistakes(train, "--annotations", "my.csv", "--videos", "clips")
+    assert found.endswith(f"'clips' below {tmp_path}; --videos names yours")
+    found = mistakes(train, "--data.train.annotations", "a.csv", "--data.val.annotations", "b.csv")
+    assert [mistake.rpartition("; ")[2] for mistake in found if "csv" in mistake] == [
+        *(f"--data.{split}.annotations names yours" for split in ("train", "val")),
+        "--annotations names yours",
+    ]
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
