@@ -76,6 +76,11 @@ _BROKEN = (ValueError, RecursionError, OverflowError, OSError, pyarrow.ArrowExce
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return (
+            f"byte {error.start} is 0x{error.object[error.start]:02x}, which is no text in UTF-8; save the table anew in "
+            "that encoding (Excel calls it CSV UTF-8)"
+        )
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
@@ -110,7 +115,8 @@ def _json_line(line: bytes) -> Any:
 
 def _table(path: Path) -> Iterator[tuple[int, Any]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
+        rows = csv.reader(file, delimiter=_delimiter(path.suffix, file.readline()), strict=True)
+        file.seek(0)
         try:
             header = next(rows, [])
             _distinct(header)
@@ -121,6 +127,13 @@ def _table(path: Path) -> Iterator[tuple[int, Any]]:
                     yield number, Unreadable(f"{len(cells)} cells for {len(header)} columns")
         except csv.Error as error:
             raise ValueError(f"line {rows.line_num}: {error}") from error
+
+
+def _delimiter(suffix: str, first_line: str) -> str:
+    """What stands between cells: spreadsheets write semicolons where the decimal sign is a comma, as in German."""
+    if suffix == ".tsv":
+        return "\t"
+    return ";" if ";" in first_line and "," not in first_line else ","
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Any]]:

@@ -334,7 +334,7 @@ def write_blank_videostreaming(folder: Path, *, width: int = 32, seed: int = 0) 
     """
     write_blank_hf_clip(folder / "clip", width=width, patch_size=4, seed=seed)
     torch.manual_seed(seed)
-    tokenizer = byte_tokenizer({})
+    tokenizer = _tokenizer({})
     shape = {
         "hidden_size": width,
         "intermediate_size": 2 * width,

@@ -40,7 +40,7 @@ def of_leaf(key: str, value: Any, annotation: Any) -> list[str]:
     """jsonargparse's judgement of one plain value."""
     numbers_only = not any(takes_text(member) for member in members_of(annotation))
     if isinstance(value, str) and numbers_only:
-        return [f"{key}: {value!r:.100} is text where a number is wanted; write it without quotes"]
+        return [f"{key}: {value!r:.100} is text where a number is wanted{_unquoted(value)}"]
     try:
         parsed = _parser(annotation).parse_object({"value": value}).value
     except (jsonargparse.ArgumentError, TypeError, ValueError, OSError, OverflowError) as error:
@@ -50,6 +50,15 @@ def of_leaf(key: str, value: Any, annotation: Any) -> list[str]:
     if isinstance(parsed, float) and not math.isfinite(parsed):
         return [f"{key}: {value!r:.100} is not finite"]
     return []
+
+
+def _unquoted(text: str) -> str:
+    """What to do with a text that would be a number."""
+    try:
+        float(text)
+    except ValueError:
+        return ""
+    return "; write it without quotes"
 
 
 @functools.cache

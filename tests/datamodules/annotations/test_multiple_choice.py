@@ -73,6 +73,7 @@ def test_a_row_of_everything(tmp_path: Path) -> None:
         ("csv", "video,question,options,answer\na.mp4,\"Which, now?\",\"['red', 'green', 'blue']\",B\n"),
         ("csv", 'video,question,option_a,option_b,option_c,answer\na.mp4,"Which, now?",red,green,blue,(b)\n'),
         ("csv", 'video,question,option 1,option 2,option 3,answer\na.mp4,"Which, now?",red,green,blue,B. green\n'),
+        ("csv", "\ufeffvideo;question;options;answer\r\na.mp4;Which, now?;red|green|blue;B\r\n"),
         ("tsv", "video\tquestion\toptions\tanswer\na.mp4\tWhich, now?\tA. red|B. green|C. blue\tB\n"),
         (
             "jsonl",
@@ -86,6 +87,13 @@ def test_the_same_question_in_other_forms(suffix: str, text: str, tmp_path: Path
     (question,) = MultipleChoice(annotations=str(file)).load().questions
     assert (question.question, question.options, question.answer) == ("Which, now?", ("red", "green", "blue"), "green")
     assert (question.video, question.sample_id) == (str(tmp_path / "a.mp4"), "1")
+
+
+def test_a_table_in_another_encoding_says_how_to_save_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("video;question;options;answer\na.mp4;Grün?;ja|nein;A\n", encoding="cp1252")
+    with pytest.raises(ValueError, match=r"byte 38 is 0xfc, which is no text in UTF-8; save the table anew"):
+        MultipleChoice(annotations=str(file)).load()
 
 
 def test_a_table_of_four_and_of_two_options(tmp_path: Path) -> None:

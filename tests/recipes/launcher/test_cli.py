@@ -123,6 +123,7 @@ def test_every_mistake_at_once() -> None:
         (["--model.evolve", "both"], "evolve: 'both'"),
         (["--data.encoder.class_path", "modules.methods.tspo.agent.TSPOSampler"], "is not a FrameEncoder"),
         (["--modle", "x"], "modle: no such key; did you mean 'model'?"),
+        (["--trainer.max_steps", "'7'"], "'7' is text where a number is wanted; write it without quotes"),
         (["model.num_frames=4"], "expected --dotted.key value; did you mean --model.num_frames=4?"),
         (["recipes/overlays/smoke.yaml"], "did you mean --overlay recipes/overlays/smoke.yaml?"),
         (["--checkpoint", "nowhere.ckpt"], "no such file: nowhere.ckpt"),
