@@ -152,7 +152,9 @@ MISUSED = re.compile(r"no such key|Not of type|known package|cannot import|has n
 def documented_commands() -> list[str]:
     """Commands on recipes of ours from all pages but the history, less those that show a mistake or a made-up file."""
     found = {c for p in PAGES if p.name != HISTORY for c in COMMAND.findall(p.read_text())}
-    return sorted(c for c in found if not OWN.search(c) and not re.search(r"--overlay (FILE|my)|window -1|num_frame 4", c))
+    return sorted(
+        c for c in found if not OWN.search(c) and not re.search(r"--overlay (FILE|my)|window -1|num_frame 4", c)
+    )
 
 
 def misused(command: str) -> list[str]:

@@ -109,6 +109,8 @@ class MultipleChoice(AnnotationSource):
         if self.split_shares is None:
             return [None] * len(rows), "the whole file"
         names = [self._video_name(row) for row in rows]
+        if not any(names):
+            return [None] * len(rows), "none of them names a video"
         try:
             of = split_of_videos([name for name in names if name], self.split_shares, self.split_seed)
         except ValueError as error:

@@ -83,8 +83,23 @@ class TransformersMLLM(MLLM):
         self.frames_per_forward = frames_per_forward
         name = as_data(ModelPath(path))
         with fetching(name):
+            self._refuse_another_family(name)
             self.processor = transformers.AutoProcessor.from_pretrained(name, revision=self.loading.revision, **AS_DATA)
             self.model = self.loading.model(self.model_class, name)
+
+    def _refuse_another_family(self, name: str) -> None:
+        """Transformers would load it all the same, with new weights in every place that has another name.
+
+        Raises:
+            ValueError: the folder holds a model of another family.
+        """
+        config, _ = transformers.PretrainedConfig.get_config_dict(name, revision=self.loading.revision, **AS_DATA)
+        found, wanted = config.get("model_type"), self.model_class.config_class.model_type
+        if found is not None and found != wanted:
+            raise ValueError(
+                f"{name} holds a model of type {found!r}, and {type(self).__name__} reads {wanted!r}; name the class of its "
+                "family as the mllm's class_path (docs/models.md lists them)"
+            )
 
     # ---- what a family says about itself ----
 

@@ -53,7 +53,9 @@ def merge(files: list[str], overrides: list[str], known: dict[str, Any] | None =
 def _other_kind(key: str, known: Any, given: Any) -> str | None:
     """Where one file has a list and another a mapping, such as rewards that have no names."""
     if OmegaConf.is_dict(known) and isinstance(given, list):
-        return f"{key} is a mapping of names ({', '.join(map(str, known))}), and a list has none; write NAME: before each"
+        return (
+            f"{key} is a mapping of names ({', '.join(map(str, known))}), and a list has none; write NAME: before each"
+        )
     if OmegaConf.is_list(known) and isinstance(given, dict):
         return f"{key} is a list, and names are given ({', '.join(map(str, given))})"
     if not (OmegaConf.is_dict(known) and isinstance(given, dict)):
