@@ -1,4 +1,4 @@
-"""What docs/first_hour.md shows is what is said: its files are written, and its checks and lists are run as they stand."""
+"""What docs/first_hour.md shows is what is said: its files are written, its checks and lists run as they stand."""
 
 from __future__ import annotations
 

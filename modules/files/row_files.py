@@ -78,8 +78,8 @@ _BROKEN = (ValueError, RecursionError, OverflowError, OSError, pyarrow.ArrowExce
 def _reason(error: BaseException) -> str:
     if isinstance(error, UnicodeDecodeError):
         return (
-            f"byte {error.start} is 0x{error.object[error.start]:02x}, which is no text in UTF-8; save the table anew in "
-            "that encoding (Excel calls it CSV UTF-8)"
+            f"byte {error.start} is 0x{error.object[error.start]:02x}, which is no text in UTF-8; save the table anew "
+            "in that encoding (Excel calls it CSV UTF-8)"
         )
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 

@@ -97,8 +97,8 @@ class TransformersMLLM(MLLM):
         found, wanted = config.get("model_type"), self.model_class.config_class.model_type
         if found is not None and found != wanted:
             raise ValueError(
-                f"{name} holds a model of type {found!r}, and {type(self).__name__} reads {wanted!r}; name the class of its "
-                "family as the mllm's class_path (docs/models.md lists them)"
+                f"{name} holds a model of type {found!r}, and {type(self).__name__} reads {wanted!r}; name the class "
+                "of its family as the mllm's class_path (docs/models.md lists them)"
             )
 
     # ---- what a family says about itself ----

@@ -129,6 +129,11 @@ def test_columns_of_other_names(tmp_path: Path) -> None:
         load(tmp_path, row, columns={"colour": "x"})
 
 
+def test_a_misspelt_video_column_is_told_although_the_videos_were_to_be_dealt_out(tmp_path: Path) -> None:
+    row = {**ROW, "video": None, "vidoe": "a.mp4"}
+    assert "did you mean 'vidoe'?" in refused(tmp_path, row, split="train", split_shares=(0.8, 0.1, 0.1))
+
+
 # ---- where videos lie ----
 
 

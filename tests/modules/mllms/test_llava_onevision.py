@@ -10,6 +10,7 @@ import torch
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.prompt import Prompt
+from modules.mllms.qwen_vl import Qwen25VL
 from modules.records import VideoQuestion
 
 QUESTION = VideoQuestion("d", "s", "q", "v", 60.0, "What colour is the star?", ("red", "green", "blue", "white"), 1)
@@ -117,3 +118,8 @@ def test_reloads_under_the_auto_classes(mllm: LlavaOnevision, frames: torch.Tens
 def test_missing_folder_is_named() -> None:
     with pytest.raises(ValueError, match="not a folder"):
         LlavaOnevision(path="./nowhere")
+
+
+def test_a_folder_of_another_family_is_refused_by_name(blank_vlm: Path) -> None:
+    with pytest.raises(ValueError, match="holds a model of type 'llava_onevision', and Qwen25VL reads 'qwen2_5_vl'"):
+        Qwen25VL(path=str(blank_vlm))
