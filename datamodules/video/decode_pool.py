@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -129,7 +129,7 @@ class Finished:
 
 def stream_many(
     requests: Iterable[ReadRequest], num_workers: int, timeout_s: float = 60.0, pieces_ahead: int = 4
-) -> Iterator[Piece | Finished]:
+) -> Generator[Piece | Finished, None, None]:
     """Decodes many files side by side, each once, and hands over pieces as they come.
 
     Pieces of one file come in order, those of several mixed. At most ``num_workers * pieces_ahead`` pieces wait, so a

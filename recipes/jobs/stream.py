@@ -250,6 +250,9 @@ class Stream:
 class _NoFrames:
     """A source of frames that has none: they are forgotten as soon as their clip is condensed."""
 
+    def frames_key(self, candidates: Candidates) -> str:
+        raise ValueError("memories are named by the condenser that made them, and no frames are kept to be named")
+
     def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> Tensor | None:
         return None
 

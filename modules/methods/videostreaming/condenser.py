@@ -190,7 +190,7 @@ class ClipCondenser(nn.Module):
         if math.isqrt(num_tokens) ** 2 != num_tokens:
             raise ValueError(f"{num_tokens} tokens a frame lie in no square grid, over which summaries are averaged")
         held = frames[:, -1:].expand(-1, self.clip_frames - num_frames, -1, -1)
-        return torch.cat([frames, held], 1).to(self.input[0].weight.dtype)
+        return torch.cat([frames, held], 1).to(next(self.input.parameters()).dtype)
 
     def _summaries(self, frames: Tensor) -> Tensor:
         """(B, F P, W) from (B, F, N, C)."""

@@ -42,5 +42,5 @@ class OutputMLP(nn.Sequential):
                 f"memories of {tuple(memories.shape[1:])} (tokens, width) cannot be read by a model of "
                 f"{self.memory_shape}: they are of another condenser"
             )
-        first = self[0].weight
+        first = next(self.parameters())
         return self(memories.to(first.device, first.dtype)).flatten(0, 1)

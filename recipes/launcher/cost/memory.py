@@ -129,7 +129,7 @@ def _extract(work: Workload) -> Phase:
         encoder = work.encoder
         parts["encoder"] = _ENCODER_BYTES * encoder.num_parameters
         tokens = encoder.frames_per_forward * encoder.patches
-        activations = _ENCODER_BYTES * tokens * (3 * encoder.hidden + 2 * encoder.mlp)
+        activations: float = _ENCODER_BYTES * tokens * (3 * encoder.hidden + 2 * encoder.mlp)
         if encoder.condenser is not None:
             condenser = encoder.condenser
             parts["condenser"] = condenser.layers.num_parameters * condenser.bytes_each
