@@ -92,6 +92,7 @@ def extraction(video: str) -> dict[str, float]:
     import torch
 
     from datamodules.questions.given import GivenQuestions
+    from datamodules.video.decoding_settings import DecodingSettings
     from modules.methods.videostreaming.frame_tokens import MergedPatches
     from modules.methods.videostreaming.memories import ClipMemories
     from modules.records import VideoQuestion
@@ -101,7 +102,8 @@ def extraction(video: str) -> dict[str, float]:
     encoder = ClipMemories(patches=MergedPatches(path=f"{WEIGHTS}/vlm"), condenser=condenser(), weights=weights)
     question = VideoQuestion("benchmark", "test", "q", video, 0.0, QUESTION, ("red", "green", "blue", "white"))
     with tempfile.TemporaryDirectory() as store:
-        data = GivenQuestions(questions=[question], encoder=encoder, feature_dir=store, num_workers=1)
+        decoding = DecodingSettings(num_workers=1)
+        data = GivenQuestions(questions=[question], encoder=encoder, feature_dir=store, decoding=decoding)
         with Watch(os.getpid()) as watch:
             started = time.process_time()
             summary = data.extract([], ["test"])
