@@ -18,7 +18,7 @@ _RECORDS = ("modules.records", "modules.parsing", "modules.seeds", "modules.file
 _MODELS = ("modules.encoders", "modules.mllms", "modules.roles")
 _PARTS = (*_RECORDS, *_MODELS, "modules.selection", "modules.systems", "modules.rewards")
 _TRAINING = (
-    *(*_PARTS, "modules.rl", "modules.checkpoints.weights"),
+    *(*_PARTS, "modules.rl", "modules.checkpoints.weights", "modules.distributed.precision"),
     *("modules.small_stack.schedule", "modules.small_stack.pretraining_data"),
 )
 MAY_IMPORT: dict[str, tuple[str, ...]] = {

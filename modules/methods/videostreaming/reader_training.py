@@ -15,11 +15,11 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt
+from lightning.pytorch.strategies import DeepSpeedStrategy
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modules.distributed.precision import settle_precision
-from modules.distributed.sharding import ShardedStrategy
 from modules.files.paths import InputPath
 from modules.methods.videostreaming.answer_nats import text_nats
 from modules.methods.videostreaming.condenser import ClipCondenser
@@ -91,7 +91,7 @@ class ReaderTraining(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         strategy: Any = self.trainer.strategy
-        if isinstance(strategy, ShardedStrategy):
+        if isinstance(strategy, DeepSpeedStrategy):
             raise ValueError(
                 "this stage keeps every parameter whole on each rank: trainer.strategy ddp, with reader.loading.lora "
                 "where the language model is large; joint training (model.evolve: joint) is what ZeRO shards"
