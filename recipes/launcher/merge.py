@@ -42,12 +42,17 @@ def merge(files: list[str], overrides: list[str], known: dict[str, Any] | None =
             except _DOES_NOT_FIT as error:
                 reason = _other_kind("", merged, content) or first_line(error)
                 raise RecipeError(file, [f"does not go together with the files before it: {reason}"]) from error
-    for key, value in pairs(overrides):
+    for key, value in sorted(pairs(overrides), key=_after_class_paths):
         try:
             _override(merged, key, value)
         except _DOES_NOT_FIT as error:
             raise RecipeError("the command line", [f"--{key} {value:.100}: {first_line(error)}"]) from error
     return merged
+
+
+def _after_class_paths(override: tuple[str, str]) -> bool:
+    """Puts classes before what is said of them, wherever that was typed: another class drops the one before it."""
+    return not override[0].endswith("class_path")
 
 
 def _other_kind(key: str, known: Any, given: Any) -> str | None:
@@ -76,6 +81,7 @@ def _override(merged: DictConfig, key: str, value: str) -> None:
         if entry is None and name not in (known or {}):
             raise ValueError(f"there is no callback {name!r} to leave out; there are {', '.join(known or {})}")
     place = _as_init_args(merged, key)
+    _clear_other_classes(merged, given)
     _check_numbers_of_lists(merged, place)
     try:
         OmegaConf.update(merged, place, content, force_add=True)
@@ -111,7 +117,7 @@ def _clear_callbacks_said_anew(merged: DictConfig, content: dict[str, Any]) -> N
 
 
 def _clear_other_classes(merged: Any, content: dict[str, Any]) -> None:
-    """Where a file names another class than those before it, or several, their arguments go with them."""
+    """Where a file or an override names another class than those before it, or several, their arguments go with them."""
     for key, node in content.items():
         known: Any = merged.get(key) if OmegaConf.is_dict(merged) else None
         if isinstance(node, list) and OmegaConf.is_dict(known) and "class_path" in known:

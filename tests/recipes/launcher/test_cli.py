@@ -147,6 +147,21 @@ def test_overrides_reach_through_interpolations_and_leave_init_args_out() -> Non
     assert merged.model.init_args.num_frames == 3
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["class first", "class last"])
+def test_another_class_drops_the_arguments_of_the_one_before_it_and_no_typed_one(order: int) -> None:
+    words = [("--job.mllm.class_path", "modules.mllms.llava_onevision.LlavaOnevision"), ("--job.mllm.path", "weights")]
+    words = ["--job.videos", ".", *(word for pair in words[::order] for word in pair)]
+    mllm = check("recipes/data/needles.yaml", [], words, files=False).job.init_args.mllm
+    assert (mllm.class_path.rpartition(".")[2], dict(mllm.init_args)) == ("LlavaOnevision", {"path": "weights"})
+    whole = "{class_path: modules.mllms.llava_onevision.LlavaOnevision, init_args: {path: weights}}"
+    assert (
+        check("recipes/data/needles.yaml", [], [*words[:2], "--job.mllm", whole], files=False).job.init_args.mllm
+        == mllm
+    )
+    kept = check("recipes/tspo.yaml", [], ["--model.sampler.class_path", "modules.methods.tspo.agent.TSPOSampler"])
+    assert kept.model.init_args.sampler.init_args.dim == 64  # the same class
+
+
 @pytest.mark.parametrize("number", ["1e-5", "1E-5", "+1e-5", ".1e-4", "0.00001"])
 def test_a_number_is_a_number_on_the_command_line_and_in_a_file(number: str, tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.yaml"
