@@ -23,4 +23,5 @@ def report(run_dir: Path, out: Path, total: int, counts: Counter[str], next_comm
             highlight=False,
         )
     console.print(f"written     {out}")
-    console.print(f"next        {next_command.format(out=out)}", soft_wrap=True)
+    after = next_command.format(out=out) if counts["kept"] else "none: no question is left, and the lines above say why"
+    console.print(f"next        {after}", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from datamodules.haystack.video_writing import write_video
 from modules.mllms.openai import OpenAIChat
 from modules.records import VideoQuestion
 from recipes.jobs.asking import Clips
+from recipes.jobs.counts import report
 from recipes.jobs.needle_questions import BuildNeedles
 
 DESCRIPTIONS = {
@@ -94,6 +96,16 @@ def test_each_filter_drops_what_it_should_and_says_so(server: Writer, clips: Pat
     before = len(server.requests)
     job.run(tmp_path / "again")  # descriptions are kept: only questions are written and tried
     assert not any(r["messages"][-1]["content"][-1]["text"].startswith("Describe") for r in server.requests[before:])
+
+
+@pytest.mark.parametrize(("kept", "after"), [(1, "lightning run"), (0, "none: no question is left")])
+def test_a_next_command_is_named_where_there_is_something_to_go_on_with(
+    kept: int, after: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    report(
+        tmp_path, tmp_path / "needles.jsonl", 2, +Counter({"kept": kept, "description of fewer than 5 words": 2 - kept})
+    )
+    assert f"\nnext        {after}" in capsys.readouterr().out
 
 
 def test_too_few_clips(server: Writer, tmp_path: Path) -> None:
