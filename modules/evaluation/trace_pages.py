@@ -1,7 +1,7 @@
 """What a system did to answer a question, step by step, as a page that can be read: Markdown, one file a question.
 
-Everything that a model or a stranger wrote is indented, so that none of it is taken for markup, and what could command
-a terminal is replaced.
+Everything that a model or a stranger wrote is indented, so that none of it is taken for markup, and characters that
+command a terminal are replaced.
 """
 
 from __future__ import annotations

@@ -53,14 +53,22 @@ class LocalReasoner(Reasoner):
         """A model that transformers has placed stays where it is."""
         return self if self.loading.device_map is not None else super()._apply(fn, recurse)
 
+    @property
+    def context_tokens(self) -> int | None:
+        """What the model's positions leave for a conversation beside the answer."""
+        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return None if most is None else max(1, most - self.max_new_tokens)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        return len(self._prompt_ids(messages))
+
     @torch.no_grad()
     def write(self, messages: Sequence[Message]) -> Written:
-        ids = self._prompt_ids(messages)
-        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", len(ids))
-        if len(ids) > most:
+        ids, most = self._prompt_ids(messages), self.context_tokens
+        if most is not None and len(ids) > most:
             raise ValueError(
-                f"a conversation of {len(ids)} tokens, and {self.name} reads at most {most}: shorter captions "
-                "(max_new_tokens of the captioner), longer scopes, or another model"
+                f"a conversation of {len(ids)} tokens, and {self.name} reads at most {most} and writes "
+                f"{self.max_new_tokens}: take shorter captions (max_new_tokens of the captioner) or another model"
             )
         prompt_ids = torch.tensor([ids], device=self.model.device)
         with plain_decoding(self.model, self.max_new_tokens, self.tokenizer.pad_token_id):

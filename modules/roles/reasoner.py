@@ -70,6 +70,15 @@ class Reasoner(nn.Module, ABC):
             ConnectionError: a server gives no usable answer.
         """
 
+    @property
+    def context_tokens(self) -> int | None:
+        """How long a conversation may be; None where nobody says."""
+        return None
+
+    def count_tokens(self, messages: Sequence[Message]) -> int | None:
+        """How long a conversation is; None where only a call would tell."""
+        return None
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What an evaluation card has to name: model, weights, how it decodes."""

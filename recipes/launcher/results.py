@@ -10,6 +10,7 @@ from datamodules.questions.exports import export as export_selections
 from modules.console import PlainConsole, console_for
 from modules.evaluation.answer_files import read_answered, read_answers
 from modules.evaluation.costs_table import cost_table
+from modules.evaluation.exits_table import exit_lines, exit_table
 from modules.evaluation.paired import compare as compare_answers
 from modules.evaluation.score_table import in_order, score_systems, score_table
 from modules.evaluation.scorers import scorer
@@ -44,6 +45,8 @@ def score(run: str, scorers: list[str], macro_over: str | None) -> None:
             raise ValueError(f"{full} reads answers in text, and this run has none; run it with model.generate true")
         lines = score_systems(answers, full, macro_over)
         console.print(score_table({t: lines[s] for s, t in in_order(lines).items()}, full))
+        if exits := exit_lines(answered, scorer(name)):
+            console.print(exit_table(exits, in_order(systems)))
     if any(one.cost is not None for one in answered):
         console.print(cost_table(answered, in_order(systems)))
 

@@ -139,6 +139,8 @@ def test_two_questions_against_a_server_that_misbehaves(server: Server, workplac
     page = (workplace / "out/traces/videolucy/A1_JAKE_DAY0-0.md").read_text()
     assert SECRET in page
     assert "## 1. describe" in page
+    main(["score", "out", "--scorer", "strict-letter"])
+    assert "How it ended" in capsys.readouterr().out
     card = json.loads((workplace / "out/card.json").read_text())
     assert "thinker" in card["systems"]["videolucy"]
     assert "right without a model" in card

@@ -22,6 +22,9 @@ from modules.roles.checked_json import FormType
 from modules.roles.reasoner import Asked, Message, Reasoner
 from modules.systems.frame_source import FrameSource
 
+_KEPT_FRAC = 0.8
+"""Of a memory that is too long, at a time, until it fits."""
+
 
 class NoUsableAnswerError(Exception):
     """The reasoner gives none: it was told what was wrong as often as it may be, or the budget is spent."""
@@ -168,12 +171,10 @@ class Inquiry:
             The answer; and the form that it stood in, None where that could not be read and the answer is all that was
             written.
         """
-        lines = self.tree.text().splitlines() if memory is None else memory
+        lines = self.tree.text().splitlines() if memory is None else list(memory)
         self.spending.spend_reserve()
-        limit = self.spending.characters_left
-        if limit is not None:
-            around = len(self.roles.prompts.text("forced", **self._blanks(memory="")))
-            lines = thinned(lines, max(limit - around, 0))
+        while any(lines) and not self.spending.fits(self._messages("forced", memory="\n".join(lines))):
+            lines = thinned(lines, int(_KEPT_FRAC * sum(map(len, lines))))
         asked, mark = self._asked("forced", Verdict, self._check_answer, memory="\n".join(lines))
         self._note("forced answer", asked, mark, reason=why)
         return (asked.text if asked.form is None else asked.form.answer), asked.form
@@ -191,7 +192,7 @@ class Inquiry:
         """What came of asking, and how many calls there were before."""
         mark = len(self.spending.calls)
         asked = self.roles.reasoner.ask(
-            [Message("user", self.roles.prompts.text(prompt, **self._blanks(**blanks)))],
+            self._messages(prompt, **blanks),
             form,
             check=check,
             correction=self.roles.prompts.text("correction"),
@@ -199,6 +200,9 @@ class Inquiry:
             meter=self.spending,
         )
         return asked, mark
+
+    def _messages(self, prompt: str, **blanks: str) -> list[Message]:
+        return [Message("user", self.roles.prompts.text(prompt, **self._blanks(**blanks)))]
 
     def _blanks(self, **blanks: str) -> dict[str, str]:
         options = self.question.options

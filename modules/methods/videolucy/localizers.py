@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -85,7 +86,11 @@ class OracleLocalizer(Localizer):
 
     @staticmethod
     def _evidence(inquiry: Inquiry) -> list[Span]:
-        return [inquiry.clock.span(start, end) for start, end in inquiry.question.evidence_s if start < end]
+        spans = []
+        for start_s, end_s in inquiry.question.evidence_s:
+            with suppress(ValueError):  # annotations know spans that the file does not have
+                spans.append(inquiry.clock.span(start_s, end_s))
+        return spans
 
 
 def _most(entry: Entry, evidence: list[Span]) -> Fraction:

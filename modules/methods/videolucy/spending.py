@@ -1,8 +1,9 @@
 """What one question may cost, and what it has cost so far: calls, tokens and seconds.
 
 The forced answer is part of the budget: a call, and the tokens that it reads, are kept back for it, so that a question
-whose budget is spent is answered all the same. Tokens of a call are estimated before it is made, from the characters
-that a token had in the calls before it, so a limit of tokens can be missed by as much as one estimate is wrong.
+whose budget is spent is answered all the same. Where the reasoner cannot count the tokens of a call before it is made
+(a server), they are estimated from the characters that a token had in the calls before, so a limit of tokens can be
+missed by as much as one estimate is wrong.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modules.records import Cost
-from modules.roles.reasoner import Message, Written
+from modules.roles.reasoner import Message, Reasoner, Written
 
 _CHARACTERS_PER_TOKEN = 3.0
 """Before anything was counted; English has about 4, other languages fewer."""
@@ -43,10 +44,11 @@ class Spending:
 
     Args:
         budget: that is kept.
+        reasoner: whose calls they are.
     """
 
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
+    def __init__(self, budget: Budget, reasoner: Reasoner) -> None:
+        self.budget, self.reasoner = budget, reasoner
         self.calls: list[Cost] = []
         """One by one, in order."""
         self.characters_read = 0
@@ -64,11 +66,13 @@ class Spending:
         if self._allowed:
             self._allowed = False
             return ""
-        num_calls = 1 + self._num_kept_back
-        estimate = math.ceil(self._reading / self._characters_per_token) + self._usual_answer
+        num_calls, length = 1 + self._num_kept_back, self._length(messages)
+        most = self.reasoner.context_tokens
+        if most is not None and length > most:
+            return f"the memory makes a conversation of {length} tokens, and the reasoner reads {most}"
         for name, limit, needed in (
             ("calls", self.budget.calls, len(self.calls) + num_calls),
-            ("tokens", self.budget.tokens, self.tokens + num_calls * estimate),
+            ("tokens", self.budget.tokens, self.tokens + num_calls * (length + self._usual_answer)),
             ("seconds", self.budget.seconds, time.perf_counter() - self._started),
         ):
             if limit is not None and needed > limit:
@@ -98,12 +102,16 @@ class Spending:
         read, written = self.cost.text_tokens_in, self.cost.text_tokens_out
         return (math.ceil(self.characters_read / _CHARACTERS_PER_TOKEN) if read is None else read) + (written or 0)
 
-    @property
-    def characters_left(self) -> int | None:
-        """How much text a call may still read; None where nothing limits it."""
-        if self.budget.tokens is None:
-            return None
-        return max(0, math.floor((self.budget.tokens - self.tokens - self._usual_answer) * self._characters_per_token))
+    def fits(self, messages: Sequence[Message]) -> bool:
+        """Whether the reasoner can read so much, and the tokens that are left allow it."""
+        length, most = self._length(messages), self.reasoner.context_tokens
+        left = None if self.budget.tokens is None else self.budget.tokens - self.tokens - self._usual_answer
+        return all(limit is None or length <= limit for limit in (most, left))
+
+    def _length(self, messages: Sequence[Message]) -> int:
+        """Tokens of a conversation."""
+        counted = self.reasoner.count_tokens(messages)
+        return math.ceil(characters_of(messages) / self._characters_per_token) if counted is None else counted
 
     @property
     def _characters_per_token(self) -> float:

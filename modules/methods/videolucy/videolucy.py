@@ -116,7 +116,7 @@ class VideoLucy(VideoSystem):
     def inquiry(self, batch: QuestionBatch, b: int, source: FrameSource) -> Inquiry:
         """Question b of a batch, with nothing described yet."""
         candidates = batch.candidates[b]
-        spending = Spending(self.settings.budget)
+        spending = Spending(self.settings.budget, self.roles.reasoner)
         levels = levels_of(self.scopes, candidates.duration_s)
         return Inquiry(batch.questions[b], candidates, source, levels, self.roles, spending)
 

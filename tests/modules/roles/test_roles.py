@@ -264,10 +264,12 @@ def test_a_local_language_model_writes_and_counts(tmp_path: Path, sentences: lis
     written = reasoner.write([Message("user", "a red star")])
     assert written == reasoner.write([Message("user", "a red star")])
     assert written.tokens_in == len(tokenizer("a red star\n")["input_ids"])
+    assert reasoner.count_tokens([Message("user", "a red star")]) == written.tokens_in
+    assert reasoner.context_tokens == 123
     assert written.tokens_out is not None
     assert 1 <= written.tokens_out <= 5
     assert reasoner.ask([Message("user", "a")], Verdict, max_retries=1).calls == 2
-    with pytest.raises(ValueError, match="reads at most 128"):
+    with pytest.raises(ValueError, match="reads at most 123 and writes 5"):
         reasoner.write([Message("user", "a red star " * 60)])
 
     tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] }}{% endfor %}"

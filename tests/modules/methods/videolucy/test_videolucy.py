@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from modules.methods.videolucy.spending import Budget, thinned
 from modules.methods.videolucy.videolucy import VideoLucy
 from modules.mllms.openai import OpenAIChat
 from modules.records import Answer, Cost
+from modules.roles.reasoner import Message
 from modules.systems.answering import Answering
 from modules.systems.base import Reply, Setting, VideoSystem, prepared
 
@@ -345,6 +347,24 @@ def test_a_budget_of_tokens_is_kept_and_the_memory_is_thinned_for_the_last_answe
         assert chosen(reply.answer) is not None
 
 
+def test_a_memory_that_is_longer_than_the_reasoner_reads_is_thinned(tmp_path: Path) -> None:
+    class ShortSighted(ScriptedReasoner):
+        context_tokens = 500  # type: ignore[assignment]
+
+        def count_tokens(self, messages: Sequence[Message]) -> int:
+            return sum(len(m.text.split()) for m in messages)
+
+    world = World(tmp_path, 1, num_videos=1, duration_s=9000.0)
+    world.reasoner = ShortSighted()
+    reply = world.replies(world.system())[0]
+    assert [role for role, _ in world.reasoner.asked] == ["forced"]
+    assert 300 < len(world.reasoner.asked[0][1].split()) <= 500
+    assert "and the reasoner reads 500" in reply.trace[-1].reason
+    assert chosen(reply.answer) is not None
+    ShortSighted.context_tokens = 3  # type: ignore[assignment]  # not even the prompt fits
+    assert world.replies(world.system())[0].answer.exit == "forced"
+
+
 def test_a_budget_of_seconds_ends_the_search(tmp_path: Path) -> None:
     world = World(tmp_path, 1, num_videos=1)
     reply = world.replies(world.system(budget=Budget(seconds=1e-6)))[0]
@@ -376,6 +396,8 @@ def test_the_controls_share_everything_but_what_they_change(tmp_path: Path) -> N
     oracle = world.replies(lucy, VideoLucy(like="s0", localizer=OracleLocalizer()))
     drawn = world.replies(lucy, VideoLucy(like="s0", localizer=RandomLocalizer(seed=3)))
     assert accuracy(full) == accuracy(oracle) == 1.0
+    world.questions = [dataclasses.replace(q, evidence_s=((-2.0, -1.0), (9999.0, 9999.5))) for q in world.questions]
+    assert exits(world.replies(lucy, VideoLucy(like="s0", localizer=OracleLocalizer()))).total() == 8  # nobody knows
     assert exits(coarse) == {"forced": 8}
     assert exits(drawn)["forced"] >= 5
     assert drawn != world.replies(lucy, VideoLucy(like="s0", localizer=RandomLocalizer(seed=4)))
