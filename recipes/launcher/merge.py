@@ -117,7 +117,7 @@ def _clear_callbacks_said_anew(merged: DictConfig, content: dict[str, Any]) -> N
 
 
 def _clear_other_classes(merged: Any, content: dict[str, Any]) -> None:
-    """Where a file or an override names another class than those before it, or several, their arguments go with them."""
+    """Where a file or an override names another class than before, or several, their arguments go with them."""
     for key, node in content.items():
         known: Any = merged.get(key) if OmegaConf.is_dict(merged) else None
         if isinstance(node, list) and OmegaConf.is_dict(known) and "class_path" in known:
