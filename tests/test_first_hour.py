@@ -44,7 +44,9 @@ def test_a_command_says_what_the_page_shows(command: str, text: str, kitchen: Pa
     except SystemExit as end:
         said = f"{end}\n"
     lines = said.replace(str(kitchen), "~/kitchen").splitlines()
-    assert lines[: int(head) if head else None] == text.splitlines()
+    # how wide a column is depends on the longest name in it
+    narrow = [re.sub(" {3,}", "  ", line) for line in lines[: int(head) if head else None]]
+    assert narrow == [re.sub(" {3,}", "  ", line) for line in text.splitlines()]
 
 
 def test_the_table_is_read_as_the_page_says(kitchen: Path) -> None:
