@@ -130,7 +130,7 @@ def test_columns_of_other_names(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_video_column_is_told_although_the_videos_were_to_be_dealt_out(tmp_path: Path) -> None:
-    row = {**ROW, "video": None, "vidoe": "a.mp4"}
+    row = {{"video": "vidoe"}.get(name, name): value for name, value in ROW.items()}
     assert "did you mean 'vidoe'?" in refused(tmp_path, row, split="train", split_shares=(0.8, 0.1, 0.1))
 
 
