@@ -91,10 +91,13 @@ class TransformersMLLM(MLLM):
         """Transformers would load it all the same, with new weights in every place that has another name.
 
         Raises:
-            ValueError: the folder holds a model of another family.
+            ValueError: the folder holds a model of another family than the one class that is read here.
         """
+        family = getattr(self.model_class, "config_class", None)
+        if family is None:  # an Auto class, which reads many
+            return
         config, _ = transformers.PretrainedConfig.get_config_dict(name, revision=self.loading.revision, **AS_DATA)
-        found, wanted = config.get("model_type"), self.model_class.config_class.model_type
+        found, wanted = config.get("model_type"), family.model_type
         if found is not None and found != wanted:
             raise ValueError(
                 f"{name} holds a model of type {found!r}, and {type(self).__name__} reads {wanted!r}; name the class "

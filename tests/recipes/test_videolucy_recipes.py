@@ -23,7 +23,7 @@ from recipes.launcher.guard import ROOT
 SECOND, COLOUR, SCOPE_S = 33.0, "green", 5.0
 """Of the needle that the server sees in every video, if the stretch is no longer than that."""
 SMALL = """
-data: {init_args: {candidate_fps: 2.0, num_workers: 1, feature_dir: features}}
+data: {init_args: {candidate_fps: 2.0, decoding: {num_workers: 1}, feature_dir: features}}
 model:
   init_args:
     systems:

@@ -58,17 +58,17 @@ class Scopes:
 
     Args:
         levels: from the coarsest to the finest; two or three in the paper.
-        up_to_s: seconds; longer videos take the next.
+        up_to_s: seconds; longer videos take the next. None: however long.
     """
 
     levels: list[Level]
-    up_to_s: float = math.inf
+    up_to_s: float | None = None
 
     def __post_init__(self) -> None:
         scopes = [level.scope_s for level in self.levels]
         if not scopes or any(finer >= coarser for coarser, finer in pairwise(scopes)):
             raise ValueError(f"scopes of {scopes} s: name at least one level, and each finer than the one before it")
-        if not self.up_to_s > 0:
+        if self.up_to_s is not None and not self.up_to_s > 0:
             raise ValueError(f"up_to_s={self.up_to_s}: above 0")
 
 
@@ -78,11 +78,11 @@ def levels_of(scopes: Sequence[Scopes], duration_s: float) -> list[Level]:
     Raises:
         ValueError: the scopes are not in order of length, or none is for a video as long as that.
     """
-    limits = [one.up_to_s for one in scopes]
+    limits = [math.inf if one.up_to_s is None else one.up_to_s for one in scopes]
     if limits != sorted(set(limits)):
         raise ValueError(f"scopes: up_to_s of {limits} has to increase")
-    for one in scopes:
-        if duration_s <= one.up_to_s:
+    for one, limit in zip(scopes, limits, strict=True):
+        if duration_s <= limit:
             return one.levels
     raise ValueError(f"scopes: none is for a video of {duration_s:.0f} s; leave up_to_s out of the last")
 

@@ -208,7 +208,8 @@ def test_probes_are_stored_and_another_file_misses(files, tmp_path: Path) -> Non
 
 def test_frames_are_named_by_what_the_files_hold_and_by_their_size(files, tmp_path: Path) -> None:
     def key(candidates: Candidates, short_side_px: int | None = None) -> str:
-        return FrameReader(ProbeStore(tmp_path / "features"), short_side_px, 1, 10.0, 0).key(candidates)
+        decoding = DecodingSettings(num_workers=1, timeout_s=10.0, pixel_cache_mib=0)
+        return FrameReader(ProbeStore(tmp_path / "features"), short_side_px, decoding).key(candidates)
 
     copy = tmp_path / "elsewhere.mp4"
     copy.write_bytes(Path(files["wide"]).read_bytes())

@@ -243,9 +243,9 @@ def test_a_served_reasoner_reads_one_turn_with_what_was_wrong_before(server: Cha
 def test_a_local_language_model_writes_and_counts(tmp_path: Path, sentences: list[str]) -> None:
     import transformers
 
-    from modules.small_stack.blank import blank_tokenizer
+    from modules.small_stack.blank_tokenizer import blank_tokenizer
 
-    tokenizer = blank_tokenizer(sentences)
+    tokenizer = blank_tokenizer(sentences, {}, vocab_size=320, add_prefix_space=False)
     config = transformers.Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=16,

@@ -177,7 +177,7 @@ SLOW: dict[str, tuple[str, str]] = {
     "negative seed": (TSPO + "seed_everything: -1\n", "seed_everything"),
     "shortcuts are a list": (TSPO + "shortcuts: [a]\n", "shortcuts"),
     "trainer is a list": (TSPO + "trainer: [1]\n", "does not go together"),
-    "model is a list": (TSPO + "model: [1, 2]\n", "does not go together"),
+    "model is a list": (TSPO + "model: [1, 2]\n", "model: needs a class_path of a LightningModule"),
     "data is null": (TSPO + "data: null\n", "data: needs a class_path of a LightningDataModule"),
     "a function of ours": (TSPO + "model: {class_path: modules.parsing.parse_option}\n", "is no class"),
     "what our module imports": (TSPO + "model: {class_path: modules.files.paths.Path}\n", "in no known package"),

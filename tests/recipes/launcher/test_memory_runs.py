@@ -11,7 +11,7 @@ from recipe_commands import start
 
 from recipes.launcher.guard import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 OVERLAYS = ROOT / "recipes/overlays"
 RECIPE = [str(ROOT / "recipes/videostreaming.yaml"), "--overlay", str(OVERLAYS / "smoke.yaml")]
 PAPER = ["--overlay", str(OVERLAYS / "straight_through.yaml")]
@@ -49,7 +49,7 @@ def test_the_papers_way_ends_in_the_table_and_is_asked(workplace: Path) -> None:
     words = ["--video", str(video), "--question", "What colour is the last shape?", "--options", "red, blue"]
     output = run(workplace, "run", str(ROOT / "recipes/ask.yaml"), "--checkpoint", "outputs/paper", *words)
     assert "looked at" in output
-    assert "4 shown" in output
+    assert "8 shown" in output  # what the recipe asks with, whatever it was trained with
 
 
 def test_segments_first_and_rewards_then(workplace: Path) -> None:

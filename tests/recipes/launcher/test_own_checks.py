@@ -33,7 +33,7 @@ def mistakes(recipe: str, *overrides: str, overlay: str | None = None) -> list[s
             "trainer.callbacks.curriculum.init_args: shares=[1.0]: one for each of 3 stages, and 1 together",
         ),
         ("recipes/refocus.yaml", ["--trainer.callbacks.curriculum.num_frames", "[]"], "name at least one stage"),
-        ("recipes/tspo.yaml", ["--data.selections", "x"], "encoder has to be null"),
+        ("recipes/tspo.yaml", ["--data.selections.path", "x"], "encoder has to be null"),
         ("recipes/tspo.yaml", ["--data.world.event_duration_s", "[3, 2]"], "event_duration_s=[3, 2]: needs 0 < short"),
         ("recipes/data/long_video_qa.yaml", ["--job.pass_rate_range", "[1.0, 0.5]"], "two shares, the first no more"),
         ("recipes/tspo.yaml", ["--model.grpo.num_generations", "1"], "a group needs at least 2 rollouts"),

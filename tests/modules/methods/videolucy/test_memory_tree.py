@@ -79,7 +79,7 @@ def test_what_a_level_shows_of_a_span() -> None:
 
 
 def test_scopes_go_by_the_length_of_the_video() -> None:
-    def scopes(coarse_s: float, up_to_s: float = math.inf) -> Scopes:
+    def scopes(coarse_s: float, up_to_s: float | None = None) -> Scopes:
         return Scopes(levels=[Level(scope_s=coarse_s, fps=1), Level(scope_s=1, fps=2)], up_to_s=up_to_s)
 
     lvbench = [scopes(100, 3600), scopes(150, 5400), scopes(200)]
