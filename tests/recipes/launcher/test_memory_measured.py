@@ -194,10 +194,12 @@ def estimated(recipe: dict[str, Any], found: dict[str, int]) -> dict[str, float]
 
 
 def _with_encoder(work: Workload, by_phase: dict[str, float]) -> dict[str, float]:
-    """On a CPU an encoder lies beside the rest all the time. What there is while it works is not compared."""
+    """On a CPU an encoder lies beside the rest all the time, and the rest beside it while it works."""
     parts, whole = next(p.parts for p in phases(work) if p.name == "extract"), held(work)
     encoder = sum(size for name, size in parts.items() if "activations" not in name)
+    begun = sum(size for name, size in whole.items() if name != "moments") - 8 * work.sampler.num_trained
     return {
+        "extract": begun + sum(parts.values()),
         "held": encoder + sum(whole.values()),
         "rollouts": encoder + max(by_phase["encode frames"], by_phase["answer"]),
         "loss": encoder + by_phase["loss"],
