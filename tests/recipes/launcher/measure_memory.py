@@ -76,6 +76,9 @@ def main(recipe_file: Path) -> None:
 
     cli = RecipeCLI(yaml.safe_load(recipe_file.read_text()))
     cli.trainer.callbacks.append(Watch())
+    for part in (cli.model, cli.datamodule.encoder):  # weights are mapped from files, and resident once they were read
+        for parameter in part.parameters():
+            parameter.sum()
     reset_peak()
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     rank = os.environ.get("LOCAL_RANK", "0")

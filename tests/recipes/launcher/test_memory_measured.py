@@ -167,7 +167,7 @@ def measured(root: Path, recipe: dict[str, Any]) -> list[dict[str, int]]:
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=900,
         check=False,
         env={**os.environ, **MALLOC, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
