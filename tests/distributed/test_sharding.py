@@ -79,8 +79,10 @@ def test_selection_and_answerer_learn_together_on_memories(runs: Runs, strategy:
     one, other = (torch.load(f / "first_step.pt", weights_only=True) for f in files)
     for part in ("sampler.condenser.layers.", "sampler.clip_head.", "mllm.model.model.layers.", "mllm.output."):
         assert max(float(g.abs().max()) for n, g in one["gradients"].items() if n.startswith(part)) > 1e-6, part
-    same(one["gradients"], other["gradients"], 1e-3)
-    same(one["weights"], other["weights"], 1e-3)
+    same(one["gradients"], other["gradients"], 1e-4)
+    # a softmax hardly feels the keys' biases: Adam's first step is the sign of what rounding leaves of their gradient
+    weights = ({n: w for n, w in run["weights"].items() if not n.endswith("k_proj.bias")} for run in (one, other))
+    same(*weights, 1e-4)
 
 
 @pytest.mark.parametrize("stage", [pytest.param(2, marks=LONG), 3])
