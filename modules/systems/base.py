@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from modules.encoders.base import FrameEncoder
 from modules.encoders.frame_demand import FrameDemand
-from modules.records import Answer, Cost, QuestionBatch, Rollouts, TraceStep
+from modules.records import Answer, Cost, QuestionBatch, Rollouts, TraceStep, VideoQuestion
 from modules.selection.selection_row import SelectionRow
 from modules.systems.answering import Answering
 from modules.systems.frame_source import FrameSource
@@ -110,6 +110,34 @@ def answer_of(rollouts: Rollouts, b: int, system: str, timestamps_s: tuple[float
         timestamps_s: of the frames that were shown.
     """
     question, scores = rollouts.batch.questions[b], rollouts.option_log_probs
+    return answer_to(
+        question,
+        system,
+        text=None if rollouts.texts is None else rollouts.texts[b][0],
+        option_log_probs=None if scores is None else tuple(scores[b, 0, : len(question.options)].tolist()),
+        timestamps_s=timestamps_s,
+    )
+
+
+def answer_to(
+    question: VideoQuestion,
+    system: str,
+    *,
+    text: str | None,
+    option_log_probs: tuple[float, ...] | None,
+    timestamps_s: tuple[float, ...],
+    exit_name: str | None = None,
+) -> Answer:
+    """An answer with what it has of its question.
+
+    Args:
+        question: that was asked.
+        system: name of the system.
+        text: the raw answer, where words were asked for.
+        option_log_probs: nats, one an option, where options were scored.
+        timestamps_s: of the frames that were shown.
+        exit_name: how an agent came to its end.
+    """
     return Answer(
         dataset=question.dataset,
         split=question.split,
@@ -120,11 +148,12 @@ def answer_of(rollouts: Rollouts, b: int, system: str, timestamps_s: tuple[float
         options=question.options,
         answer_index=question.answer_index,
         references=question.references,
-        text=None if rollouts.texts is None else rollouts.texts[b][0],
-        option_log_probs=None if scores is None else tuple(scores[b, 0, : len(question.options)].tolist()),
+        text=text,
+        option_log_probs=option_log_probs,
         timestamps_s=timestamps_s,
         evidence_s=question.evidence_s,
         groups=question.groups,
+        exit=exit_name,
     )
 
 

@@ -11,7 +11,7 @@ from modules.methods.videolucy.inquiry import Inquiry
 from modules.methods.videolucy.memory_tree import Entry
 from modules.parsing import parse_option
 from modules.records import Answer, Cost, QuestionBatch
-from modules.systems.base import Reply, Setting, selection_of
+from modules.systems.base import Reply, Setting, answer_to, selection_of
 
 
 def reply_of(
@@ -69,23 +69,14 @@ def cost_of(inquiry: Inquiry) -> Cost:
 def _answer(
     inquiry: Inquiry, text: str, system: str, setting: Setting, times_s: tuple[float, ...], exit_name: str | None
 ) -> Answer:
-    question = inquiry.question
-    return Answer(
-        dataset=question.dataset,
-        split=question.split,
-        sample_id=question.sample_id,
-        video=question.video,
-        system=system,
-        question=question.question,
-        options=question.options,
-        answer_index=question.answer_index,
-        references=question.references,
+    options = inquiry.question.options
+    return answer_to(
+        inquiry.question,
+        system,
         text=text,
-        option_log_probs=_certainty(text, question.options) if setting.score_options and question.options else None,
+        option_log_probs=_certainty(text, options) if setting.score_options and options else None,
         timestamps_s=times_s,
-        evidence_s=question.evidence_s,
-        groups=question.groups,
-        exit=exit_name,
+        exit_name=exit_name,
     )
 
 

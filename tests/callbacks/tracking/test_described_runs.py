@@ -13,18 +13,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from callbacks.tracking.mlflow_database import make_whole
 from callbacks.tracking.mlflow_logger import BufferedMLFlowLogger
 from callbacks.tracking.row_table import columns_and_rows
 from callbacks.tracking.shortened import plain_name, shortened
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A whole database: making one takes seconds."""
-    path = tmp_path_factory.mktemp("made") / "mlflow.db"
-    make_whole(path)
-    return path
 
 
 @pytest.fixture

@@ -22,14 +22,6 @@ from callbacks.tracking.unsent import UnsentEntries
 from recipes.launcher.cli import main
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A whole database: making one takes seconds."""
-    path = tmp_path_factory.mktemp("made") / "mlflow.db"
-    make_whole(path)
-    return path
-
-
 @pytest.fixture
 def database(made: Path, tmp_path: Path) -> Path:
     path = tmp_path / "mlflow.db"

@@ -13,6 +13,7 @@ import torch
 from evolution_settings import terms
 from memory_parts import CLIP, WIDTH, Stack, batch_of, condenser
 from quiet_trainer import quiet_trainer
+from torch import Tensor
 
 from datamodules.haystack.datamodule import HaystackData
 from modules.methods.msjoe.unet import UNetSampler
@@ -25,6 +26,8 @@ from modules.methods.videostreaming.straight_through import straight_through_top
 from modules.mllms.base import FrameTokens, Row
 from modules.rewards.accuracy import Accuracy
 from modules.rl.evolution import EvolutionModule
+from modules.rl.training_batch import TrainingBatch
+from modules.selection.policies import FramePolicy, PlackettLuce
 
 
 def test_divergence_by_hand() -> None:
@@ -79,6 +82,53 @@ def test_each_schedule_trains_the_choice_and_nothing_else(stack: Stack, settings
     for metrics in updates:
         assert ("policy/answer_nats" in metrics) == (settings.get("answer_weight") != 0.0)
         assert "reward/probability" in metrics
+
+
+class Kept(AnswerLoss):
+    """Keeps the batch that it was first given, and its loss then."""
+
+    first: tuple[TrainingBatch, float] | None = None
+
+    def loss(self, batch: TrainingBatch, policy: FramePolicy, num_picks: Tensor, batch_share: float) -> Tensor:
+        loss = super().loss(batch, policy, num_picks, batch_share)
+        self.first = self.first or (batch, loss.item())
+        return loss
+
+
+def test_the_loss_is_the_sum_of_its_parts(stack: Stack) -> None:
+    loss = Kept(kl_steps=None, answer_weight=0.5)
+    module = stack.module(selection_loss=loss)
+    fitted(module, stack.data())
+    assert loss.first is not None
+    batch, value = loss.first
+    draws = batch.trajectories.sampler_batch
+    before = stack.module().sampler.policies(draws)  # of the same seed
+    divergence = segment_divergence(before.logits, before.mask, marked_segments(draws))
+    marked = marked_segments(draws).any(1)
+    nats = straight_through_nats(module, batch, before)
+    assert value == pytest.approx(float(divergence.sum() / marked.sum() + 0.5 * nats), rel=1e-4)
+    assert float(nats) > 0
+
+
+def straight_through_nats(module: EvolutionModule, batch: TrainingBatch, policy: PlackettLuce) -> Tensor:
+    """The mean loss of the right answers on the draws of a batch."""
+    trajectories, shape = batch.trajectories, batch.trajectories.sampler_selection.candidate_index.shape
+    generators = [torch.Generator().manual_seed(seed) for seed in trajectories.seeds]
+    draws = straight_through_top_k(policy.logits, policy.mask, shape[2], num_rollouts=shape[1], generator=generators)
+    return answer_nats(module.mllm, memory_rows(trajectories.sampler_batch, draws)).mean()
+
+
+def test_updates_bring_the_choice_nearer_to_the_segments(stack: Stack) -> None:
+    loss = Kept(kl_steps=None, answer_weight=0.0)
+    module = stack.module(selection_loss=loss)
+    fitted(module, stack.data())
+    assert loss.first is not None
+    draws = loss.first[0].trajectories.sampler_batch
+    before, after = (
+        float(segment_divergence(policy.logits, policy.mask, marked_segments(draws)).sum())
+        for policy in (stack.module().sampler.policies(draws), module.sampler.policies(draws))
+    )
+    assert after < before - 1e-3
 
 
 def test_the_loss_of_answers_reaches_the_scores_through_the_rows_alone(stack: Stack) -> None:
