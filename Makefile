@@ -9,7 +9,7 @@ run: $(VENV)/ready
 	$(BIN)/lightning run recipes/tspo.yaml
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: $(VENV)/ready
 	$(BIN)/python -m pytest -m long

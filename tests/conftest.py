@@ -23,6 +23,12 @@ if DEVICE == "phantom":  # of the whole process: tests/accelerator starts one
     phantom.register()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker is left alone with one at the end (`make test`)."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def device() -> torch.device:
     """Where tests that take it compute: on the CPU, or what the environment's KAIROS_TEST_DEVICE names."""

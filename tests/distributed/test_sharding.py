@@ -22,7 +22,7 @@ def runs(tmp_path_factory) -> Runs:
 LONG = pytest.mark.long
 CASES = [
     ("zero3", "float32"),
-    ("ddp", "bfloat16"),
+    pytest.param("ddp", "bfloat16", marks=LONG),
     pytest.param("zero3", "bfloat16", marks=LONG),
     pytest.param("ddp", "float32", marks=LONG),
     pytest.param("zero2", "float32", marks=LONG),
@@ -111,12 +111,14 @@ def test_a_sharded_run_resumes_to_the_same_numbers(runs: Runs, stage: int) -> No
         assert torch.equal(tensor, resumed[name]), name
 
 
+@pytest.mark.long
 def test_a_sharded_run_goes_on_in_one_process(runs: Runs) -> None:
     start = str(runs.zero3() / "step=1.ckpt")
     alone = runs("alone", batch_size=2, accumulate=2, max_steps=2, resume=start)
     same(checkpoint(runs.one(), 2)["state_dict"], checkpoint(alone, 2)["state_dict"], 2e-3)
 
 
+@pytest.mark.long
 def test_a_sharded_run_of_the_sampler_alone_is_told_to_use_ddp(runs: Runs) -> None:
     ended = runs.start("sampler_alone", strategy="zero2", evolve="sampler")
     assert ended.returncode != 0

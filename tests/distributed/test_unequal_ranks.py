@@ -60,6 +60,7 @@ def test_a_gradient_that_is_not_finite_on_one_rank_is_no_step_on_any(runs: Runs,
     assert moved == {"sampler", "mllm"}
 
 
+@pytest.mark.long
 def test_a_rank_that_never_comes_back_ends_the_run(runs: Runs) -> None:
     ended = runs.start("stall", ranks=2, batch_size=2, strategy="ddp", max_steps=3, stall=True)
     assert ended.returncode != 0

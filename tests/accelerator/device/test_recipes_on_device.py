@@ -86,6 +86,7 @@ def test_tspo_trains_tests_resumes_and_answers(run: Run, workplace: Path, capsys
     assert (asked / "contact_sheet.png").is_file()
 
 
+@pytest.mark.long
 def test_msjoe_evolves_both(run: Run) -> None:
     saved = checkpoint(run("msjoe.yaml", *SMOKE))["state_dict"]
     assert any("language_model" in name for name in saved)

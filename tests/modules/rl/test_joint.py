@@ -319,7 +319,7 @@ class SaysRed(Reward):
         return torch.tensor([[float(t.startswith("red")) for t in texts] for texts in rollouts.texts])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_mllm_learns_what_is_rewarded(parts: Parts) -> None:
     mllm = parts.mllm()
     before = mllm.log_probs(

@@ -27,11 +27,8 @@ def kills(place: Path, *words: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_its_worst_moments_is_the_same_run(tmp_path: Path) -> None:
-    phases = ("writing a checkpoint", "validation", "writing the table")
-    said = kills(tmp_path, *(word for phase in phases for word in ("--phase", phase)))
-    for phase in phases:
-        assert f"kills at: {phase}" in said
+def test_a_run_killed_while_it_writes_a_checkpoint_is_the_same_run(tmp_path: Path) -> None:
+    assert "kills at: writing a checkpoint" in kills(tmp_path, "--phase", "writing a checkpoint")
 
 
 @pytest.mark.long

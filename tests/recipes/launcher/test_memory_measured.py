@@ -245,7 +245,7 @@ def check(table: dict[str, tuple[float, float]]) -> None:
         assert estimate == pytest.approx(real, rel=WITHIN), table
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_process_holds_what_the_formulas_say(root: Path) -> None:
     check(compare(root, {}))
 

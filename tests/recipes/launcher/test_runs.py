@@ -128,6 +128,7 @@ def test_tspo_end_to_end(workplace: Path) -> None:
     assert list((workplace / "outputs/mlflow_artifacts").rglob("step_*.png"))
 
 
+@pytest.mark.long
 def test_official_recipe_takes_two_steps(workplace: Path) -> None:
     run(workplace, "run", str(ROOT / "recipes/tspo_official.yaml"), *SMOKE, *WEIGHTS)
 
@@ -342,6 +343,7 @@ def callbacks_every_two_steps(tmp_path: Path) -> list[str]:
     return ["--overlay", str(path)]
 
 
+@pytest.mark.long
 def test_killed_and_resumed_equals_uninterrupted(workplace: Path, tmp_path: Path) -> None:
     recipe = [str(ROOT / "recipes/tspo.yaml"), *SMOKE, *callbacks_every_two_steps(tmp_path), *WEIGHTS, *LONGER]
     run(workplace, "run", *recipe, "--run_dir", "outputs/tspo/whole")
@@ -429,6 +431,7 @@ def test_two_cpu_processes_equal_one(workplace: Path) -> None:
         assert row["value"] == pytest.approx(two[key]["value"], abs=1e-6, nan_ok=True), key
 
 
+@pytest.mark.long
 def test_a_copied_checkpoint_of_another_sampler_answers_without_being_explained(workplace: Path) -> None:
     unet = ["--overlay", str(ROOT / "recipes/overlays/unet.yaml")]
     run(workplace, "run", str(ROOT / "recipes/tspo.yaml"), *unet, *SMOKE, *WEIGHTS, "--run_dir", "outputs/unet")
@@ -450,7 +453,9 @@ def test_a_copied_checkpoint_of_another_sampler_answers_without_being_explained(
     assert "frames decoded, 8 shown" in output
 
 
-@pytest.mark.parametrize("part", ["clip", "tower", pytest.param("answerer", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "part", ["clip", *(pytest.param(part, marks=pytest.mark.long) for part in ("tower", "answerer"))]
+)
 def test_small_stack_recipes_take_two_steps(workplace: Path, part: str) -> None:
     words = [
         "--model.num_steps",

@@ -83,7 +83,7 @@ def test_sigterm_saves_says_how_to_go_on_and_ends_with_143(tmp_path: Path) -> No
     assert left_of(process) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_saves_although_the_ctrl_c_has_ended_whoever_read_what_it_said(tmp_path: Path) -> None:
     process, run_dir = at_work(tmp_path)  # as under `| tee log.txt`
     assert process.stdout is not None

@@ -88,7 +88,7 @@ def run(cwd: Path, *words: str) -> tuple[int, str]:
     return process.returncode, output
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", PACKAGES)
 def test_a_run_is_tracked_there_and_goes_on_there(name: str, tmp_path: Path) -> None:
     words = [
