@@ -9,7 +9,8 @@ One training step, for B questions:
 4. the GRPO loss on the log-probabilities of the draws, or another one (`modules.rl.selection_loss`), updates the
    sampler, ``num_iterations`` times (`modules.rl.policy_update`).
 
-Who learns beside the sampler is the objective's affair (`modules.rl.objective`).
+Who learns beside the sampler is the objective's affair (`modules.rl.objective`); validation and test are in
+`modules.rl.evaluated_training`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
-import lightning as L
 import torch
 from jsonargparse.typing import PositiveInt
 
@@ -33,7 +33,8 @@ from modules.encoders.frame_demand import FrameDemand
 from modules.mllms.base import MLLM
 from modules.records import QuestionBatch, Rollouts
 from modules.rl.checkpoint_contents import keep_trained, take_trained
-from modules.rl.comparison import TRAINED, Comparison, move_copies, untrained_copy
+from modules.rl.comparison import Comparison, move_copies, untrained_copy
+from modules.rl.evaluated_training import EvaluatedTraining
 from modules.rl.former_keys import FORMER_KEYS
 from modules.rl.grpo import GRPO
 from modules.rl.objective import Evolve, objective_of
@@ -50,15 +51,13 @@ from modules.rl.validation import Validation
 from modules.selection.base import FrameSampler
 from modules.systems.answering import Answering
 from modules.systems.answering_settings import AnsweringSettings
-from modules.systems.base import Reply, answer_all, described, prepared
-from modules.systems.frame_source import FrameSource
+from modules.systems.base import described
 from modules.systems.queries import QueryWriter
-from modules.systems.stage_data import data_of
 
 _log = logging.getLogger(__name__)
 
 
-class EvolutionModule(L.LightningModule, FrameDemand):
+class EvolutionModule(EvaluatedTraining, FrameDemand):
     """Trains a frame sampler from an MLLM's own answers.
 
     Args:
@@ -131,7 +130,6 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         loss.prepare(self.answering, self.metrics)
         self.policy_update = PolicyUpdate(sampler, loss, self.objective, grpo.num_iterations, optimizer, self.metrics)
         self._window: list[TrainingBatch] = []
-        self._gathered_for_evaluation = ExitStack()
 
     # ---- training ----
 
@@ -150,7 +148,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
             with stopwatch.timed("update"):
                 self.policy_update.run(self, self._window)
             for _ in self._window:  # a checkpoint in the middle of a window begins it again
-                self._source.count_batch()
+                self.source.count_batch()
             self._window = []
         stopwatch.seconds["total"] = time.perf_counter() - started
         self.metrics.add(rollout_metrics(trajectories, rewards.terms, reward, stopwatch.seconds))
@@ -163,7 +161,7 @@ class EvolutionModule(L.LightningModule, FrameDemand):
     def roll_out(self, batch: QuestionBatch) -> Trajectories:
         """G answered selections of each question; drawn, with their tokens, where the MLLM is trained on them."""
         return self.rollout_phase.run(
-            self._source,
+            self.source,
             batch,
             self.global_step,
             options=self.objective.reward_sum.needs_options,
@@ -187,45 +185,11 @@ class EvolutionModule(L.LightningModule, FrameDemand):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedules)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
-    # ---- evaluation ----
-
-    def _begin_evaluation(self) -> None:
-        """Gathers once for a whole evaluation: ranks may have different numbers of batches, and it takes all ranks."""
-        prepared(self.systems, self.setting)
-        self._gathered_for_evaluation.enter_context(self.gathered())
-
-    def _end_evaluation(self) -> None:
-        self._gathered_for_evaluation.close()
-
-    on_test_epoch_start = _begin_evaluation
-    on_test_epoch_end = _end_evaluation
-
-    def on_validation_epoch_start(self) -> None:
-        self._begin_evaluation()
-        self.validation.begin()
-
-    @torch.no_grad()
-    def validation_step(self, batch: QuestionBatch, batch_idx: int) -> None:
-        self.validation.add(batch.questions, self.systems[TRAINED].answer(batch, self._source))
-
-    def on_validation_epoch_end(self) -> None:
-        self._end_evaluation()
-        log_means(self, self.validation.means())
-
-    @torch.no_grad()
-    def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[Reply]:
-        """A reply to each question of each system that is compared."""
-        return answer_all(self.systems, batch, self._source)
+    # ---- Lightning ----
 
     def describe(self) -> dict[str, Any]:
         """For the evaluation card."""
         return {"num_frames": self.num_frames, **self.mllm.describe(), "systems": described(self.systems)}
-
-    # ---- Lightning ----
-
-    @property
-    def _source(self) -> FrameSource:
-        return data_of(self.trainer)
 
     def gathered(self) -> AbstractContextManager[None]:
         """Inside, every rank has every parameter, however the strategy holds them."""
