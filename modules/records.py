@@ -48,6 +48,8 @@ class VideoQuestion:
     """Seconds into the video at which it is asked: nothing behind that may be used. None: once the video is over."""
     wording: str | None = None
     """The whole text that the model reads in place of question and options, where somebody else's harness words it."""
+    from_s: float = 0.0
+    """Seconds into the video before which nothing may be used: with ``until_s``, the stretch that it is about."""
 
     def __post_init__(self) -> None:
         if len(self.options) > len(LETTERS):
@@ -58,6 +60,10 @@ class VideoQuestion:
         if self.answer_index is not None and not 0 <= self.answer_index < len(self.options):
             raise ValueError(
                 f"question {self.sample_id}: answer_index {self.answer_index} is outside of {len(self.options)} options"
+            )
+        if self.from_s < 0 or (self.until_s is not None and self.from_s and self.until_s <= self.from_s):
+            raise ValueError(
+                f"question {self.sample_id}: a stretch from {self.from_s:g} s to {self.until_s} s has no length"
             )
 
     @property
@@ -150,8 +156,21 @@ class Candidates:
 
     def first(self, count: int) -> Candidates:
         """The first so many of them."""
+        return self.part(slice(count))
+
+    def stretch(self, start_s: float, end_s: float) -> slice:
+        """Positions of those that lie in [start, end]; of the nearest one where the stretch lies between two."""
+        first_s = self.timestamps_s if self.clip_times_s is None else self.clip_times_s[:, 0]
+        last_s = self.timestamps_s if self.clip_times_s is None else self.clip_times_s[:, -1]
+        inside = torch.nonzero((first_s >= start_s) & (last_s <= end_s)).flatten()
+        if not len(inside):
+            inside = (self.timestamps_s - (start_s + end_s) / 2).abs().argmin()[None]
+        return slice(int(inside[0]), int(inside[-1]) + 1)
+
+    def part(self, which: slice) -> Candidates:
+        """Some of them that follow one another."""
         per_candidate = ("frame_ids", "timestamps_s", "source_index", "clip_frame_ids", "clip_times_s")
-        cut = {name: value[:count] for name in per_candidate if (value := getattr(self, name)) is not None}
+        cut = {name: value[which] for name in per_candidate if (value := getattr(self, name)) is not None}
         return replace(self, **cut)
 
     def by_source(self, candidate_index: Tensor) -> list[tuple[str, Tensor]]:

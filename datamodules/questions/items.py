@@ -51,7 +51,11 @@ class Items(Dataset):
             question, entry = self.needles.build(question, entry, self.questions, self.entry, number)
         elif not question.duration_s:
             question = dataclasses.replace(question, duration_s=entry.candidates.duration_s)
-        if question.until_s is not None:
+        if question.from_s:
+            end_s = entry.candidates.duration_s if question.until_s is None else question.until_s
+            which = entry.candidates.stretch(question.from_s, end_s)
+            entry = Entry(entry.candidates.part(which), entry.features[which])
+        elif question.until_s is not None:
             seen = entry.candidates.until(question.until_s)
             entry = Entry(seen, entry.features[: len(seen)])
         return question, entry, self.queries[i]
