@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from datamodules.haystack.clip_world import ClipWorld
 from datamodules.haystack.drawing_processes import map_in_processes
 from datamodules.haystack.render import render
 from datamodules.haystack.world import World
@@ -29,14 +30,14 @@ _FRAMES_PER_GOP = 60
 _FRAMES_PER_PIECE = 256
 
 
-def world_dir(root: str, world: World) -> Path:
+def world_dir(root: str, world: World | ClipWorld) -> Path:
     """Folder of a world's videos, named by a key of its parameters and of how they are encoded."""
     encoder = {**_ENCODER, "g": _FRAMES_PER_GOP}
     identity = json.dumps({"format": FORMAT_VERSION, "encoder": encoder, **asdict(world)}, sort_keys=True)
     return Path(root) / hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 
-def write_video(path: Path, world: World, split: str, number: int) -> None:
+def write_video(path: Path, world: World | ClipWorld, split: str, number: int) -> None:
     """Draws and encodes one video; the file appears whole or not at all."""
     plan = world.plan(split, number)
     times_s = np.arange(round(world.duration_s * world.fps)) / world.fps
@@ -72,7 +73,7 @@ def planes(frames: np.ndarray) -> np.ndarray:
     return rows.astype(np.uint8).reshape(num, height * 3 // 2, width)
 
 
-def write_videos(root: str, world: World, num_videos: dict[str, int], num_workers: int) -> None:
+def write_videos(root: str, world: World | ClipWorld, num_videos: dict[str, int], num_workers: int) -> None:
     """Writes what is missing of a world's videos; interrupted, it goes on where it stopped."""
     folder = world_dir(root, world)
     named = [(split, n) for split, number in num_videos.items() for n in range(number)]
@@ -94,5 +95,5 @@ def write_videos(root: str, world: World, num_videos: dict[str, int], num_worker
     )
 
 
-def video_path(root: str, world: World, split: str, number: int) -> Path:
+def video_path(root: str, world: World | ClipWorld, split: str, number: int) -> Path:
     return world_dir(root, world) / split / f"{split}-{number:05d}.mp4"
