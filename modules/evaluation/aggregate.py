@@ -3,6 +3,8 @@
 - micro: mean over questions. LongVideoBench, Video-MME, LVBench, NExT-GQA Acc@QA; and TSPO's "M-Avg" on MLVU, against
   its name, as VLMEvalKit's.
 - macro: mean over groups of their means. MLVU's own M-Avg, over its tasks (lmms-eval too).
+
+Of a scorer of corpora, such as BLEU, "mean" is to be read as its number for those questions together.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modules.evaluation.scorers import Scorer
+from modules.evaluation.scorer_base import CorpusScorer, Scorer
 from modules.evaluation.statistics import cluster_bootstrap
 from modules.records import Answer
 
@@ -35,21 +37,34 @@ class Graded:
 
     answers: Sequence[Answer]
     correct: np.ndarray
-    """float (N,), 1 right, 0 wrong; between them where a scorer grades texts."""
+    """float (N,), 1 right, 0 wrong; between them where a scorer grades texts, and up to 10 by CIDEr-D."""
     num_unread: int
     """Answers in which the scorer found nothing that it can grade."""
+    counts: np.ndarray | None = None
+    """float (N, S), what a scorer of corpora counts in each answer."""
+    corpus: CorpusScorer | None = None
+    """Who makes a number of their sum; None where it is the mean of the grades."""
 
     @property
     def videos(self) -> np.ndarray:
         return np.array([a.video for a in self.answers])
 
+    def value(self, rows: np.ndarray) -> float:
+        """The number of some of them, by position, with repeats: the mean of their grades, or that of the corpus."""
+        if self.corpus is None or self.counts is None:
+            return float(self.correct[rows].mean())
+        return self.corpus.value(self.counts[rows].sum(0))
+
 
 def grade(answers: Sequence[Answer], scorer: Scorer) -> Graded:
     """Grades answers; those of which the scorer can say nothing are left out."""
     known = [answer for answer in answers if scorer.judges(answer)]
-    grades = [scorer.grade(answer) for answer in known]
+    grades = scorer.grade_all(known)
     correct = np.array([0.0 if value is None else value for value in grades], float)
-    return Graded(known, correct, sum(value is None for value in grades))
+    num_unread = sum(value is None for value in grades)
+    if not isinstance(scorer, CorpusScorer) or not known:
+        return Graded(known, correct, num_unread)
+    return Graded(known, correct, num_unread, np.stack([scorer.counts(answer) for answer in known]), scorer)
 
 
 def group_members(answers: Sequence[Answer], group: str) -> dict[str, np.ndarray]:
@@ -71,30 +86,35 @@ def report(graded: Graded, macro_over: str | None = None) -> list[Line]:
     """
     if not graded.answers:
         return []
-    correct, videos = graded.correct, graded.videos
-
-    def line(name: str, rows: np.ndarray) -> Line:
-        low, high = cluster_bootstrap(lambda i: float(correct[rows][i].mean()), videos[rows])
-        return Line(name, len(rows), float(correct[rows].mean()), low, high)
-
-    lines = [line("micro", np.arange(len(correct)))]
+    lines = [_line(graded, "micro", np.arange(len(graded.answers)))]
     if macro_over is not None:
         lines.append(_macro(graded, macro_over))
     for group in sorted({g for a in graded.answers for g in a.groups}):
-        lines += [line(f"{group}={label}", rows) for label, rows in group_members(graded.answers, group).items()]
+        members = group_members(graded.answers, group)
+        lines += [_line(graded, f"{group}={label}", rows) for label, rows in members.items()]
     return lines
+
+
+def total(graded: Graded, name: str) -> list[Line]:
+    """The number of all of them alone, under a name; none where there is no answer."""
+    return [_line(graded, name, np.arange(len(graded.answers)))] if graded.answers else []
+
+
+def _line(graded: Graded, name: str, rows: np.ndarray) -> Line:
+    low, high = cluster_bootstrap(lambda i: graded.value(rows[i]), graded.videos[rows])
+    return Line(name, len(rows), graded.value(rows), low, high)
 
 
 def _macro(graded: Graded, group: str) -> Line:
     members = group_members(graded.answers, group)
-    belongs = np.zeros((len(members), len(graded.correct)))
+    belongs = np.zeros((len(members), len(graded.answers)), bool)
     for g, rows in enumerate(members.values()):
-        belongs[g, rows] = 1
+        belongs[g, rows] = True
 
     def mean_of_means(i: np.ndarray) -> float:
-        counts = belongs[:, i].sum(1)
-        means = (belongs[:, i] * graded.correct[i]).sum(1)[counts > 0] / counts[counts > 0]
-        return float(means.mean()) if len(means) else float("nan")
+        parts = [i[own[i]] for own in belongs]
+        values = [graded.value(part) for part in parts if len(part)]
+        return float(np.mean(values)) if values else float("nan")
 
     everything = np.arange(len(graded.correct))
     low, high = cluster_bootstrap(mean_of_means, graded.videos)

@@ -31,16 +31,19 @@ def exit_lines(answered: Sequence[Answered], scorer: Scorer) -> list[ExitLine]:
     lines: list[ExitLine] = []
     for system in sorted({one.answer.system for one in answered}):
         own = [one for one in answered if one.answer.system == system and one.answer.exit is not None]
+        known = [one for one in own if scorer.judges(one.answer)]
+        grades = scorer.grade_all([one.answer for one in known])
+        graded = {id(one): grade or 0.0 for one, grade in zip(known, grades, strict=True)}
         found = [
-            _line(system, name, [one for one in own if one.answer.exit == name], len(own), scorer)
+            _line(system, name, [one for one in own if one.answer.exit == name], len(own), graded)
             for name in sorted({str(one.answer.exit) for one in own})
         ]
         lines += sorted(found, key=lambda line: -line.num_questions)
     return lines
 
 
-def _line(system: str, name: str, ended: Sequence[Answered], of: int, scorer: Scorer) -> ExitLine:
-    grades = [scorer.grade(one.answer) or 0.0 for one in ended if scorer.judges(one.answer)]
+def _line(system: str, name: str, ended: Sequence[Answered], of: int, graded: Mapping[int, float]) -> ExitLine:
+    grades = [graded[id(one)] for one in ended if id(one) in graded]
     calls = sum(step.cost.calls for one in ended for step in one.trace if step.role == "reasoner")
     accuracy = sum(grades) / len(grades) if grades else None
     return ExitLine(system, name, len(ended), len(ended) / of, accuracy, calls / len(ended))

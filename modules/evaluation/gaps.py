@@ -29,15 +29,16 @@ def gap_lines(graded: Mapping[str, Graded], system: str) -> list[Line]:
     keys = [[(a.dataset, a.split, a.sample_id) for a in graded[name].answers] for name in (system, FLOOR, CEILING)]
     if keys[0] != keys[1] or keys[0] != keys[2]:
         return []
-    own, floor, ceiling = (graded[name].correct for name in (system, FLOOR, CEILING))
     answers, videos = graded[system].answers, graded[system].videos
 
-    def line(name: str, rows: np.ndarray) -> Line:
-        values = own[rows], floor[rows], ceiling[rows]
-        low, high = cluster_bootstrap(lambda i: gap_closed(*(v[i] for v in values)), videos[rows])
-        return Line(f"gap closed{name}", len(rows), gap_closed(*values), low, high)
+    def share(rows: np.ndarray) -> float:
+        return gap_closed(*(np.array(graded[name].value(rows)) for name in (system, FLOOR, CEILING)))
 
-    lines = [line("", np.arange(len(own)))]
+    def line(name: str, rows: np.ndarray) -> Line:
+        low, high = cluster_bootstrap(lambda i: share(rows[i]), videos[rows])
+        return Line(f"gap closed{name}", len(rows), share(rows), low, high)
+
+    lines = [line("", np.arange(len(answers)))]
     for group in sorted({g for a in answers for g in a.groups}):
         lines += [line(f", {group}={label}", rows) for label, rows in group_members(answers, group).items()]
     return lines

@@ -28,6 +28,7 @@ class Comparison:
     high: float
     """95 % interval of the difference, clustered by video."""
     only_a_right: int
+    """Questions on which A is better, where texts are graded."""
     only_b_right: int
     p_value: float
     """Exact two-sided McNemar test; treats questions on one video as independent, which the interval does not."""
@@ -49,23 +50,24 @@ def compare(a: Sequence[Answer], b: Sequence[Answer], scorer: Scorer) -> Compari
     """
     keyed = []
     for name, answers in (("the first", a), ("the second", b)):
-        by_key = {(x.dataset, x.split, x.sample_id): x for x in answers if x.answer_index is not None}
-        if len(by_key) < sum(x.answer_index is not None for x in answers):
+        known = [answer for answer in answers if scorer.judges(answer)]
+        by_key = {(x.dataset, x.split, x.sample_id): x for x in known}
+        if len(by_key) < len(known):
             raise ValueError(f"{name} run answers a question more than once; choose one system")
         keyed.append(by_key)
     shared = sorted(keyed[0].keys() & keyed[1].keys())
     if not shared:
         raise ValueError("the two runs have no question in common")
     left, right = (grade([by_key[key] for key in shared], scorer) for by_key in keyed)
-    difference = right.correct - left.correct
-    low, high = cluster_bootstrap(lambda i: float(difference[i].mean()), left.videos)
+    difference, every = right.correct - left.correct, np.arange(len(shared))
+    low, high = cluster_bootstrap(lambda i: right.value(i) - left.value(i), left.videos)
     only_a, only_b = int((difference < 0).sum()), int((difference > 0).sum())
     return Comparison(
         len(shared),
         len(keyed[0].keys() ^ keyed[1].keys()),
-        float(left.correct.mean()),
-        float(right.correct.mean()),
-        float(np.mean(difference)),
+        left.value(every),
+        right.value(every),
+        right.value(every) - left.value(every),
         low,
         high,
         only_a,

@@ -17,18 +17,21 @@ from modules.selection.evidence import coverage
 def table_of(answered: Sequence[Answered], scorer: Scorer) -> pd.DataFrame:
     """Rows sorted by sample_id and system.
 
-    Columns: sample_id, video, one for each group, system, correct (0..1), probability of the right option, the shares
-    of evidence_found and evidence_repeated (see `modules.selection.evidence.coverage`), and what it cost, but for
-    seconds.
+    Columns: sample_id, video, one for each group, system, correct (0..1; CIDEr-D 0..10), probability of the right
+    option, the shares of evidence_found and evidence_repeated (see `modules.selection.evidence.coverage`), and what it
+    cost, but for seconds.
     """
-    rows = [_row(one, scorer) for one in answered if scorer.judges(one.answer)]
+    rows = []
+    for system in dict.fromkeys(one.answer.system for one in answered):
+        own = [one for one in answered if one.answer.system == system and scorer.judges(one.answer)]
+        grades = scorer.grade_all([one.answer for one in own])
+        rows += [_row(one, grade or 0.0) for one, grade in zip(own, grades, strict=True)]
     return pd.DataFrame(rows).sort_values(["sample_id", "system"], ignore_index=True) if rows else pd.DataFrame()
 
 
-def _row(answered: Answered, scorer: Scorer) -> dict[str, Any]:
+def _row(answered: Answered, correct: float) -> dict[str, Any]:
     answer, cost = answered.answer, answered.cost
     found, repeated = coverage(answer.evidence_s, answer.timestamps_s)
-    correct = scorer.grade(answer) or 0.0
     row = {
         "sample_id": answer.sample_id,
         "video": answer.video,

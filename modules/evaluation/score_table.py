@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
-from modules.evaluation.aggregate import Line, grade, report
+from modules.evaluation.aggregate import Line, grade, report, total
 from modules.evaluation.gaps import CEILING, gap_lines
 from modules.evaluation.grounding import grounding_metrics
 from modules.evaluation.scorers import Scorer, scorer
@@ -25,12 +25,21 @@ def in_order(systems: Iterable[str]) -> dict[str, str]:
 
 
 def default_scorer(answers: Sequence[Answer]) -> Scorer:
-    """``option-logprob`` where options were scored, ``rouge-l`` where there are references alone, else the rules that
-    rewards read letters by."""
+    """``option-logprob`` where options were scored; where there are references alone, ``cider-d`` if they
+    are captions, and ``rouge-l`` if not; else the rules that rewards read letters by."""
     if any(answer.option_log_probs is not None for answer in answers):
         return scorer("option-logprob")
     is_open = any(answer.references for answer in answers) and not any(answer.options for answer in answers)
-    return scorer("rouge-l" if is_open else "strict-letter")
+    if not is_open:
+        return scorer("strict-letter")
+    return scorer("cider-d" if _are_captions(answers) else "rouge-l")
+
+
+def _are_captions(answers: Sequence[Answer]) -> bool:
+    """Whether one thing is asked of several videos, and sentences answer it: four words or more on average."""
+    asked = {answer.sample_id: answer for answer in answers}
+    num_words = [len(text.split()) for answer in asked.values() for text in answer.references]
+    return len({answer.question for answer in answers}) == 1 < len(asked) and sum(num_words) >= 4 * len(num_words)
 
 
 def lacks_evidence(answers: Sequence[Answer]) -> bool:
@@ -57,6 +66,8 @@ def score_systems(answers: Sequence[Answer], by: str | Scorer, macro_over: str |
             lines += [Line(metric, size, value, math.nan, math.nan) for metric, value in grounded.items()]
             unread = own.num_unread / len(own.answers)
             lines.append(Line("nothing read", len(own.answers), unread, math.nan, math.nan))
+            for other in map(scorer, judge.companions):
+                lines += total(grade(own.answers, other), other.name)
             lines += gap_lines(graded, name)
         found[name] = lines
     return found

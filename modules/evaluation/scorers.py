@@ -11,6 +11,8 @@ import functools
 import re
 from abc import abstractmethod
 
+from modules.evaluation.caption_scorers import BleuScorer, CIDErDScorer, RougeLCocoScorer
+from modules.evaluation.java_scorers import MeteorScorer, SpiceScorer
 from modules.evaluation.open_scorers import ExactMatchScorer, RougeLScorer, ServedGradeScorer
 from modules.evaluation.scorer_base import Scorer
 from modules.parsing import LETTERS
@@ -172,8 +174,17 @@ class VLMEvalKit(LmmsEvalLongVideoBench):
 
 _OF_OPTIONS = (OptionLogprob(), StrictLetter(), LmmsEval(), LmmsEvalLongVideoBench(), VLMEvalKit())
 _OF_TEXTS = (ExactMatchScorer(), RougeLScorer())
-SCORERS: dict[str, Scorer] = {s.name: s for s in (*_OF_OPTIONS, *_OF_TEXTS)}
+_OF_CAPTIONS = (CIDErDScorer(), *(BleuScorer(n) for n in (1, 2, 3, 4)), RougeLCocoScorer())
+SCORERS: dict[str, Scorer] = {s.name: s for s in (*_OF_OPTIONS, *_OF_TEXTS, *_OF_CAPTIONS)}
+_JAVA = {s.name: s for s in (MeteorScorer, SpiceScorer)}
+"""Made when they are asked for, since Java has to be there."""
 _SERVED = "served-grade"
+
+
+@functools.cache
+def _java_scorer(name: str) -> Scorer:
+    """One of a name, which keeps its program."""
+    return _JAVA[name]()
 
 
 @functools.cache
@@ -186,13 +197,13 @@ def scorer(name: str) -> Scorer:
     """A scorer by name, with or without its version; ``served-grade:MODEL@BASE_URL`` is a served model that grades.
 
     Raises:
-        ValueError: there is none; names those there are.
+        ValueError: there is none, and it names those there are; or it needs Java, which is not there.
     """
-    for full, found in SCORERS.items():
+    for full in (*SCORERS, *_JAVA):
         if name in (full, full.partition("@")[0]):
-            return found
+            return SCORERS[full] if full in SCORERS else _java_scorer(full)
     kind, _, rest = name.partition(":")
     model, _, base_url = rest.rpartition("@http")
     if kind.partition("@")[0] == _SERVED and model:
         return _served_grade(model, f"http{base_url}")
-    raise ValueError(f"no scorer {name!r}; there are {', '.join(SCORERS)}, {_SERVED}:MODEL@BASE_URL")
+    raise ValueError(f"no scorer {name!r}; there are {', '.join((*SCORERS, *_JAVA))}, {_SERVED}:MODEL@BASE_URL")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from modules.records import Rollouts
+from modules.records import Rollouts, VideoQuestion
 
 
 class Reward(ABC):
@@ -20,6 +21,13 @@ class Reward(ABC):
 
     def answers_are_drawn(self) -> None:  # noqa: B027 -- most terms do not care
         """Told by joint training, where every rollout has an answer in text; for terms that can read either."""
+
+    def training_begins(self, questions: Sequence[VideoQuestion]) -> None:  # noqa: B027 -- most terms do not care
+        """Told before the first step of every run, also of a resumed one; for terms that weigh by all questions.
+
+        Args:
+            questions: all that are trained on, the same on every rank.
+        """
 
     @abstractmethod
     def __call__(self, rollouts: Rollouts) -> Tensor:

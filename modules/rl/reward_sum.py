@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from modules.records import Rollouts
+from modules.records import Rollouts, VideoQuestion
 from modules.rewards.base import Reward
 
 
@@ -96,6 +96,11 @@ class RewardSum:
     def _worth(self, term: RewardTerm) -> str:
         sampler, mllm = (f"{w:g}" if w else "logged only" for w in (term.weight, term.weight_for_mllm))
         return f"{sampler} (MLLM: {mllm})" if self.joint else sampler
+
+    def training_begins(self, questions: Sequence[VideoQuestion]) -> None:
+        """Tells every term which questions are trained on."""
+        for term in self.terms.values():
+            term.reward.training_begins(questions)
 
     def score(self, rollouts: Rollouts, device: torch.device) -> Rewards:
         """Scores B x G rollouts; where the frames of a question could not be decoded, no term applies.

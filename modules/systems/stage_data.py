@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import lightning as L
 
+from modules.records import VideoQuestion
 from modules.systems.frame_source import FrameSource
 
 
@@ -14,6 +16,10 @@ class StageData(FrameSource, Protocol):
 
     bad_videos: dict[str, str]
     """File -> why it cannot be read."""
+
+    def questions(self, split: str) -> Sequence[VideoQuestion]:
+        """The questions of a split that are used."""
+        ...
 
     def describe(self) -> dict[str, Any]:
         """What an evaluation card has to name of the data."""

@@ -35,14 +35,16 @@ def test_what_lies_in_a_stretch() -> None:
     assert FRAMES.part(FRAMES.stretch(1.0, 2.5)).timestamps_s.tolist() == [1, 2]
     assert FRAMES.part(FRAMES.stretch(1.1, 1.4)).timestamps_s.tolist() == [1]  # between two: the nearest
     assert FRAMES.part(FRAMES.stretch(9.0, 11.0)).frame_ids.tolist() == [6]
-    with pytest.raises(ValueError, match="question q: a stretch from 3 s to 2.0 s has no length"):
+    with pytest.raises(ValueError, match=r"question q: a stretch from 3 s to 2.0 s has no length"):
         VideoQuestion("d", "s", "q", "v.mp4", 4.0, "?", from_s=3.0, until_s=2.0)
 
 
 def test_a_question_about_a_stretch_has_the_candidates_of_it_alone() -> None:
     features = torch.arange(4.0)[:, None]
     question = VideoQuestion("d", "s", "q", "v.mp4", 4.0, "?", from_s=1.0, until_s=2.0)
-    items = Items([question, replace(question, until_s=None)], lambda _: Entry(FRAMES, features), torch.zeros(2, 0), None)
+    items = Items(
+        [question, replace(question, until_s=None)], lambda _: Entry(FRAMES, features), torch.zeros(2, 0), None
+    )
     assert [items[n][1].features.flatten().tolist() for n in range(2)] == [[1, 2], [1, 2, 3]]
     assert items[0][1].candidates.frame_ids.tolist() == [2, 4]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_what_is_shown_is_shown_long_enough_with_as_long_a_pause(duration_s: flo
         assert events[0].start_s >= 0
         assert events[-1].end_s <= duration_s
         if events[0].role in ("order", "count"):
-            assert all(b.start_s - a.end_s >= 0.5 - 1e-9 for a, b in zip(events, events[1:], strict=False))
+            assert all(b.start_s - a.end_s >= 0.5 - 1e-9 for a, b in itertools.pairwise(events))
 
 
 def test_captions_say_what_happens() -> None:
