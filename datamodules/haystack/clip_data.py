@@ -7,7 +7,8 @@ from typing import Any
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from datamodules.annotations.caption_source import DESCRIBE
-from datamodules.haystack.clip_world import ClipWorld, captions_of
+from datamodules.haystack.clip_captions import NUM_WORDINGS, captions_of
+from datamodules.haystack.clip_world import ClipWorld
 from datamodules.haystack.video_writing import video_path, write_videos
 from datamodules.questions.video_questions import VideoQuestionData
 from modules.records import VideoQuestion
@@ -35,13 +36,13 @@ class HaystackClips(VideoQuestionData):
         num_train_videos: NonNegativeInt = 2000,
         num_val_videos: NonNegativeInt = 100,
         num_test_videos: NonNegativeInt = 200,
-        num_captions: PositiveInt = 5,
+        num_captions: PositiveInt = NUM_WORDINGS,
         instruction: str = DESCRIBE,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if num_captions > 5:
-            raise ValueError(f"num_captions={num_captions}: a clip has five wordings")
+        if num_captions > NUM_WORDINGS:
+            raise ValueError(f"num_captions={num_captions}: a clip has {NUM_WORDINGS} wordings")
         self.world, self.root, self.num_captions, self.instruction = world, root, num_captions, instruction
         self.num_videos = {"train": num_train_videos, "val": num_val_videos, "test": num_test_videos}
 

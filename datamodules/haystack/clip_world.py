@@ -1,13 +1,12 @@
-"""Short clips of the Haystack world, each of which shows one thing that takes time, and captions that say it.
+"""Short clips of the Haystack world, each of which shows one thing that takes time.
 
 - *order*: two shapes, one after the other;
 - *count*: one shape, shown one to four times;
 - *colour*: one shape, which changes its colour;
 - *motion*: a ball, which moves one way.
 
-No frame alone tells what a caption says: an order needs two frames, a count as many as the shape is shown, a change of
-colour two, and a motion two. All captions of a clip say the same in other words, and all of them say the whole of it,
-so one that equals any of them has every fact right (scorer ``exact-match``).
+No frame alone tells what happens: an order needs two frames, a count as many as the shape is shown, a change of colour
+two, and a motion two. `datamodules.haystack.clip_captions` says it in words.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ import numpy as np
 from datamodules.haystack.world import COLOURS, DIRECTIONS, SHAPES, SPLITS, Event, VideoPlan
 
 CLIP_KINDS = ("order", "count", "colour", "motion")
-_TIMES = {1: "once", 2: "twice", 3: "three times", 4: "four times"}
-_WAYS = {"left": "to the left", "right": "to the right", "up": "up", "down": "down"}
+_MOST_TIMES = 4
 _LEAST_SHOWN_S = 0.5
 """Of a shape, with as long a pause behind it: at two frames a second each is seen once."""
 
@@ -55,8 +53,8 @@ class ClipWorld:
         unknown = set(self.kinds) - set(CLIP_KINDS)
         if unknown or not self.kinds:
             raise ValueError(f"kinds={list(self.kinds)}: one or more of {list(CLIP_KINDS)}")
-        if not 1 <= self.max_count <= max(_TIMES):
-            raise ValueError(f"max_count={self.max_count}: between 1 and {max(_TIMES)}")
+        if not 1 <= self.max_count <= _MOST_TIMES:
+            raise ValueError(f"max_count={self.max_count}: between 1 and {_MOST_TIMES}")
         least_s = 2 * _LEAST_SHOWN_S * max(2, self.max_count)
         if self.duration_s < least_s:
             raise ValueError(
@@ -105,42 +103,3 @@ class ClipWorld:
                 x, y = (float(v) for v in rng.uniform(0.36, 0.64, 2))
             events.append(Event(sort, colour, label, start_s, end_s, kind, x, y, size))
         return tuple(events)
-
-
-def captions_of(plan: VideoPlan) -> tuple[str, ...]:
-    """What is said of a clip, in five wordings; each says everything."""
-    first, last = plan.events[0], plan.events[-1]
-    one, other = f"{first.colour} {first.label}", f"{last.colour} {last.label}"
-    if first.role == "order":
-        return (
-            f"first a {one} is shown and then a {other}",
-            f"a {one} appears, then a {other} appears",
-            f"a {other} is shown after a {one}",
-            f"a {one} comes before a {other}",
-            f"there is a {one} at first and a {other} at the end",
-        )
-    if first.role == "count":
-        times = _TIMES[len(plan.events)]
-        return (
-            f"a {one} is shown {times}",
-            f"a {one} appears {times}",
-            f"{times} a {one} can be seen",
-            f"there is a {one} that is seen {times}",
-            f"the video shows a {one} {times}",
-        )
-    if first.role == "colour":
-        return (
-            f"a {first.label} changes from {first.colour} to {last.colour}",
-            f"a {one} turns {last.colour}",
-            f"the {first.label} is {first.colour} at first and {last.colour} at the end",
-            f"a {one} becomes {last.colour}",
-            f"a {first.label} that was {first.colour} is now {last.colour}",
-        )
-    way = _WAYS[first.label]
-    return (
-        f"a {first.colour} ball moves {way}",
-        f"a {first.colour} ball goes {way}",
-        f"the ball that moves {way} is {first.colour}",
-        f"there is a {first.colour} ball moving {way}",
-        f"the video shows how a {first.colour} ball moves {way}",
-    )

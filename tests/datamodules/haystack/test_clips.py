@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datamodules.haystack.clip_captions import captions_of, every_caption, facts_of, facts_right
 from datamodules.haystack.clip_data import HaystackClips
-from datamodules.haystack.clip_world import CLIP_KINDS, ClipWorld, captions_of
+from datamodules.haystack.clip_world import CLIP_KINDS, ClipWorld
 from datamodules.haystack.render import RGB, render
 from datamodules.haystack.video_writing import write_video
 from datamodules.video.video_info import probe
+from modules.records import VideoQuestion
 from modules.rewards.exact_match import exact_match
 
 SMALL = ClipWorld(size_px=32, duration_s=4.0, fps=2.0, max_count=3)
@@ -69,6 +71,30 @@ def test_no_caption_is_true_of_another_clip() -> None:
     assert not others  # articles, which exact-match forgives, tell none from another
 
 
+def test_facts_are_read_back() -> None:
+    assert facts_of("Then a red star.") == {}
+    everything, world = set(every_caption()), ClipWorld()
+    for n in range(100):
+        plan = world.plan("test", n)
+        texts = captions_of(plan)
+        assert set(texts) <= everything
+        facts = [facts_of(text) for text in texts]
+        assert all(one == facts[0] for one in facts)
+        assert facts[0]["kind"] == plan.events[0].role
+        assert facts[0]["colour"] == plan.events[0].colour
+
+
+def test_each_fact_is_right_or_wrong() -> None:
+    asked = VideoQuestion("d", "s", "q", "v", 8.0, "?", references=("a blue ring is shown after a red star",))
+    swapped = facts_right("first a blue ring is shown and then a red star", asked)
+    assert swapped == {"kind": True, "colour": False, "shape": False, "other_colour": False, "other_shape": False}
+    partly = facts_right("A red star appears, then a blue moon appears.", asked)
+    assert partly == {"kind": True, "colour": True, "shape": True, "other_colour": True, "other_shape": False}
+    assert not any(facts_right("a red star becomes blue", asked).values())  # of another kind
+    assert not any(facts_right("a red star", asked).values())
+    assert all(facts_right("a red star comes before a blue ring", asked).values())
+
+
 def test_the_picture_shows_it() -> None:
     """A ball that moves to the right is farther right later; a colour that changes is the new one at the end."""
     world = ClipWorld(kinds=("motion",))
@@ -113,5 +139,5 @@ def test_settings_that_show_nothing_are_refused() -> None:
         ClipWorld(duration_s=2.0)
     with pytest.raises(ValueError, match=r"kinds=\['dance'\]: one or more of"):
         ClipWorld(kinds=("dance",))
-    with pytest.raises(ValueError, match="num_captions=6: a clip has five wordings"):
+    with pytest.raises(ValueError, match="num_captions=6: a clip has 5 wordings"):
         HaystackClips(world=ClipWorld(), num_captions=6)

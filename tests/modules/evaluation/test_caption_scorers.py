@@ -18,6 +18,7 @@ from modules.evaluation.question_table import table_of
 from modules.evaluation.score_table import default_scorer, score_systems
 from modules.evaluation.scorers import scorer
 from modules.records import Answer
+from modules.rewards.caption_metrics import caption_metrics
 from modules.rewards.caption_words import caption_words
 
 WORDS = ["a", "the", "red", "blue", "dog", "cat", "ball", "runs", "sits", "and", "then", "one", "two"]
@@ -69,6 +70,10 @@ def test_numbers_are_coco_caption_s() -> None:
     assert [micro(answers, f"bleu-{n}") for n in (1, 2, 3, 4)] == pytest.approx(bleu, abs=1e-7)
     assert micro(answers, "cider-d") == pytest.approx(Cider().compute_score(references, texts)[0])
     assert micro(answers, "rouge-l-coco") == pytest.approx(Rouge().compute_score(references, texts)[0])
+    found = caption_metrics([a.text or "" for a in answers], [a.references for a in answers])
+    for name, value in found.items():
+        own = {"rouge_l": "rouge-l-coco"}.get(name, name.replace("_", "-"))
+        assert micro(answers, own) == pytest.approx(value), name
 
 
 def test_captions_have_one_table_with_every_metric_and_intervals() -> None:
