@@ -32,6 +32,8 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each annotation file."""
     num_rows: int = 0
+    num_joined: int = 0
+    """Rows that say more of a question that an earlier row has."""
     num_questions: int = 0
     num_videos: int = 0
     num_unanswered: int = 0
@@ -138,16 +140,18 @@ class AnnotationSource(ABC):
         return Annotations(questions[: self.limit], manifest)
 
     def _questions(self, manifest: Manifest, on_bad_row: OnBadRow) -> Iterator[VideoQuestion]:
-        first: dict[str, str] = {}
+        first: dict[str, tuple[VideoQuestion, str]] = {}
         for row in self.rows(manifest):
             repairs = manifest.repairs.copy()
             try:
                 question = self.read_row(row, manifest)
                 if question is None:
                     continue
-                here = f"{row.file.name}, {row.place}"
-                if (there := first.setdefault(question.sample_id, here)) != here:
-                    raise RowError(row, "id", question.sample_id, f"an id that occurs once, and {there} has it")
+                if question.sample_id in first:
+                    self.join(row, first[question.sample_id][0], question, first[question.sample_id][1])
+                    manifest.num_joined += 1
+                    continue
+                first[question.sample_id] = question, f"{row.file.name}, {row.place}"
             except RowError as error:
                 if on_bad_row == "raise":
                     error.hint = _HINT
@@ -156,6 +160,20 @@ class AnnotationSource(ABC):
                 manifest.drop(error.kind, error.place)
                 continue
             yield question
+
+    def join(self, row: Row, first: VideoQuestion, question: VideoQuestion, there: str) -> None:
+        """Takes a question whose id an earlier one has.
+
+        Args:
+            row: that it stands in.
+            first: the earlier one.
+            question: the later one.
+            there: where the earlier one stands.
+
+        Raises:
+            RowError: ids occur once, as they do where a source does not say otherwise.
+        """
+        raise RowError(row, "id", question.sample_id, f"an id that occurs once, and {there} has it")
 
     def note_file(self, manifest: Manifest, path: Path, num_rows: int) -> None:
         """Adds a file to the manifest."""

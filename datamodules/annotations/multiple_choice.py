@@ -6,16 +6,16 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
-from datamodules.annotations.annotation_files import inside, name_below, video_file
-from datamodules.annotations.base import AnnotationSource, Manifest
+from datamodules.annotations.annotation_files import inside
+from datamodules.annotations.base import Manifest
 from datamodules.annotations.choices import choices_of
 from datamodules.annotations.evidence_spans import Spans, within
 from datamodules.annotations.own_answers import Answers, own_answer
-from datamodules.annotations.own_columns import OwnColumns, OwnRow, is_numbered_option, option_columns, unread
+from datamodules.annotations.own_columns import OwnColumns, OwnRow, is_numbered_option, option_columns
+from datamodules.annotations.own_table import OwnTable, table_folder
 from datamodules.annotations.own_values import (
     evidence_spans,
     group_labels,
@@ -24,17 +24,13 @@ from datamodules.annotations.own_values import (
     span_between,
 )
 from datamodules.annotations.subtitles import Subtitle, read_subtitles
-from datamodules.annotations.video_split import SPLITS, Shares, refuse_shares, split_of_videos
+from datamodules.annotations.video_split import Shares
 from modules.files.paths import InputPath
-from modules.files.row_files import rows_of
-from modules.files.rows import FileError, Row, RowError, read
+from modules.files.rows import Row, RowError, read
 from modules.records import VideoQuestion
 
-_log = logging.getLogger(__name__)
-_log.setLevel(logging.INFO)  # which rows a split has is worth a line at every start
 
-
-class MultipleChoice(AnnotationSource):
+class MultipleChoice(OwnTable):
     """Questions of one's own.
 
     Args:
@@ -67,72 +63,17 @@ class MultipleChoice(AnnotationSource):
         split_shares: Shares | None = None,
         split_seed: int = 0,
     ) -> None:
-        folder = str(Path(annotations).parent) if videos is None else videos
-        super().__init__(annotations=annotations, videos=folder, split=split, limit=limit)
-        if not name.strip() or not separator:
-            raise ValueError(f"name={name!r}, separator={separator!r}: neither may be empty")
-        if split_shares is not None:
-            refuse_shares(split_shares)
-        self.dataset, self.answers, self.separator = name, answers, separator
+        super().__init__(annotations=annotations, videos=table_folder(annotations, videos), split=split, limit=limit)
+        self.take(name, OwnColumns(columns or {}, OwnRow, more=is_numbered_option), split_shares, split_seed)
+        if not separator:
+            raise ValueError(f"separator={separator!r}: may not be empty")
+        self.answers, self.separator = answers, separator
         self.subtitles = self.videos if subtitles is None else Path(subtitles)
-        self.columns = OwnColumns(columns or {})
-        self.split_shares, self.split_seed = split_shares, split_seed
-
-    # ---- which rows ----
-
-    def rows(self, manifest: Manifest) -> list[Row]:
-        """The rows of this split, with their columns under our names; says how many there are, and of how many."""
-        rows = [self.columns.under_our_names(row) for row in rows_of(self.annotations)]
-        self._by_column = any(_told_split(row) for row in rows)
-        splits, how = self._splits(rows)
-        own = [row for row, split in zip(rows, splits, strict=True) if split in (None, self.split)]
-        if not own:
-            others = ", ".join(sorted({split for split in splits if split}))
-            raise FileError(f"annotations {self.annotations}: no row of split {self.split!r}; there are {others}")
-        self.note_file(manifest, self.annotations, len(own))
-        num_videos, foreign = (
-            len({self._video_name(row) for row in own}),
-            sorted({n for row in own for n in unread(row)}),
-        )
-        _log.info(
-            "%s/%s: %d of %d rows of %s, videos: %d (%s)%s",
-            *(self.dataset, self.split, len(own), len(rows), self.annotations, num_videos, how),
-            f"; columns that are not read: {', '.join(foreign)}" if foreign else "",
-        )
-        return own
-
-    def _splits(self, rows: list[Row]) -> tuple[list[str | None], str]:
-        """The split of each row, and how it was found; None where the row has to be looked at to be refused."""
-        if self._by_column:
-            told = [_told_split(row) for row in rows]
-            return [split if split in (*SPLITS, self.split) else None for split in told], "by the column split"
-        if self.split_shares is None:
-            return [None] * len(rows), "the whole file"
-        names = [self._video_name(row) for row in rows]
-        if not any(names):
-            return [None] * len(rows), "none of them names a video"
-        try:
-            of = split_of_videos([name for name in names if name], self.split_shares, self.split_seed)
-        except ValueError as error:
-            raise FileError(f"annotations {self.annotations}: {error}; a column split says it row by row") from error
-        shares = ", ".join(f"{split} {share:g}" for split, share in zip(SPLITS, self.split_shares, strict=True))
-        return [of[name] if name else None for name in names], f"videos dealt out: {shares}"
-
-    def _video_name(self, row: Row) -> str | None:
-        """A row's video by its name below the folder; None where it names none that may be read."""
-        name = row.content.get("video") if isinstance(row.content, dict) else None
-        try:
-            return name_below(self.videos, video_file(self.videos, name)) if isinstance(name, str) else None
-        except ValueError:
-            return None
-
-    # ---- a row ----
 
     def read_row(self, row: Row, manifest: Manifest) -> VideoQuestion | None:
         self.columns.refuse_slips(row)
         fields = read(OwnRow, row)
-        if self._by_column and fields.split not in (*SPLITS, self.split):
-            raise RowError(row, "split", fields.split, f"one of {', '.join(SPLITS)}")
+        self.refuse_split(row, fields.split)
         about = self._about(row, fields, manifest)
         listed = self._options(row, fields)
         with row.reading("references", fields.references):
@@ -159,13 +100,6 @@ class MultipleChoice(AnnotationSource):
             "groups": groups,
             "subtitles": self._subtitles(row, fields.subtitles),
         }
-
-    def locate(self, row: Row, field: str, *names: str) -> str:
-        """As `AnnotationSource.locate`; says which key names another folder."""
-        try:
-            return video_file(self.videos, *names)
-        except ValueError as error:
-            raise RowError(row, field, names[0], f"{error} (the key `videos` names another folder)") from error
 
     def _options(self, row: Row, fields: OwnRow) -> tuple[str | None, ...]:
         with row.reading("options", fields.options):
@@ -226,9 +160,3 @@ class MultipleChoice(AnnotationSource):
             if not path.is_file():
                 raise ValueError(f"a file that is there; {path} is not")
         return read_subtitles(path)
-
-
-def _told_split(row: Row) -> str | None:
-    """What a row's column ``split`` says; None where it is blank or not there."""
-    told = row.content.get("split") if isinstance(row.content, dict) else None
-    return told.strip() or None if isinstance(told, str) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from modules.files.rows import Fields, LabelIfAny, Once, Row, RowError, SecondsIfAny, Text, TextIfAny
@@ -34,20 +34,48 @@ class OwnRow(Fields):
     split: LabelIfAny = None
 
 
+class CaptionRow(Fields):
+    """The columns of one row of captions, but for ``group_NAME``."""
+
+    id: LabelIfAny = None
+    video: Text
+    caption: Once = None
+    captions: Once = None
+    start: Once = None
+    end: Once = None
+    groups: Once = None
+    duration: SecondsIfAny = None
+    split: LabelIfAny = None
+
+
 class OwnColumns:
     """What a file calls its columns.
 
     Args:
         names: our name -> the file's, where that is another.
+        row: our names.
+        needed: those that have to be there; of several with a stroke between them, one.
+        more: whether a column that is none of them is read all the same.
 
     Raises:
         ValueError: one of ours is none.
     """
 
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self.names = dict(names)
-        if strangers := sorted(self.names.keys() - OwnRow.model_fields.keys()):
-            raise ValueError(f"columns: {strangers[0]!r} is none of {', '.join(OwnRow.model_fields)}")
+    def __init__(
+        self,
+        names: Mapping[str, str],
+        row: type[Fields] = OwnRow,
+        needed: tuple[str, ...] = ("video", "question"),
+        more: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        self.names, self.ours, self.needed, self.more = dict(names), tuple(row.model_fields), needed, more
+        if strangers := sorted(self.names.keys() - set(self.ours)):
+            raise ValueError(f"columns: {strangers[0]!r} is none of {', '.join(self.ours)}")
+
+    def unread(self, row: Row) -> list[str]:
+        """Columns of a row that have no meaning here."""
+        names = row.content if isinstance(row.content, dict) else {}
+        return [n for n in names if n not in self.ours and not self.more(n) and not group_of(n)]
 
     def under_our_names(self, row: Row) -> Row:
         """A row whose columns are called as we call them."""
@@ -68,9 +96,11 @@ class OwnColumns:
         """
         if not isinstance(row.content, dict):
             return
-        unknown, absent = unread(row), [name for name in OwnRow.model_fields if name not in row.content]
-        for name in ("video", "question"):
-            if name in absent:
+        unknown, absent = self.unread(row), [name for name in self.ours if name not in row.content]
+        for name, *others in (names.split("|") for names in self.needed):
+            if any(one not in absent for one in (name, *others)):
+                absent = [one for one in absent if one not in others and one != name]
+            else:
                 close = difflib.get_close_matches(name, unknown, 1, _SOMEWHAT_LIKE)
                 hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(row.content):.200}"
                 theirs = self.names.get(name, name)
@@ -79,12 +109,6 @@ class OwnColumns:
             if close := difflib.get_close_matches(name.lower(), absent, 1, _LIKE):
                 advice = f"did you mean {close[0]!r}? (or else `columns: {{{close[0]}: {name}}}`)"
                 raise RowError(row, "", None, f"the field {name!r:.80} is not known; {advice}")
-
-
-def unread(row: Row) -> list[str]:
-    """Columns of a row that have no meaning here."""
-    names = row.content if isinstance(row.content, dict) else {}
-    return [n for n in names if n not in OwnRow.model_fields and not is_numbered_option(n) and not group_of(n)]
 
 
 def is_numbered_option(column: str) -> bool:

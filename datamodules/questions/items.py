@@ -53,8 +53,8 @@ class Items(Dataset):
             question = dataclasses.replace(question, duration_s=entry.candidates.duration_s)
         if question.from_s:
             end_s = entry.candidates.duration_s if question.until_s is None else question.until_s
-            which = entry.candidates.stretch(question.from_s, end_s)
-            entry = Entry(entry.candidates.part(which), entry.features[which])
+            stretch = entry.candidates.stretch(question.from_s, end_s)
+            entry = Entry(entry.candidates.part(stretch), entry.features[stretch])
         elif question.until_s is not None:
             seen = entry.candidates.until(question.until_s)
             entry = Entry(seen, entry.features[: len(seen)])

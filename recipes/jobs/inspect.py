@@ -16,6 +16,9 @@ from modules.files.strict_json import strict_json
 from modules.records import VideoQuestion
 from recipes.jobs.base import Job
 
+_MOST_REFERENCES = 3
+"""Of a question that are printed."""
+
 
 class Inspect(Job):
     """Prints what a data set holds, what was left out of it and why, and some of its questions.
@@ -58,6 +61,10 @@ class Inspect(Job):
             console.print(f"  {q.question}")
             for o, option in enumerate(q.options):
                 console.print(f"  {'*' if o == q.answer_index else ' '} {option}")
+            for reference in q.references[:_MOST_REFERENCES]:
+                console.print(f"  = {reference}")
+            if len(q.references) > _MOST_REFERENCES:
+                console.print(f"  = and {len(q.references) - _MOST_REFERENCES} more")
 
 
 def manifest_table(annotations: Annotations, missing: list[str]) -> Table:
@@ -66,7 +73,8 @@ def manifest_table(annotations: Annotations, missing: list[str]) -> Table:
     table = Table(title=f"{manifest.dataset} / {manifest.split}", show_header=False, title_justify="left")
     for file, digest in manifest.files.items():
         table.add_row("file", f"{file}  sha256 {digest[:12]}")
-    table.add_row("rows", str(manifest.num_rows))
+    joined = f", {manifest.num_joined} of them on videos or stretches that others are on" if manifest.num_joined else ""
+    table.add_row("rows", f"{manifest.num_rows}{joined}")
     table.add_row("questions", f"{manifest.num_questions} on {manifest.num_videos} videos")
     if manifest.num_unanswered:
         table.add_row("without answer", str(manifest.num_unanswered))
