@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 
@@ -15,6 +16,14 @@ from modules.records import VideoQuestion
 from modules.selection.even_spacing import evenly_spaced
 
 _KEPT_MIB = 2048
+
+
+_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+
+
+def videos_below(folder: Path) -> list[str]:
+    """All files below a folder that have a video's name, in order."""
+    return sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
 
 
 def by_video(questions: Iterable[VideoQuestion]) -> list[tuple[str, list[VideoQuestion]]]:

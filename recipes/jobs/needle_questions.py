@@ -24,7 +24,7 @@ from modules.mllms.base import MLLM, FrameTokens, Row
 from modules.part_progress import tracked
 from modules.records import VideoQuestion
 from modules.seeds import seed_of
-from recipes.jobs.asking import Clips
+from recipes.jobs.asking import Clips, videos_below
 from recipes.jobs.base import Job
 from recipes.jobs.counts import report
 from recipes.jobs.question_files import append_line, resume_lines, tspo_record, write_lines
@@ -41,7 +41,6 @@ _WRITE = (
 )
 _IDENTIFY = "The video contains one of these scenes. Which one?"
 _ANSWER = re.compile(r"^[^\S\n]*Answer:\s*\(?([A-J])\b", re.MULTILINE)
-_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
 class BuildNeedles(Job):
@@ -84,7 +83,7 @@ class BuildNeedles(Job):
 
     @torch.no_grad()
     def run(self, run_dir: Path) -> None:
-        files = sorted(str(p) for p in self.videos.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        files = videos_below(self.videos)
         if len(files) < 4:
             raise ValueError(f"{self.videos} holds {len(files)} videos; needles need at least 4 to hide among")
         clips = Clips(self.mllm, self.num_frames, self.short_side_px)

@@ -20,6 +20,7 @@ from recipes.launcher.submit import seconds_of
 RECIPES = [str(path.relative_to(ROOT)) for path in own_recipes()]
 RUNNABLE = [r for r in RECIPES if "overlays" not in r]
 OVERLAYS = [r for r in RECIPES if "overlays" in r and "try_out" not in r]  # those are run in test_real_recipes
+CAPTION = ["--videos", "clips", "--out", "captions.jsonl"]
 BASES = {
     "small_models": ("recipes/mine/train.yaml", []),
     "curriculum": ("recipes/refocus.yaml", []),
@@ -32,12 +33,15 @@ BASES = {
     "unet_over_memories": ("recipes/videostreaming.yaml", []),
     "lvbench": ("recipes/paper/videolucy_qwen2_5_vl_7b.yaml", []),
     "mlvu": ("recipes/paper/videolucy_qwen2_5_vl_7b.yaml", []),
+    "caption_mllm": ("recipes/data/caption.yaml", CAPTION),
+    "caption_served": ("recipes/data/caption.yaml", CAPTION),
     "ask": ("recipes/eval/mlvu.yaml", ["--video", "v.mp4", "--question", "What?"]),
 }
 # what a recipe leaves to the command line, or to a recipe before it
 FILL_IN = {
     "ask": ["--video", "v.mp4", "--question", "What?", "--checkpoint", "null"],
     "stream": ["--video", "v.mp4", "--question", "What?", "--at", "60", "--checkpoint", "null"],
+    "caption": CAPTION,
     "answerer": ["--model.mllm.path", "recipes/haystack/weights/vlm"],
     "haystack": ["--checkpoint", "null"],
     "eval": ["--checkpoint", "null"],
