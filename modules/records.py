@@ -189,6 +189,9 @@ class Selection:
     """int64 (B, G, K) in draw order; -1 where a question has fewer than K candidates."""
     log_probs: Tensor
     """float32 (B, G, K), log-probability (nats) of each draw given the draws before it; 0 at padding; no graph."""
+    looked_at: tuple[Tensor, ...] | None = None
+    """B tensors int64 (n,), candidates whose frames had to be read to choose these; None: all or none, as the sampler
+    says."""
 
     @property
     def mask(self) -> Tensor:
@@ -313,6 +316,8 @@ class Cost:
 
     frames_decoded: int = 0
     """Frames of the video that were looked at by anybody, each once: all candidates where a sampler reads features."""
+    frames_scored: int = 0
+    """Of the candidates, those that were encoded or scored to choose among them: all where a sampler reads features."""
     frames_shown: int = 0
     """To the MLLM, over all calls."""
     visual_tokens: int | None = 0
@@ -333,6 +338,7 @@ class Cost:
         parts = {*self.seconds, *other.seconds}
         return Cost(
             frames_decoded=self.frames_decoded + other.frames_decoded,
+            frames_scored=self.frames_scored + other.frames_scored,
             frames_shown=self.frames_shown + other.frames_shown,
             visual_tokens=both(self.visual_tokens, other.visual_tokens),
             text_tokens_in=both(self.text_tokens_in, other.text_tokens_in),

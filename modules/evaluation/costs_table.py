@@ -9,7 +9,15 @@ from rich.table import Table
 from modules.evaluation.answer_files import Answered
 from modules.records import Cost
 
-_COUNTS = ("frames_decoded", "frames_shown", "visual_tokens", "text_tokens_in", "text_tokens_out", "calls")
+_COUNTS = (
+    "frames_decoded",
+    "frames_scored",
+    "frames_shown",
+    "visual_tokens",
+    "text_tokens_in",
+    "text_tokens_out",
+    "calls",
+)
 
 
 def cost_lines(answered: Sequence[Answered]) -> dict[str, dict[str, float | None]]:

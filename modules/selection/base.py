@@ -49,6 +49,8 @@ class FrameSampler(ABC, nn.Module):
 
     reads_features: ClassVar[bool] = True
     """Whether the choice depends on what is in the frames, so that all candidates have to be decoded for it."""
+    scores_frames_alone: ClassVar[bool] = False
+    """Whether a frame's score is a matter of that frame alone, so that some can be scored without the rest."""
 
     def __call__(self, features: Tensor, *others: Any, **named: Any) -> Any:
         with torch.autocast(features.device.type, enabled=False):

@@ -40,3 +40,12 @@ def evenly_spaced_rows(totals: Tensor, count: int) -> Tensor:
     total, step = totals[:, None], torch.arange(count, device=totals.device)
     middles = (2 * step + 1) * total // (2 * count)
     return torch.where(total >= count, middles, step.where(step < total, -1))
+
+
+def spread_order(count: int) -> list[int]:
+    """``count`` positions in an order whose every beginning lies spread out over them: by their bits backwards.
+
+    E.g. ``spread_order(4) == [0, 2, 1, 3]``.
+    """
+    bits = max(1, (count - 1).bit_length())
+    return sorted(range(count), key=lambda n: int(f"{n:0{bits}b}"[::-1], 2))

@@ -114,11 +114,22 @@ class SamplerSystem(VideoSystem):
         replies = []
         rows = self._rows(batch, selection, scores)
         for b, (row, cost) in enumerate(zip(rows, costs.each(), strict=True)):
-            reads_all = self.sampler.reads_features or answering.mllm.reads_features
-            num_decoded = batch.candidates[b].num_frames if reads_all else len(row.frame_ids)
-            reply = answer_of(rollouts, b, self.name, row.timestamps_s)
-            replies.append(Reply(reply, row, replace(cost, frames_decoded=num_decoded)))
+            looked = self._looked_at(batch, b, selection)
+            num_scored = int(batch.candidates[b].frames_of(looked)[0].numel())
+            shown = selection.candidate_index[b, 0].cpu()
+            read = torch.cat([looked, shown[shown >= 0]]).unique()
+            num_decoded = batch.candidates[b].frames_of(read)[0].numel()
+            if answering.mllm.reads_features:
+                num_decoded = batch.candidates[b].num_frames
+            cost = replace(cost, frames_decoded=num_decoded, frames_scored=num_scored)
+            replies.append(Reply(answer_of(rollouts, b, self.name, row.timestamps_s), row, cost))
         return replies
+
+    def _looked_at(self, batch: QuestionBatch, b: int, selection: Selection) -> Tensor:
+        """int64 (n,), the candidates that were read to choose frames for question b."""
+        if selection.looked_at is not None:
+            return selection.looked_at[b].cpu()
+        return torch.arange(len(batch.candidates[b]) if self.sampler.reads_features else 0)
 
     @property
     def asks_to_choose(self) -> bool:

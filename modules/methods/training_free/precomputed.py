@@ -10,6 +10,7 @@ from torch import Tensor
 from modules.files.paths import InputPath
 from modules.records import QuestionBatch
 from modules.selection.base import FrameSampler
+from modules.selection.even_spacing import spread_order
 from modules.selection.policies import FramePolicy, PlackettLuce
 from modules.selection.selection_files import read_selections
 from modules.selection.selection_row import SelectionRow
@@ -68,10 +69,8 @@ class Precomputed(FrameSampler):
             return -torch.tensor(row.ranks, dtype=torch.float32)
         if row.scores:
             return torch.tensor(row.scores)
-        # no order is known: whatever number is taken should lie spread out, so prefer by bit-reversed position
-        size = len(row.frame_ids)
-        bits = max(1, (size - 1).bit_length())
-        return -torch.tensor([int(f"{n:0{bits}b}"[::-1], 2) for n in range(size)], dtype=torch.float32)
+        # no order is known: whatever number is taken should lie spread out
+        return -torch.tensor(spread_order(len(row.frame_ids))).argsort().float()
 
 
 def nearest(grid: Tensor, frame_ids: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ class TopK(FrameSampler):
         temperature: turns similarities into logits for sampling; the choice of the best K does not depend on it.
     """
 
+    scores_frames_alone = True
+
     def __init__(self, *, temperature: float = 0.025) -> None:
         super().__init__()
         self.temperature = temperature

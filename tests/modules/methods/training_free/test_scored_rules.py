@@ -7,6 +7,7 @@ import torch
 
 from modules.methods.training_free.aks import AKS
 from modules.methods.training_free.bin_max import BinMax
+from modules.methods.training_free.rated_frames import RatedFrames
 from modules.methods.training_free.top_k import TopK
 from modules.methods.training_free.uniform import Uniform
 
@@ -26,7 +27,7 @@ def naive_bin_max(scores: list[float], num_frames: int) -> list[int]:
 @pytest.mark.parametrize(("length", "num_frames"), [(10, 3), (64, 8), (65, 64), (7, 7), (5, 9), (600, 64), (4, 1)])
 def test_bin_max_is_the_best_of_each_bin(length: int, num_frames: int) -> None:
     scores = torch.rand(length, generator=torch.Generator().manual_seed(length))
-    chosen = BinMax().choose(scores, num_frames)
+    chosen = BinMax().select(RatedFrames.of(scores), num_frames)
     assert sorted(chosen.tolist()) == naive_bin_max(scores.tolist(), num_frames)
     assert len(set(chosen.tolist())) == min(length, num_frames)
 
@@ -35,19 +36,19 @@ def test_aks_by_hand() -> None:
     """One sharp peak: not split, the best K. Flat but for noise: split to the end, K / 8 of each eighth."""
     peak = torch.zeros(64)
     peak[10:18] = torch.linspace(0.8, 1.0, 8)
-    assert sorted(AKS().choose(peak, 8).tolist()) == list(range(10, 18))
+    assert sorted(AKS().select(RatedFrames.of(peak), 8).tolist()) == list(range(10, 18))
     flat = 0.5 + 0.01 * torch.rand(64, generator=torch.Generator().manual_seed(0))
     flat[0], flat[63] = 0.0, 1.0
-    chosen = AKS().choose(flat, 16)
+    chosen = torch.from_numpy(AKS().select(RatedFrames.of(flat), 16))
     assert [int(((chosen >= 8 * n) & (chosen < 8 * n + 8)).sum()) for n in range(8)] == [2] * 8
 
 
 def test_aks_fills_up_and_survives_equal_scores() -> None:
     scores = torch.rand(50, generator=torch.Generator().manual_seed(1))
     for num_frames in (3, 5, 7, 50, 80):
-        chosen = AKS(threshold=0.9).choose(scores, num_frames).tolist()
+        chosen = AKS(threshold=0.9).select(RatedFrames.of(scores), num_frames).tolist()
         assert len(set(chosen)) == len(chosen) == min(num_frames, 50)
-    assert AKS().choose(torch.ones(8), 4).tolist() == [1, 3, 5, 7]
+    assert AKS().select(RatedFrames.of(torch.ones(8)), 4).tolist() == [1, 3, 5, 7]
 
 
 def test_as_samplers_they_change_the_best_frames_and_not_the_distribution() -> None:
