@@ -78,14 +78,17 @@ class DIG(Rule):
     def shown(self, rewards: Scores, edges: Frames) -> np.ndarray:
         """bool (T,), frames from which some are taken, given the reward of each scene (S,)."""
         count, shown = len(rewards), np.zeros(int(edges[-1]) + 1, dtype=bool)
-        for scene in scenes_that_matter(rewards):
+        for scene in scenes_that_matter(rewards, official=self.compat is not None):
             last = min(count - 1, scene + self.around) if self.compat else min(count, scene + self.around + 1)
             shown[edges[max(0, scene - self.around)] : edges[last] + 1] = True
         return shown if shown.any() else ~shown
 
 
-def scenes_that_matter(rewards: Scores) -> Frames:
-    """Scenes whose reward stands out, in order; none where all are alike."""
+def scenes_that_matter(rewards: Scores, *, official: bool = False) -> Frames:
+    """Scenes whose reward stands out, in order; none where all are alike.
+
+    # official code: none as well where those above the least are all alike, as rewards of 0 and 1 are.
+    """
     span = rewards.max() - rewards.min()
     if span == 0:
         return np.empty(0, dtype=np.int64)
@@ -99,4 +102,6 @@ def scenes_that_matter(rewards: Scores) -> Frames:
         above_mean = np.maximum(above_mean - above_mean.mean(), 0)
     above_half = np.maximum(scores[positive] - 0.5, 0)
     fewer = above_mean if (above_mean > 0).sum() <= (above_half > 0).sum() else above_half
+    if not official and not fewer.any():
+        fewer = above_half
     return positive[fewer > 0]

@@ -48,12 +48,13 @@ class FOCUS(Rule):
 
     The video is cut into arms of about 16 s. Of each, the middle frame and two random ones are scored; of the quarter
     of arms that may be best, a frame a second around the middle. A fifth of K are the best frames of all that were
-    scored; the rest are drawn from the arms that may be best, each frame with its nearest score.
+    scored; the rest are drawn from the quarter of arms with the best mean, each frame with its nearest score.
 
-    # official code: scores of the second round never reach their arms, up to one arm of frames at the end belongs to no
-    arm, estimates are cut to 0..1, and fewer than K frames come where arms are short; one generator serves all
-    questions of a rank. Here: they do, they do, they are not, the best of what was scored fills up, and a draw belongs
-    to its question.
+    # official code: scores of the second round never reach their arms, which are chosen by their bound in the end, too;
+    up to one arm of frames at the end belongs to no arm; estimates are cut to 0..1; fewer than K frames come where arms
+    are short; one generator serves all questions of a rank. Here: they reach them, and arms are chosen by their mean,
+    because the bound would now favour those that were hardly looked at; the last arm has those frames; nothing is cut;
+    the best of what was scored fills up; a draw belongs to its question.
 
     Args:
         scorer: asked about few frames; CLIP similarity by default.
@@ -91,7 +92,7 @@ class FOCUS(Rule):
         taken = best(_known(frames), round(self.top_share * min(num_frames, len(frames.asked))))
         gap_s = duration_s / num_frames
         gap = 0 if gap_s <= _GAP_FROM_S else round(min(_GAP_SHARE * gap_s, _GAP_S) * fps)
-        taken = self._drawn(arms, taken, num_frames, gap, len(frames.asked), rng)
+        taken = self._drawn(arms, taken, num_frames, gap, rng)
         if self.compat:
             return taken
         scored = [t for t in best(_known(frames), len(frames.asked)) if t not in set(taken.tolist())]
@@ -121,7 +122,8 @@ class FOCUS(Rule):
         before = frames.asked
         seen = np.zeros(len(frames), dtype=bool)
         seen[before] = True
-        for arm in _promising(arms, len(before), len(arms)):
+        bounds = np.array([arm.bound(len(before)) for arm in arms])
+        for arm in _promising(arms, bounds, len(arms)):
             start, stop = max(0, arm.centre - half), min(len(frames), arm.centre + half + 1)
             wanted = max(1, (stop - start) // stride)
             num_even = round(wanted * 0.5)
@@ -140,13 +142,11 @@ class FOCUS(Rule):
             for number in np.unique(owner):
                 arms[number].add(fine[owner == number], scores[owner == number])
 
-    def _drawn(
-        self, arms: list[_Arm], taken: Frames, num_frames: int, gap: int, num_scored: int, rng: np.random.Generator
-    ) -> Frames:
-        """``taken``, and the rest of K from the arms that may be best, evenly many of each."""
-        if self.compat:
-            num_scored = sum(len(arm.scores) for arm in arms)
-        chosen = _promising(arms, num_scored, _MOST_CHOSEN)
+    def _drawn(self, arms: list[_Arm], taken: Frames, num_frames: int, gap: int, rng: np.random.Generator) -> Frames:
+        """``taken``, and the rest of K from the best arms, evenly many of each."""
+        num_scored = sum(len(arm.scores) for arm in arms)
+        worth = np.array([arm.bound(num_scored) if self.compat else np.mean(arm.scores) for arm in arms])
+        chosen = _promising(arms, worth, _MOST_CHOSEN)
         left = num_frames - len(taken)
         for rank, arm in enumerate(chosen):
             needed = left // len(chosen) + (rank < left % len(chosen))
@@ -174,8 +174,7 @@ def _known(frames: RatedFrames) -> Scores:
     return known
 
 
-def _promising(arms: list[_Arm], num_scored: int, most: int) -> list[_Arm]:
-    """The quarter of arms that may be best, at least 4 of them, best first."""
-    bounds = np.array([arm.bound(num_scored) for arm in arms])
+def _promising(arms: list[_Arm], worth: Scores, most: int) -> list[_Arm]:
+    """The best quarter of arms by their worth, at least 4 and at most so many of them, best first."""
     count = min(max(_FEWEST_CHOSEN, math.ceil(len(arms) * _SHARE_OF_ARMS)), most, len(arms))
-    return [arms[n] for n in best(bounds, count)]
+    return [arms[n] for n in best(worth, count)]
