@@ -81,7 +81,10 @@ class Rule(FrameSampler):
         """At most ``num_frames`` candidates, best first; all of them where there are not more."""
         few = len(frames) <= num_frames
         chosen = np.arange(len(frames)) if few else self.choose(frames, num_frames)
-        return chosen if self.best_first else chosen[best(frames.rate(np.sort(chosen)), len(chosen))]
+        if self.best_first:
+            return chosen
+        chosen = np.sort(chosen)  # so that of equal ones the earlier comes first
+        return chosen[best(frames.rate(chosen), len(chosen))]
 
     def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> RuledPolicy:
         logits = torch.zeros(mask.shape, device=mask.device)

@@ -131,6 +131,14 @@ def test_of_equal_frames_the_earlier_is_taken(rule: Callable[[], Rule]) -> None:
     assert all(t % 2 == 0 or t - 1 in chosen for t in chosen)
 
 
+@pytest.mark.parametrize("rule", [AKS, BOLT, BinMax, KTV, MDP3, MaxInfo, WFSSB], ids=names)
+def test_frames_come_best_first(rule: Callable[[], Rule]) -> None:
+    generator = torch.Generator().manual_seed(6)
+    scores = (10 * torch.rand(60, generator=generator)).round() / 10
+    chosen = rule().select(RatedFrames.of(scores, torch.randn(60, 8, generator=generator)), 12)
+    assert chosen.tolist() == sorted(chosen.tolist(), key=lambda t: (-scores[t].item(), t))
+
+
 def planted(spans: list[tuple[int, int]], total: int = 1200) -> tuple[Tensor, Tensor]:
     """Scores 1 in the evidence and 0 elsewhere, and features of scenes of 20 frames, the evidence being others."""
     generator = torch.Generator().manual_seed(1)
