@@ -41,4 +41,4 @@ class FacilityLocation(Rule):
         def gain(t: int) -> float:
             return float(np.maximum(alike[t] - reached, 0).sum())
 
-        return lazy_greedy(len(frames), gain, take, num_frames)
+        return lazy_greedy(alike.sum(1), gain, take, num_frames)

@@ -57,19 +57,19 @@ def cholesky_row(row: Scores, rows: Scores, pick: int, left: Scores) -> Scores:
     return (row - rows[:, pick] @ rows) / np.sqrt(left[pick])
 
 
-def lazy_greedy(total: int, gain: Callable[[int], float], take: Callable[[int], None], count: int) -> Frames:
-    """Takes ``count`` of ``total``, each the one of greatest gain; of equal gains the earliest.
+def lazy_greedy(first: Scores, gain: Callable[[int], float], take: Callable[[int], None], count: int) -> Frames:
+    """Takes ``count`` of T frames, each the one of greatest gain; of equal gains the earliest.
 
     Gains must not grow as frames are taken (a submodular function's do not), so that one that was computed before is
     an upper bound, and only those at the top are computed anew (Minoux 1978).
 
     Args:
-        total: T.
+        first: (T,) gains before any is taken.
         gain: of a frame, given those taken.
         take: told of each frame that is taken.
         count: K.
     """
-    bounds = [(-gain(t), t) for t in range(total)]
+    bounds = [(-value, t) for t, value in enumerate(first.tolist())]
     heapq.heapify(bounds)
     picks: list[int] = []
     while len(picks) < count:

@@ -262,7 +262,7 @@ def test_lazy_updates_change_nothing() -> None:
     def take(t: int) -> None:
         np.maximum(reached, weights[t], out=reached)
 
-    lazy = lazy_greedy(40, lambda t: float(np.maximum(weights[t] - reached, 0).sum()), take, 12).tolist()
+    lazy = lazy_greedy(weights.sum(1), lambda t: float(np.maximum(weights[t] - reached, 0).sum()), take, 12).tolist()
     reached, plain = np.zeros(30), []
     for _ in range(12):
         gains = np.maximum(weights - reached, 0).sum(1)

@@ -1,0 +1,1 @@
+"""Selections that others have published, one layout a file."""
