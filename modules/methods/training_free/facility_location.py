@@ -26,7 +26,7 @@ class FacilityLocation(Rule):
 
     uses_scores, uses_features, best_first = False, True, True
 
-    def __init__(self, *, scorer: FrameSampler | None = None, num_covered: PositiveInt = 256) -> None:
+    def __init__(self, *, scorer: FrameSampler | None = None, num_covered: PositiveInt = 192) -> None:
         super().__init__(scorer=scorer)
         self.num_covered = int(num_covered)
 

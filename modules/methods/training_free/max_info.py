@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jsonargparse.typing import PositiveInt
-from scipy.linalg import lu_factor, solve_triangular
+from scipy.linalg import eigh, lu_factor, solve_triangular
 
 from modules.methods.training_free.ranking import Frames, Scores, spread
 from modules.methods.training_free.rated_frames import RatedFrames
@@ -56,8 +56,10 @@ def left_singular_vectors(features: np.ndarray, rank: int) -> Scores:
     """The first ``rank`` left singular vectors (T, r) of features (T, D), fewer where their rank is less."""
     values = features.astype(np.float64)
     wide = values.shape[1] > values.shape[0]
-    squares, vectors = np.linalg.eigh(values @ values.T if wide else values.T @ values)
-    squares, vectors = squares[::-1][:rank], vectors[:, ::-1][:, :rank]
+    products = values @ values.T if wide else values.T @ values
+    size = len(products)
+    squares, vectors = eigh(products, subset_by_index=[max(0, size - rank), size - 1])
+    squares, vectors = squares[::-1], vectors[:, ::-1]
     real = squares > 1e-10 * max(squares[0], 1e-300)
     vectors = vectors[:, real]
     return vectors if wide else values @ vectors / np.sqrt(squares[real])

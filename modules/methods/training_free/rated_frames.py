@@ -93,7 +93,8 @@ class RatedFrames:
 
         Rounded to 1e-6, which is about what float32 tells, so that equal frames are equally similar.
         """
-        return np.round(self.unit @ self.unit[index].T, 6).astype(np.float64)
+        cosines = (self.unit @ self.unit[index].T) * np.float32(1e6)
+        return np.rint(cosines).astype(np.float64) * 1e-6
 
     @cached_property
     def generator(self) -> np.random.Generator:
