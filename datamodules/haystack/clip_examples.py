@@ -28,6 +28,7 @@ class ClipPhase:
         num_clips: fewest and most clips of an example.
         captions_frac: share of examples that ask for all that is shown, in order.
         kinds: relative weight of each kind of question; one whose evidence lies in more clips is drawn again.
+        passed_frac: share of questions whose evidence has passed when the last clip begins.
     """
 
     num_batches: int
@@ -35,6 +36,7 @@ class ClipPhase:
     num_clips: tuple[int, int]
     captions_frac: float
     kinds: dict[str, float]
+    passed_frac: float = 0.0
 
 
 class ClipQuestions(PoolExamples):
@@ -80,9 +82,11 @@ class ClipQuestions(PoolExamples):
             events = events_at(plan, times_s)
             evidence = [e for e, event in enumerate(plan.events) if event.span_s in question.evidence_s]
             needed = np.flatnonzero(np.isin(events, evidence).any(1))
-            if len(question.options) == 4 and 0 < len(needed) <= num_clips <= len(times_s):
+            passed = phase.passed_frac > 0 and rng.random() < phase.passed_frac
+            fits = 0 < len(needed) <= num_clips - passed and num_clips <= len(times_s)
+            if len(question.options) == 4 and fits and (not passed or needed[-1] + 1 < len(times_s)):
                 break
-        chosen = self._clips(events, needed, num_clips, rng)
+        chosen = self._clips(events, needed, num_clips, passed, rng)
         index, shown = cast(pool, plan, times_s[chosen], events[chosen], rng)
         start_s = times_s[chosen, 0] - 0.5
         if rng.random() < phase.captions_frac:
@@ -99,11 +103,17 @@ class ClipQuestions(PoolExamples):
         num_clips = int((plan.duration_s - offset) // self.clip_frames)
         return offset + 0.5 + np.arange(num_clips * self.clip_frames).reshape(num_clips, self.clip_frames)
 
-    def _clips(self, events: np.ndarray, needed: np.ndarray, num_clips: int, rng: np.random.Generator) -> np.ndarray:
-        """Clips (num_clips,) in order of time, those that are needed among them."""
+    def _clips(
+        self, events: np.ndarray, needed: np.ndarray, num_clips: int, passed: bool, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Clips (num_clips,) in order of time, those that are needed among them; with ``passed``, one after them."""
         weight = np.where((events >= 0).any(1), self.busy_frac, 1 - self.busy_frac)
         weight = weight / np.where((events >= 0).any(1), (events >= 0).any(1).sum(), max(1, (events < 0).all(1).sum()))
         weight[needed] = 0
+        if passed:
+            later = weight * (np.arange(len(events)) > needed[-1])
+            needed = np.append(needed, rng.choice(len(events), p=later / later.sum()))
+            weight[needed] = 0
         left = num_clips - len(needed)
         others = rng.choice(len(events), left, replace=False, p=weight / weight.sum()) if left else np.empty(0)
         return np.sort(np.concatenate([needed, others]).astype(np.int64))

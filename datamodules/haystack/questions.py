@@ -78,6 +78,18 @@ def _count(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
         yield f"How many times is a {name} shown?", str(len(events)), wrong, events
 
 
+def _when(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
+    """Nothing that is seen tells the quarter; the quarter is drawn first, so that all four are asked for alike."""
+    unique, quarters = [e for e in plan.events if e.role.startswith("triple")], DOTS[:NUM_OPTIONS]
+    for answer in rng.permutation(quarters):
+        low, high = ((quarters.index(answer) + side) * plan.duration_s / len(quarters) for side in (0, 1))
+        inside = [e for e in unique if low <= e.start_s and e.end_s <= high]
+        if inside:
+            event = inside[rng.integers(len(inside))]
+            text = f"In which quarter of the video is the {event.label} shown?"
+            yield text, str(answer), [q for q in quarters if q != answer], [event]
+
+
 def _colours(rng: np.random.Generator) -> list[str]:
     return [str(c) for c in rng.permutation(COLOURS)]
 
@@ -90,6 +102,7 @@ _DRAFTS: dict[str, Callable[[VideoPlan, np.random.Generator], Iterator[Draft]]] 
     "after": _neighbour("triple-after", "triple-before", "after"),
     "order": _order,
     "count": _count,
+    "when": _when,
 }
 
 

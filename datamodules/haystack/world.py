@@ -26,7 +26,7 @@ GLYPHS = ("A", "H", "K", "S", "T", "Z")
 DOTS = ("1", "2", "3", "4", "5", "6")
 DIRECTIONS = ("left", "right", "up", "down")
 SIGN_KINDS = ("glyph", "dots", "boxes", "ball")
-QUESTION_KINDS = ("needle", "begin", "end", "before", "after", "order", "count")
+QUESTION_KINDS = ("needle", "begin", "end", "before", "after", "order", "count", "when")
 SPLITS = ("train", "val", "test", "stream")
 
 

@@ -11,16 +11,12 @@ from typing import Any, ClassVar
 
 import torch
 import transformers
-from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
-from modules.files.paths import InputPath, ModelPath
-from modules.methods.videostreaming.output_mlp import OutputMLP
+from modules.methods.videostreaming.memory_reading import MemoryReading
 from modules.mllms.base import Row
 from modules.mllms.chat_template import render
-from modules.mllms.loading import Loading
-from modules.mllms.prompt import Prompt
-from modules.mllms.transformers_mllm import Clip, TransformersMLLM
+from modules.mllms.transformers_mllm import Clip
 
 VICUNA = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] + ' ' }}"
@@ -31,30 +27,20 @@ _PLACE = "\ufffc"
 """Where the memories stand in a text: the character for an object that is no text."""
 
 
-class LanguageModelReader(TransformersMLLM):
-    """A causal language model that reads memories of clips, as `ClipMemories` makes them, in the place of a video.
+class LanguageModelReader(MemoryReading):
+    """A causal language model that reads memories of clips in the place of a video.
 
     Args:
-        path, prompt, loading: see `TransformersMLLM`.
-        memory_dim, memory_tokens, weights: see `OutputMLP`.
+        kwargs: see `MemoryReading` and `TransformersMLLM`.
     """
 
     model_class: ClassVar[type[Any]] = transformers.AutoModelForCausalLM
 
-    def __init__(
-        self,
-        *,
-        path: ModelPath,
-        memory_dim: PositiveInt,
-        memory_tokens: PositiveInt,
-        weights: InputPath | None = None,
-        prompt: Prompt | None = None,
-        loading: Loading | None = None,
-    ) -> None:
-        super().__init__(path=path, prompt=prompt, loading=loading)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        path, tokenizer = kwargs["path"], self.tokenizer
         if hasattr(self.model.config, "vision_config"):
             raise ValueError(f"{path} is a vision-language model: MemoryReader reads memories with a LLaVA")
-        tokenizer = self.tokenizer
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.unk_token
         if tokenizer.chat_template is None:
@@ -63,8 +49,6 @@ class LanguageModelReader(TransformersMLLM):
             raise ValueError(
                 f"the tokenizer of {path} has neither an unknown nor a padding token to stand for memories"
             )
-        width = int(self.model.config.hidden_size)
-        self.output = OutputMLP(memory_dim=memory_dim, memory_tokens=memory_tokens, width=width, weights=weights)
 
     @property
     def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
@@ -83,17 +67,7 @@ class LanguageModelReader(TransformersMLLM):
         unknown = self.tokenizer.unk_token_id
         return self.tokenizer.pad_token_id if unknown is None else unknown
 
-    @property
-    def reads_features(self) -> bool:
-        return True
-
-    def encode_frames(self, frames: Tensor) -> Tensor:
-        raise ValueError("this model reads memories of clips, and no frames: data.encoder has to be ClipMemories")
-
-    vision_tokens = encode_frames
-
-    def language_parameters(self) -> list[nn.Parameter]:
-        return [*super().language_parameters(), *self.output.parameters()]
+    vision_tokens = MemoryReading.encode_frames
 
     def clip(self, row: Row) -> Clip:
         return Clip(_PLACE, self.output.tokens(row.tokens))

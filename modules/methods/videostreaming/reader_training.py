@@ -24,9 +24,8 @@ from modules.files.paths import InputPath
 from modules.methods.videostreaming.answer_nats import text_nats
 from modules.methods.videostreaming.condenser import ClipCondenser
 from modules.methods.videostreaming.frame_tokens import MergedPatches
-from modules.methods.videostreaming.language_reader import LanguageModelReader
 from modules.methods.videostreaming.memories import condenser_state, load_condenser
-from modules.methods.videostreaming.memory_reader import MemoryReader
+from modules.methods.videostreaming.memory_reading import MemoryReading
 from modules.methods.videostreaming.output_mlp import PREFIX
 from modules.methods.videostreaming.pool_tokens import pool_tokens
 from modules.mllms.base import FrameTokens, Row
@@ -47,6 +46,8 @@ class ReaderTraining(L.LightningModule):
         learns: which parts learn: the condenser, the output MLP between both, the language model that answers. How far
             a gradient runs through clips is the condenser's ``detach_history``.
         output: safetensors file for condenser and output MLP; a language model that learns is written beside it.
+        newest: memories that are read, the last of a video; None reads all. What came before those is known only as
+            far as it is handed on from memory to memory.
         lr: peak learning rate.
         num_steps: length of the schedule.
     """
@@ -56,10 +57,11 @@ class ReaderTraining(L.LightningModule):
         *,
         patches: MergedPatches,
         condenser: ClipCondenser,
-        reader: MemoryReader | LanguageModelReader,
+        reader: MemoryReading,
         output: str,
         condenser_weights: InputPath | None = None,
         learns: tuple[Part, ...] = ("condenser", "output"),
+        newest: PositiveInt | None = None,
         lr: PositiveFloat = 1e-3,
         num_steps: PositiveInt = 1500,
     ) -> None:
@@ -74,7 +76,7 @@ class ReaderTraining(L.LightningModule):
         if condenser_weights is not None:
             load_condenser(condenser, condenser_weights)
         self.patches, self.condenser, self.reader, self.output = patches, condenser, reader, output
-        self.learns, self.lr, self.num_steps = learns, lr, num_steps
+        self.learns, self.newest, self.lr, self.num_steps = learns, newest, lr, num_steps
         if reader.loading.lora is not None and "language_model" not in learns:
             raise ValueError("reader.loading.lora adds layers to the language model, and learns does not name it")
         adapters = [p for name, p in reader.model.named_parameters() if "lora_" in name]
@@ -104,9 +106,11 @@ class ReaderTraining(L.LightningModule):
         start_s = batch["start_s"]
         end_s = start_s + clips.shape[2]
         memories = self.condenser.read(clips, start_s, end_s)
-        every, middle_s = torch.arange(clips.shape[1]), (start_s + end_s).float() / 2
+        read, middle_s = torch.arange(clips.shape[1]), (start_s + end_s).float() / 2
+        if self.newest is not None:
+            read = read[-self.newest :]
         return [
-            Row(question, FrameTokens(memories[b], middle_s[b]), every) for b, question in enumerate(batch["questions"])
+            Row(question, FrameTokens(memories[b], middle_s[b]), read) for b, question in enumerate(batch["questions"])
         ]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

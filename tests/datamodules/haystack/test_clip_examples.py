@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_the_clips_hold_the_evidence(pool: FramePool, num_clips: int) -> None:
             shown = {event_of(pool, int(i)) for i in index[inside]}
             assert None not in shown
             assert len({(e.kind, e.colour, e.label) for e in shown if e is not None}) == 1
+
+
+def test_evidence_that_has_passed_is_in_none_of_the_last_clips_frames(pool: FramePool) -> None:
+    passed = replace(phase(3), passed_frac=1.0, num_examples=32)
+    batch = ClipQuestions(phases=[passed]).batch(pool, np.random.default_rng(0), 64, 0)
+    for question, start_s in zip(batch["questions"], batch["start_s"].numpy(), strict=True):
+        times_s = start_s[:, None] + 0.5 + np.arange(16)
+        seen = np.stack([(times_s >= start) & (times_s < end) for start, end in question.evidence_s])
+        assert seen.any((1, 2)).all()
+        assert not seen[:, -1].any()
 
 
 def test_captions_say_what_is_shown_in_order(pool: FramePool) -> None:

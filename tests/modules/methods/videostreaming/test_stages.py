@@ -43,10 +43,10 @@ def data(tmp_path_factory) -> PoolDataModule:
     return PoolDataModule(pool=pool, val_pool=pool, examples=examples, batch_size=8, num_batches=2, num_val_batches=1)
 
 
-def condenser(path: Path) -> ClipCondenser:
+def condenser(path: Path, propagate: bool = True) -> ClipCondenser:
     torch.manual_seed(1)
     layers = LanguageLayers(path=str(path), num_layers=2)
-    return ClipCondenser(layers=layers, token_dim=4 * WIDTH, summaries_per_frame=1)
+    return ClipCondenser(layers=layers, token_dim=4 * WIDTH, summaries_per_frame=1, propagate=propagate)
 
 
 def reader(path: Path, weights: str | None = None) -> MemoryReader:
@@ -125,6 +125,28 @@ def test_a_language_model_learns_with_condenser_and_output(
     moved += [n for n in written if f"reader.model.{n}" not in begun]  # what an adapter was merged into
     assert any("q_proj" in n for n in moved)
     assert not any("lora_" in n for n in written)
+
+
+@pytest.mark.parametrize("propagate", [True, False])
+def test_of_the_newest_memory_alone_earlier_clips_are_known_by_what_is_handed_on(
+    data: PoolDataModule, blank_vlm: Path, tmp_path: Path, propagate: bool
+) -> None:
+    stage = ReaderTraining(
+        patches=MergedPatches(path=str(blank_vlm)),
+        condenser=condenser(blank_vlm, propagate=propagate),
+        reader=reader(blank_vlm),
+        newest=1,
+        output=str(tmp_path / "x.safetensors"),
+    )
+    quiet_trainer(0).fit(stage, datamodule=data)
+    batch = next(iter(data.train_dataloader()))
+    two = {**batch, "index": batch["index"].repeat(1, 2, 1), "start_s": torch.tensor([[0.0, 16.0]]).repeat(8, 1)}
+    other = {**two, "index": torch.cat([two["index"][:, :1].flip(0), two["index"][:, 1:]], 1)}
+    with torch.no_grad():
+        rows = [stage._rows(one, "train") for one in (two, other)]
+        read, changed = (torch.stack([stage.reader.clip(row).features for row in one]) for one in rows)
+    assert read.shape == (8, 16 + 1, WIDTH)  # of one memory, and the newline
+    assert torch.equal(read, changed) != propagate
 
 
 def test_what_cannot_learn_is_refused(blank_vlm: Path) -> None:
