@@ -70,7 +70,7 @@ def reply_lines(reply: Reply, duration_s: float) -> list[tuple[str, str]]:
         ("looked at", f"{moments_text(reply.selection)}  of {duration_s:.1f} s"),
         (
             "cost",
-            f"{cost.frames_decoded} frames decoded, {cost.frames_shown} shown ({tokens}), {cost.calls} calls, "
-            f"{sum(cost.seconds.values()):.1f} s",
+            f"{cost.frames_decoded} frames decoded, {cost.frames_shown} shown in {cost.calls} "
+            f"call{'s' * (cost.calls != 1)} ({tokens}), {sum(cost.seconds.values()):.1f} s",
         ),
     ]

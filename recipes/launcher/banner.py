@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from modules.console import PlainConsole
 from modules.part_progress import PartProgress
 from recipes.launcher.begun_run import BegunRun
-from recipes.launcher.merge import NEW_RUN_DIR, expand_shortcuts, merge
+from recipes.launcher.from_checkpoint import merged_with_checkpoint
+from recipes.launcher.merge import NEW_RUN_DIR
 from recipes.launcher.parent import STARTED_IN_VARIABLE
 from recipes.launcher.runs import RUN_DIR_VARIABLE, new_run_dir
 from recipes.launcher.top_level import RUN_NAME
@@ -39,7 +40,7 @@ def announced(recipe: str, overlays: Sequence[str], overrides: list[str], run: B
         run: that goes on; None begins one.
     """
     files = [recipe, *overlays]
-    merged = merge(files, expand_shortcuts(files, overrides))
+    merged = merged_with_checkpoint(files, overrides, quiet=True)
     content: Any = OmegaConf.to_container(merged)
     run_dir, name = Path(str(content["run_dir"])) if run is None else run.run_dir, str(content.get("name", "run"))
     is_new = False

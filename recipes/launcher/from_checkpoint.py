@@ -33,26 +33,27 @@ _ABSENT = object()
 _CONSOLIDATED, _MLLM = ".safetensors", "model.init_args.mllm"
 
 
-def merged_with_checkpoint(files: Sequence[str], overrides: Sequence[str]) -> DictConfig:
+def merged_with_checkpoint(files: Sequence[str], overrides: Sequence[str], quiet: bool = False) -> DictConfig:
     """`merge`, with what the checkpoint that the recipe names says of itself.
 
     Args:
         files: the recipe and its overlays.
         overrides: words of the command line, short names and all.
+        quiet: say nothing of what the checkpoint does not know.
 
     Raises:
         RecipeError: as of `merge`, or the recipe in the checkpoint cannot be read.
     """
     words = expand_shortcuts([*files], [*overrides])
     merged = merge([*files], words)
-    if (known := known_of_checkpoint(merged)) is not None:
+    if (known := known_of_checkpoint(merged, quiet)) is not None:
         merged = merge([*files], words, known)
     if isinstance(named := merged.get("checkpoint"), str) and published_recipe(Path(named)) is not None:
         merged.checkpoint = None  # its sampler reads the folder itself
     return merged
 
 
-def known_of_checkpoint(merged: DictConfig) -> dict[str, Any] | None:
+def known_of_checkpoint(merged: DictConfig, quiet: bool = False) -> dict[str, Any] | None:
     """What a merged recipe's checkpoint says of the keys that ``from_checkpoint`` names; None where it says nothing.
 
     Raises:
@@ -69,10 +70,12 @@ def known_of_checkpoint(merged: DictConfig) -> dict[str, Any] | None:
             return None  # whoever needs its weights says so
         recipe = recorded_recipe(path)
     if recipe is None:
-        _log.warning("%s does not say what it is; this recipe's own settings are taken for its sampler", path)
+        if not quiet:
+            _log.warning("%s does not say what it is; this recipe's own settings are taken for its sampler", path)
         return None
     known = taken(wanted, recipe)
-    _say_who_answers(merged, known, named, recipe)
+    if not quiet:
+        _say_who_answers(merged, known, named, recipe)
     return known
 
 

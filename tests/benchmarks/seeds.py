@@ -1,9 +1,10 @@
-"""Several seeds of one recipe as one Markdown table; two sets of runs also as a paired difference.
+"""Several seeds of one recipe as Markdown tables; two sets of runs also as a paired difference.
 
-    python tests/benchmarks/seeds.py outputs/a_s0 outputs/a_s1 outputs/a_s2 [--against outputs/b_s0 ...]
+    python tests/benchmarks/seeds.py outputs/a_s0 outputs/a_s1 outputs/a_s2 [--against outputs/b_s0 ...] [--evidence]
 
-A question's value is its mean over seeds; intervals are 95 %, videos resampled; the spread is the standard deviation of
-the seeds' means.
+Reads the ``test_rows.csv`` of each run. A question's value is its mean over seeds; intervals are 95 %, videos
+resampled; the spread is the standard deviation of the seeds' means. *Gap closed* is the share of the way from uniform
+to oracle; nats are -log of the right option's probability among the options, so that log 4 = 1.39 is ignorance.
 """
 
 from __future__ import annotations
@@ -16,74 +17,130 @@ import pandas as pd
 
 from modules.evaluation.statistics import cluster_bootstrap, gap_closed
 
+SYSTEMS = ("blind", "uniform", "random", "recent", "clip_topk", "before", "after", "oracle")
+"""In the order of their columns; a run has some of them."""
+
 
 def load(run_dirs: list[str]) -> pd.DataFrame:
-    """All rows of all runs, with a column ``run``."""
+    """All rows of all runs, with columns ``run`` and ``nats``."""
     frames = []
     for run_dir in run_dirs:
-        rows = pd.read_csv(Path(run_dir) / "test_rows.csv")
-        rows["sample_id"] = rows["sample_id"].astype(str)
-        frames.append(rows.assign(run=run_dir))
+        rows = pd.read_csv(Path(run_dir) / "test_rows.csv", dtype={"sample_id": str})
+        frames.append(rows.assign(run=run_dir, nats=-np.log(rows["probability"])))
     return pd.concat(frames, ignore_index=True)
 
 
-def interval(low_high: tuple[float, float], percent: bool = False) -> str:
+class Questions:
+    """A value of each question and system, the mean over seeds.
+
+    Args:
+        rows: of all runs.
+        value: name of a column.
+    """
+
+    def __init__(self, rows: pd.DataFrame, value: str = "correct") -> None:
+        wide = rows.groupby(["sample_id", "system"])[value].mean().unstack()
+        self.values = {system: wide[system].to_numpy() for system in SYSTEMS if system in wide}
+        self.videos = rows.drop_duplicates("sample_id").set_index("sample_id")["video"].loc[wide.index].to_numpy()
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def mean(self, system: str) -> str:
+        values = self.values[system]
+        return f"{values.mean():.3f} {interval(cluster_bootstrap(lambda i: float(values[i].mean()), self.videos))}"
+
+    def gap(self, system: str) -> str:
+        value, floor, ceiling = (self.values[name] for name in (system, "uniform", "oracle"))
+        low_high = cluster_bootstrap(lambda i: gap_closed(value[i], floor[i], ceiling[i]), self.videos)
+        return f"{gap_closed(value, floor, ceiling):.2f} {interval(low_high, 2)}"
+
+    def difference(self, system: str, other: np.ndarray) -> str:
+        delta = self.values[system] - other
+        return f"{delta.mean():+.3f} {interval(cluster_bootstrap(lambda i: float(delta[i].mean()), self.videos))}"
+
+
+def interval(low_high: tuple[float, float], digits: int = 3) -> str:
     low, high = low_high
-    return f"[{low:.0%}, {high:.0%}]" if percent else f"[{low:.3f}, {high:.3f}]"
+    return f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def table(rows: pd.DataFrame) -> list[str]:
-    systems = ["blind", "uniform", "clip_topk", "before", "after", "oracle"]
-    lines = [
-        "| kind | questions | " + " | ".join(systems) + " | gap closed by after |",
-        "|---" * (len(systems) + 3) + "|",
+def by_system(rows: pd.DataFrame) -> list[str]:
+    """One row a system: how much is right, by seed, with how much of the evidence and which share of the gap."""
+    correct, found, nats = Questions(rows), Questions(rows, "evidence_found"), Questions(rows, "nats")
+    heads = [
+        "system",
+        "answered rightly",
+        "seeds",
+        "spread",
+        "evidence found",
+        "nats",
+        "gap closed",
+        "after is better by",
     ]
+    lines = heading(heads)
+    for system in correct.values:
+        by_seed = rows[rows["system"] == system].groupby("run", sort=False)["correct"].mean()
+        cells = [system, correct.mean(system), ", ".join(f"{v:.3f}" for v in by_seed), f"{by_seed.std():.3f}"]
+        cells += [f"{np.nanmean(one.values[system]):.2f}" for one in (found, nats)]
+        cells += [correct.gap(system), correct.difference("after", correct.values[system])]
+        lines.append(row(cells))
+    return lines
+
+
+def by_kind(rows: pd.DataFrame) -> list[str]:
+    """One row a kind of question: how much of it each system answers, and how much of its evidence is found."""
+    systems = [*Questions(rows).values]
+    chosen = [system for system in systems if system not in ("blind", "oracle")]
+    heads = ["kind", "questions", *systems, "gap closed by after", *(f"evidence found: {s}" for s in chosen)]
+    lines = heading(heads)
     for kind in ["all", *sorted(rows["kind"].unique())]:
         part = rows if kind == "all" else rows[rows["kind"] == kind]
-        mean = part.groupby(["sample_id", "system"])["correct"].mean().unstack()
-        cells = [f"{mean[system].mean():.3f}" for system in systems]
-        videos = part.drop_duplicates("sample_id").set_index("sample_id")["video"].loc[mean.index].to_numpy()
-        after, floor, ceiling = (mean[system].to_numpy() for system in ("after", "uniform", "oracle"))
-
-        def share(i: np.ndarray, a: np.ndarray = after, f: np.ndarray = floor, c: np.ndarray = ceiling) -> float:
-            return gap_closed(a[i], f[i], c[i])
-
-        cells.append(f"{share(np.arange(len(after))):.0%} {interval(cluster_bootstrap(share, videos), percent=True)}")
-        lines.append(f"| {kind} | {len(mean)} | " + " | ".join(cells) + " |")
+        correct, found = Questions(part), Questions(part, "evidence_found")
+        cells = [kind, str(len(correct)), *(f"{correct.values[s].mean():.3f}" for s in systems), correct.gap("after")]
+        lines.append(row([*cells, *(f"{np.nanmean(found.values[s]):.2f}" for s in chosen)]))
     return lines
 
 
-def overall(rows: pd.DataFrame) -> list[str]:
-    mean = rows.groupby(["sample_id", "system"])["correct"].mean().unstack()
-    videos = rows.drop_duplicates("sample_id").set_index("sample_id")["video"].loc[mean.index].to_numpy()
-    lines = []
-    for system in ("clip_topk", "after", "oracle"):
-        values = mean[system].to_numpy()
-        by_seed = rows[rows["system"] == system].groupby("run")["correct"].mean()
-        ci = interval(cluster_bootstrap(lambda i, v=values: float(v[i].mean()), videos))
-        seeds = ", ".join(f"{v:.3f}" for v in by_seed)
-        lines.append(f"- {system}: {values.mean():.3f} {ci}; seeds {seeds}; spread {by_seed.std():.3f}")
+def by_evidence(rows: pd.DataFrame) -> list[str]:
+    """One row a system, kind and share of the evidence among what it chose: what the answerer makes of that."""
+    shares = rows["evidence_found"].map(lambda share: "all" if share == 1 else "a part" if share > 0 else "none")
+    lines = heading(["system", "kind", "evidence chosen", "cases", "answered rightly", "probability", "nats"])
+    for system in [s for s in SYSTEMS if s in set(rows["system"]) and s not in ("blind", "oracle")]:
+        for kind in ["all", *sorted(rows["kind"].unique())]:
+            of_kind = (rows["system"] == system) & ((kind == "all") | (rows["kind"] == kind))
+            for share in ("all", "a part", "none"):
+                part = rows[of_kind & (shares == share)]
+                means = [f"{part[name].mean():.2f}" for name in ("correct", "probability", "nats")] if len(part) else []
+                lines += [row([system, kind, share, str(len(part)), *means])] if len(part) else []
     return lines
 
 
-def difference(rows: pd.DataFrame, other: pd.DataFrame) -> str:
-    a, b = (r[r["system"] == "after"].groupby("sample_id")["correct"].mean() for r in (rows, other))
-    videos = rows.drop_duplicates("sample_id").set_index("sample_id")["video"].loc[a.index].to_numpy()
-    delta = (a - b.loc[a.index]).to_numpy()
-    ci = interval(cluster_bootstrap(lambda i: float(delta[i].mean()), videos))
-    return f"- difference of the two, paired: {delta.mean():+.3f} {ci}"
+def heading(names: list[str]) -> list[str]:
+    return [row(names), "|---" * len(names) + "|"]
+
+
+def row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def report(rows: pd.DataFrame, with_evidence: bool) -> str:
+    return "\n".join([*by_system(rows), "", *by_kind(rows), *(["", *by_evidence(rows)] if with_evidence else [])])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--against", nargs="*", default=[])
+    parser.add_argument("--evidence", action="store_true", help="also by how much of the evidence was chosen")
     options = parser.parse_args()
     rows = load(options.runs)
-    print("\n".join([*table(rows), "", *overall(rows)]))
+    print(report(rows, options.evidence))
     if options.against:
         other = load(options.against)
-        print("\n".join(["", *table(other), "", *overall(other), "", difference(rows, other)]))
+        known, others = (one[one["system"] == "after"].groupby("sample_id")["correct"].mean() for one in (rows, other))
+        delta = Questions(rows).difference("after", others.loc[known.index].to_numpy())
+        print(f"\n{report(other, options.evidence)}\n\ndifference of the two, paired: {delta}")
 
 
 if __name__ == "__main__":

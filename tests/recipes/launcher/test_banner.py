@@ -76,6 +76,17 @@ def test_a_job_and_a_run_that_goes_on(capsys) -> None:
     assert "run         outputs/before, which goes on\n" in capsys.readouterr().out
 
 
+def test_what_a_checkpoint_knows_better_is_said(tmp_path: Path, capsys) -> None:
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/checkpoints/last.ckpt").touch()
+    (tmp_path / "run/recipe.yaml").write_text("model: {init_args: {num_frames: 4}}\n")
+    words = ["--checkpoint", "run", "--video", "v.mp4", "--question", "What?"]
+    for more, told in (([], "num_frames 4"), (["--num_frames", "3"], "num_frames 3")):
+        with announced(str(ROOT / "recipes/ask.yaml"), [], [*words, *more], None):
+            pass
+        assert told in capsys.readouterr().out
+
+
 def test_it_needs_nothing_heavy() -> None:
     """Torch takes seconds to import, and the first words come before."""
     program = (
