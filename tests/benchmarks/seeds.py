@@ -1,6 +1,7 @@
 """Several seeds of one recipe as Markdown tables; two sets of runs also as a paired difference.
 
     python tests/benchmarks/seeds.py outputs/a_s0 outputs/a_s1 outputs/a_s2 [--against outputs/b_s0 ...] [--evidence]
+        [--kinds needle order]
 
 Reads the ``test_rows.csv`` of each run. A question's value is its mean over seeds; intervals are 95 %, videos
 resampled; the spread is the standard deviation of the seeds' means. *Gap closed* is the share of the way from uniform
@@ -21,13 +22,14 @@ SYSTEMS = ("blind", "uniform", "random", "recent", "clip_topk", "before", "after
 """In the order of their columns; a run has some of them."""
 
 
-def load(run_dirs: list[str]) -> pd.DataFrame:
-    """All rows of all runs, with columns ``run`` and ``nats``."""
+def load(run_dirs: list[str], kinds: list[str] | None = None) -> pd.DataFrame:
+    """All rows of all runs, of some kinds of questions, with columns ``run`` and ``nats``."""
     frames = []
     for run_dir in run_dirs:
         rows = pd.read_csv(Path(run_dir) / "test_rows.csv", dtype={"sample_id": str})
         frames.append(rows.assign(run=run_dir, nats=-np.log(rows["probability"])))
-    return pd.concat(frames, ignore_index=True)
+    every = pd.concat(frames, ignore_index=True)
+    return every if kinds is None else every[every["kind"].isin(kinds)]
 
 
 class Questions:
@@ -133,11 +135,12 @@ def main() -> None:
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--against", nargs="*", default=[])
     parser.add_argument("--evidence", action="store_true", help="also by how much of the evidence was chosen")
+    parser.add_argument("--kinds", nargs="+", help="of questions; all by default")
     options = parser.parse_args()
-    rows = load(options.runs)
+    rows = load(options.runs, options.kinds)
     print(report(rows, options.evidence))
     if options.against:
-        other = load(options.against)
+        other = load(options.against, options.kinds)
         known, others = (one[one["system"] == "after"].groupby("sample_id")["correct"].mean() for one in (rows, other))
         delta = Questions(rows).difference("after", others.loc[known.index].to_numpy())
         print(f"\n{report(other, options.evidence)}\n\ndifference of the two, paired: {delta}")

@@ -58,3 +58,4 @@ def test_by_kind_and_by_what_was_found(tmp_path: Path) -> None:
     found = [cells(line)[:5] for line in by_evidence(rows)[2:]]
     assert ["uniform", "all", "a part", "2", "0.00"] in found
     assert ["after", "needle", "none", "2", "0.50"] in found
+    assert set(load([str(tmp_path / "s0")], ["count"])["kind"]) == {"count"}
