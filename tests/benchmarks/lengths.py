@@ -22,17 +22,22 @@ LINES = {
     "uniform": ("four evenly spaced", "#2d78c2"),
     "random": ("four at random", "#5aa469"),
 }
-VALUES = {"correct": "answered rightly", "evidence_found": "evidence found"}
 
 
 def curve(questions: list[Questions], system: str) -> np.ndarray:
-    """(lengths, 3): mean, low, high."""
+    """(3, lengths): mean, low, high."""
     points = []
     for one in questions:
         values = one.values[system]
         mean = lambda i, v=values: float(np.nanmean(v[i]))  # noqa: E731
         points.append((mean(np.arange(len(values))), *cluster_bootstrap(mean, one.videos)))
-    return np.array(points)
+    return np.array(points).T
+
+
+def draw(axis: plt.Axes, lengths: list[int], points: np.ndarray, label: str, colour: str) -> None:
+    mean, low, high = points
+    axis.plot(lengths, mean, "o-", color=colour, label=label)
+    axis.fill_between(lengths, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def main() -> None:
@@ -43,22 +48,24 @@ def main() -> None:
     options = parser.parse_args()
     lengths = [int(at[0]) for at in options.at]
     runs = [load(at[1:]) for at in options.at]
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharex=True)
-    for axis, (value, name) in zip(axes, VALUES.items(), strict=True):
-        questions = [Questions(rows, value) for rows in runs]
-        for system, (label, colour) in LINES.items():
-            mean, low, high = curve(questions, system).T
-            axis.plot(lengths, mean, "o-", color=colour, label=label)
-            axis.fill_between(lengths, low, high, color=colour, alpha=0.15, linewidth=0)
-        axis.set(xscale="log", xlabel="clips of a video", ylabel=name, ylim=(0, 1.02))
-        axis.set_xticks(lengths, [str(n) for n in lengths], minor=False)
+    figure, (answered, found) = plt.subplots(1, 2, figsize=(12.5, 4.4))
+    for system, (label, colour) in LINES.items():
+        draw(answered, lengths, curve([Questions(rows) for rows in runs], system), label, colour)
+    answered.axhline(0.25, color="#999999", linestyle=":", label="guessing")
+    for kind, colour in zip(sorted(runs[0]["kind"].unique()), plt.colormaps["Dark2"].colors, strict=False):
+        of_kind = [Questions(rows[rows["kind"] == kind], "evidence_found") for rows in runs]
+        draw(found, lengths, curve(of_kind, "after"), kind, colour)
+    answered.set_ylabel("answered rightly, all questions")
+    found.set_ylabel("evidence that it finds, by kind")
+    for axis in (answered, found):
+        axis.set(xscale="log", xlabel="clips of a video (the first number is that of training)", ylim=(-0.02, 1.02))
+        axis.set_xticks(lengths, [str(n) for n in lengths])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    axes[0].axhline(0.25, color="#999999", linestyle=":", label="guessing")
-    axes[0].legend(fontsize=8, loc="upper right", bbox_to_anchor=(1.0, 0.72))
+        axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     figure.suptitle(options.title)
     figure.tight_layout()
-    figure.savefig(options.to, dpi=110)
+    figure.savefig(options.to, dpi=100)
 
 
 if __name__ == "__main__":
