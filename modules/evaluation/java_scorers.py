@@ -77,8 +77,8 @@ class SpiceScorer(OpenScorer):
         models = Path(program.__file__).parent / "lib" / "stanford-corenlp-3.6.0-models.jar"
         if not models.is_file():
             raise ValueError(
-                f"the scorer {self.name} needs Stanford CoreNLP 3.6.0, and {models} is not there. Fetch it once (360 "
-                "MB, from Stanford's server): python -c 'from pycocoevalcap.spice.get_stanford_models import "
+                f"the scorer {self.name} needs Stanford CoreNLP 3.6.0, and {models} is not there. Fetch it once, from "
+                "Stanford's server: python -c 'from pycocoevalcap.spice.get_stanford_models import "
                 "get_stanford_models as fetch; fetch()'"
             )
         self._program = program.Spice()

@@ -49,6 +49,8 @@ def cider_d(
         frequencies: that n-grams are weighed by; of these references themselves where they are left out, as papers do
             with a test set. Of a single document nothing follows: all weights are log(1 / 1) = 0.
     """
+    if not texts:
+        return []
     from pycocoevalcap.cider.cider_scorer import CiderScorer, cook_refs, cook_test
 
     frequencies = frequencies or DocumentFrequencies(references)

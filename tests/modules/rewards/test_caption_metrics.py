@@ -107,6 +107,7 @@ def test_cider_d_is_the_paper_s() -> None:
     more, frequencies = documents[:2] * 20, DocumentFrequencies(documents)  # more texts than documents
     assert cider_d(texts[:2] * 20, more, frequencies) == pytest.approx(expected[:2] * 20)
     assert max(expected) > 0.5
+    assert cider_d([], []) == []
 
 
 # ---- the reward ----
