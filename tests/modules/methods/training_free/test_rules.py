@@ -110,6 +110,17 @@ def test_neither_neighbours_in_the_batch_nor_half_precision_nor_another_run_chan
         assert chosen(sampler().to(dtype), coarse, 8) == chosen(sampler(), same, 8)
 
 
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in (FOCUS, QFrame)], ids=names)
+def test_as_a_sampler_a_rule_sees_its_questions_scores_and_features(rule: Callable[[], Rule]) -> None:
+    batch = batch_of("scenes")
+    scores = TopK().scores(batch.features, batch.mask, batch.timestamps_s, batch.queries)
+    sampler = rule() if rule.uses_scores else rule(scorer=TopK())  # type: ignore[attr-defined, call-arg]
+    rows = chosen(sampler, batch, 8)
+    for b, length in enumerate(LENGTHS):
+        seen = RatedFrames.of(scores[b, :length], batch.features[b, :length], batch.timestamps_s[b, :length])
+        assert rows[b] == rule().select(seen, 8).tolist()
+
+
 @pytest.mark.parametrize("rule", RULES, ids=names)
 def test_what_is_no_number_is_refused(rule: Callable[[], Rule]) -> None:
     features, scores = torch.randn(30, 4), torch.rand(30)
