@@ -19,6 +19,7 @@ _MODELS = ("modules.encoders", "modules.mllms", "modules.roles")
 _PARTS = (*_RECORDS, *_MODELS, "modules.selection", "modules.systems", "modules.rewards")
 _TRAINING = (
     *(*_PARTS, "modules.rl", "modules.checkpoints.weights", "modules.distributed.precision"),
+    *("modules.checkpoints.checkpoint_files", "modules.distributed.ranks"),
     *("modules.small_stack.schedule", "modules.small_stack.pretraining_data"),
 )
 MAY_IMPORT: dict[str, tuple[str, ...]] = {

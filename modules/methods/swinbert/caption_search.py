@@ -83,11 +83,15 @@ def greedy(log_probs: Tensor) -> Tensor:
     return log_probs.argmax(-1)
 
 
-def drawn(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """Draws a word of each row with a generator of the host, so that no device changes what is drawn."""
+def drawn(generators: Sequence[torch.Generator]) -> Callable[[Tensor], Tensor]:
+    """Draws a word of each row; each row has a generator of its own on the host, so that neither a device nor what is
+    drawn beside it changes a caption."""
 
     def pick(log_probs: Tensor) -> Tensor:
-        return torch.multinomial(log_probs.exp().cpu(), 1, generator=generator)[:, 0].to(log_probs.device)
+        below = log_probs.double().exp().cumsum(-1).cpu()
+        height = torch.stack([torch.rand((), generator=g, dtype=torch.float64) for g in generators])
+        chosen = torch.searchsorted(below, (height * below[:, -1])[:, None], right=True)[:, 0]
+        return chosen.clamp(max=log_probs.shape[-1] - 1).to(log_probs.device)
 
     return pick
 

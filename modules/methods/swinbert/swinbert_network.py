@@ -22,7 +22,6 @@ from modules.methods.swinbert.caption_search import (
     search_beams,
     write_captions,
 )
-from modules.methods.swinbert.frame_crops import square_crops
 from modules.methods.swinbert.layer_keys import GrowingKeys, VideoKeys
 from modules.methods.swinbert.text_sight import causal, words_and_masks
 from modules.methods.swinbert.token_grid import TokenGrid
@@ -55,9 +54,11 @@ class SwinBERT(nn.Module):
         super().__init__()
         self.backbone, self.size, self.mask = backbone, encoder, mask
         self.tokenizer, self.num_frames, self.size_px = tokenizer, num_frames, size_px
-        self.encoder = CaptionEncoder(encoder, backbone.width, len(tokenizer), self._id("pad_token_id"))
+        self.start_id, self.end_id, self.mask_id, self.pad_id = map(
+            self._id, ("cls_token_id", "sep_token_id", "mask_token_id", "pad_token_id")
+        )
+        self.encoder = CaptionEncoder(encoder, backbone.width, len(tokenizer), self.pad_id)
         mask.settle(self.grid(num_frames))
-        self.start_id, self.end_id, self.mask_id = map(self._id, ("cls_token_id", "sep_token_id", "mask_token_id"))
 
     def _id(self, name: str) -> int:
         number: Any = getattr(self.tokenizer, name)
@@ -75,10 +76,6 @@ class SwinBERT(nn.Module):
 
     # ---- what it reads ----
 
-    def crop(self, clips: Sequence[Tensor], generator: torch.Generator | None = None) -> Tensor:
-        """Clips of T frames of any sizes, uint8 (T, 3, H, W) each, as uint8 (B, T, 3, S, S); see `square_crops`."""
-        return torch.stack([square_crops(clip, self.size_px, generator) for clip in clips])
-
     def read(self, frames: Tensor) -> VideoKeys:
         """What text attends to of B clips, uint8 (B, T, 3, S, S)."""
         grid = self.backbone.grid(frames.shape[1], *frames.shape[-2:])
@@ -94,7 +91,7 @@ class SwinBERT(nn.Module):
         """
         texts = [self.tokenizer(text, add_special_tokens=False)["input_ids"][: max_tokens - 2] for text in captions]
         rows = [torch.tensor([self.start_id, *ids, self.end_id]) for ids in texts]
-        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self._id("pad_token_id"))
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
         return padded, torch.tensor([len(row) for row in rows])
 
     def text_of(self, ids: Tensor) -> str:
@@ -153,12 +150,12 @@ class SwinBERT(nn.Module):
 
     @torch.no_grad()
     def draw(
-        self, keys: VideoKeys, *, max_words: int, generator: torch.Generator, temperature: float = 1.0
+        self, keys: VideoKeys, *, max_words: int, generators: Sequence[torch.Generator], temperature: float = 1.0
     ) -> WrittenCaptions:
-        """A caption of each of R videos, drawn word by word at a temperature."""
+        """A caption of each of R videos, drawn word by word at a temperature, each with a generator of its own."""
         ends = {"start_id": self.start_id, "end_id": self.end_id, "max_words": max_words}
         rows = self.next_words(keys, max_words, temperature)
-        return write_captions(rows, keys.num_videos, pick=drawn(generator), **ends)
+        return write_captions(rows, keys.num_videos, pick=drawn(generators), **ends)
 
 
 class CachedNextWords(NextWords):

@@ -91,7 +91,7 @@ class VideoSwin(nn.Module):
         Raises:
             ValueError: it lacks one, has one that has no place here, or one of another shape.
         """
-        found, own = read_vidswin(path), self.state_dict()
+        found, own = read_vidswin(path), dict(self.named_parameters())
         wrong = [n for n in own if n not in found or found[n].shape != own[n].shape] + sorted(found.keys() - own.keys())
         if wrong:
             name = wrong[0]
@@ -101,7 +101,7 @@ class VideoSwin(nn.Module):
                 f"{path} is of another size than this backbone: {name} is {theirs} in the file and {ours} here, "
                 f"{len(wrong)} tensors in all; give embed_dim, depths, num_heads, window and patch of the file's model"
             )
-        self.load_state_dict(found)
+        self.load_state_dict(found, strict=False)
 
     def grid(self, num_frames: int, height: int, width: int) -> TokenGrid:
         """Of the tokens that so many frames of so many pixels become."""

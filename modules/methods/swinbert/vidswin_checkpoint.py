@@ -33,6 +33,8 @@ _RULES = (
     (re.compile(r"\.mlp\.fc2\."), ".mlp.3."),
 )
 _HEADS = ("cls_head.", "head.", "swin.cls_head.")
+_INDEX = ".relative_position_index"
+"""Of the table's rows by pair of tokens: it follows from the window."""
 
 
 def torchvision_name(name: str) -> str:
@@ -46,7 +48,7 @@ def torchvision_name(name: str) -> str:
 
 
 def read_vidswin(path: str) -> dict[str, Tensor]:
-    """The tensors of a backbone by torchvision's names, without the classifier's.
+    """The parameters of a backbone by torchvision's names, without the classifier's.
 
     Args:
         path: safetensors, or torch's ``.pth`` as mmaction publishes it, read as plain data.
@@ -72,4 +74,8 @@ def read_vidswin(path: str) -> dict[str, Tensor]:
         tensors = saved.get("state_dict", saved) if isinstance(saved, dict) else {}
     if not tensors or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise ValueError(f"{path} holds no tensors by name, so it is no checkpoint of a VidSwin")
-    return {torchvision_name(name): tensor for name, tensor in tensors.items() if not name.startswith(_HEADS)}
+    return {
+        torchvision_name(name): tensor
+        for name, tensor in tensors.items()
+        if not name.startswith(_HEADS) and not name.endswith(_INDEX)
+    }

@@ -119,7 +119,9 @@ def test_the_probability_of_a_drawn_caption_is_what_it_was_drawn_with(temperatur
     network, frames = small_network(), clips(2)
     keys = network.read(frames).repeated(3)
     with torch.no_grad():
-        drawn = network.draw(keys, max_words=7, generator=torch.Generator().manual_seed(0), temperature=temperature)
+        drawn = network.draw(
+            keys, max_words=7, generators=[torch.Generator().manual_seed(n) for n in range(6)], temperature=temperature
+        )
         found = network.log_probs(keys, drawn.ids, temperature)
     assert len({tuple(i.tolist()) for i in drawn.ids}) > 3
     for row, then in zip(found, drawn.log_probs, strict=True):

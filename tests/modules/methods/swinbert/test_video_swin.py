@@ -64,9 +64,10 @@ def test_every_tensor_of_a_published_size_has_its_place(embed_dim: int, depths: 
     """VidSwin-T and B, by name and shape; no number is computed."""
     window, patch = [8, 7, 7], [2, 4, 4]
     with torch.device("meta"):
-        own = VideoSwin(embed_dim=embed_dim, depths=depths, num_heads=heads).state_dict()
+        own = VideoSwin(embed_dim=embed_dim, depths=depths, num_heads=heads).named_parameters()
     shapes = {torchvision_name(n): t.shape for n, t in _on_meta(embed_dim, depths, heads, window, patch).items()}
-    assert {n: s for n, s in shapes.items() if not n.startswith("cls_head")} == {n: t.shape for n, t in own.items()}
+    left_out = {n for n in shapes if n.startswith("cls_head") or n.endswith("relative_position_index")}
+    assert {n: s for n, s in shapes.items() if n not in left_out} == {n: p.shape for n, p in own}
 
 
 def _on_meta(*shape: Any) -> dict[str, torch.Tensor]:
@@ -89,8 +90,13 @@ def test_safetensors_and_torchvisions_own_states_are_read(tmp_path: Path) -> Non
     swin = small_swin()
     save_file(swin.state_dict(), tmp_path / "swin.safetensors")
     again = small_swin(weights=str(tmp_path / "swin.safetensors"))
-    for name, tensor in swin.state_dict().items():
+    for name, tensor in swin.named_parameters():
         assert tensor.equal(again.state_dict()[name])
+
+
+def test_the_published_index_of_the_table_is_torchvisions(tmp_path: Path) -> None:
+    published = random_vidswin(**_SHAPE)["backbone.layers.1.blocks.1.attn.relative_position_index"]
+    assert published.equal(VideoSwin(**_SHAPE).state_dict()["features.2.1.attn.relative_position_index"])
 
 
 def test_a_file_of_another_size_is_refused_by_name_and_shapes(tmp_path: Path) -> None:

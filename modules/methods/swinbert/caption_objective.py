@@ -1,0 +1,51 @@
+"""What a captioner learns from: words of captions that were hidden (`masked_word_loss`), or rewards of its own captions
+(`rewarded_captions`)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modules.methods.swinbert.clip_reading import ReadClips
+from modules.methods.swinbert.swinbert_network import SwinBERT
+from modules.records import VideoQuestion
+from modules.seeds import seed_of
+
+
+@dataclass(frozen=True)
+class ObjectiveLoss:
+    """Of one batch."""
+
+    loss: Tensor
+    """Scalar with graph."""
+    metrics: Mapping[str, Tensor | float]
+    """By the path that each is logged under."""
+
+
+@dataclass(frozen=True)
+class Dice:
+    """Where all that is drawn in an update comes from: the same on any number of ranks."""
+
+    seed: int
+    step: int
+    """Batches before this one."""
+
+    def of(self, question: VideoQuestion, *purpose: object) -> torch.Generator:
+        """A generator of the host for one question."""
+        words = "/".join(map(str, (self.seed, self.step, question.sample_id, *purpose)))
+        return torch.Generator().manual_seed(seed_of(words))
+
+
+class CaptionObjective(ABC):
+    """One way to learn captions."""
+
+    def training_begins(self, questions: Sequence[VideoQuestion]) -> None:  # noqa: B027 -- most do not care
+        """Told all questions that are trained on, before the first step of every run."""
+
+    @abstractmethod
+    def loss(self, network: SwinBERT, clips: ReadClips, dice: Dice) -> ObjectiveLoss:
+        """The loss of a batch; puts the network into the mode, training or not, that it needs."""
