@@ -22,8 +22,8 @@ class SwinBERTCaptioner(Captioner):
 
     Args:
         path: folder or hub id that a training wrote (`swinbert_folder`).
-        num_frames: that are read of a stretch, evenly spaced; as in training by default. A stretch of fewer frames shows
-            some of them longer.
+        num_frames: that are read of a stretch, evenly spaced; as in training by default. Of a stretch of fewer frames
+            some are shown longer.
         decoding: how captions are written.
         clips_per_forward: stretches that are described together.
     """
