@@ -9,6 +9,7 @@ from torch import Tensor
 
 from modules.methods.swinbert.caption_encoder import EncoderSize
 from modules.methods.swinbert.caption_search import NextWords
+from modules.methods.swinbert.grid_waves import waves
 from modules.methods.swinbert.swinbert_network import SwinBERT
 from modules.methods.swinbert.token_grid import TokenGrid
 from modules.methods.swinbert.video_masks import LogMask, VideoMask
@@ -30,7 +31,14 @@ def small_network(
     """With weights large enough that words differ."""
     torch.manual_seed(seed)
     size = EncoderSize(
-        width=width, num_layers=2, num_heads=2, inner_width=64, video_width=24, max_positions=32, dropout=0.1
+        width=width,
+        num_layers=2,
+        num_heads=2,
+        inner_width=64,
+        video_width=24,
+        max_positions=32,
+        dropout=0.1,
+        video_places=True,
     )
     network = SwinBERT(
         backbone=small_swin(),
@@ -71,6 +79,8 @@ def read_at_once(network: SwinBERT, frames: Tensor, ids: Tensor) -> Tensor:
     """States (B, N + M, width) of text and video in one pass over the whole matrix, without any cache."""
     encoder, grid = network.encoder, network.grid(frames.shape[1])
     video = encoder.video_out(encoder.video_in(network.backbone(frames)))
+    assert encoder.places is not None
+    video = video + encoder.places(waves(grid))
     states = torch.cat([encoder.embeddings(input_ids=ids), video], 1)
     bias = whole_attention(network, ids.shape[1], grid)[None, None]
     for layer in encoder.layers:
@@ -89,14 +99,15 @@ class RecomputedNextWords(NextWords):
     def __init__(self, network: SwinBERT, frames: Tensor) -> None:
         self.network = network
         self.video = network.backbone(frames)
-        self.bias = network.mask.bias(network.grid(frames.shape[1]))
+        self.grid = network.grid(frames.shape[1])
+        self.bias = network.mask.bias(self.grid)
 
     @torch.no_grad()
     def log_probs(self, words: Tensor) -> Tensor:
         network = self.network
         masks = torch.full_like(words[:, :1], network.mask_id)
         ids = torch.cat([words, masks], 1)
-        keys = network.encoder.read_video(self.video, self.bias)
+        keys = network.encoder.read_video(self.video, self.bias, self.grid)
         last = torch.zeros(ids.shape, dtype=torch.bool)
         last[:, -1] = True
         return network.word_logits(ids, keys, last).log_softmax(-1)

@@ -16,6 +16,7 @@ as one pass over the (N + M) x (N + M) matrix, and what makes decoding cheap.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,9 @@ from torch import Tensor, nn
 from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer, BertLMPredictionHead
 
+from modules.methods.swinbert.grid_waves import NUM_WAVES, waves
 from modules.methods.swinbert.layer_keys import GrowingKeys, KeptKeys, VideoKeys
+from modules.methods.swinbert.token_grid import TokenGrid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,9 @@ class EncoderSize:
         video_width: between the two linear maps that video tokens come in through.
         max_positions: longest text.
         dropout: everywhere.
+        video_places: video tokens are told when and where they are (paper: they are not, and know it from the backbone
+            alone, whose tables were trained on Kinetics; a backbone that begins with random weights learns it slowly).
+        initial_std: of random weights. BERT's 0.02 is for 768; narrower layers want about 0.55 / sqrt(width).
     """
 
     width: int = 768
@@ -46,15 +52,19 @@ class EncoderSize:
     video_width: int = 512
     max_positions: int = 512
     dropout: float = 0.1
+    video_places: bool = False
+    initial_std: float = 0.02
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name != "dropout" and value < 1:
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
                 raise ValueError(f"{name}={value}: at least 1")
         if self.width % self.num_heads:
             raise ValueError(f"width={self.width} is no multiple of num_heads={self.num_heads}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: at least 0 and below 1")
+        if self.initial_std <= 0:
+            raise ValueError(f"initial_std={self.initial_std}: above 0")
 
     def bert(self, vocab_size: int, pad_id: int) -> BertConfig:
         """As transformers has it."""
@@ -93,13 +103,17 @@ class CaptionEncoder(nn.Module):
         # official code: no position, no segment and no norm for video tokens
         self.video_in = nn.Linear(video_dim, size.video_width)
         self.video_out = nn.Linear(size.video_width, size.width)
+        self.places = nn.Linear(NUM_WAVES, size.width, bias=False) if size.video_places else None
         self.dropout = nn.Dropout(size.dropout)
-        self.apply(_as_bert)
+        self.apply(partial(_as_bert, std=size.initial_std))
         self.head.bias = self.head.decoder.bias  # one parameter; transformers ties them at loading
 
-    def read_video(self, tokens: Tensor, bias: Tensor | None) -> VideoKeys:
-        """Video tokens (B, M, D) of the backbone, under a mask's bias (M, M): what text attends to."""
-        states = self.dropout(self.video_out(self.video_in(tokens)))
+    def read_video(self, tokens: Tensor, bias: Tensor | None, grid: TokenGrid) -> VideoKeys:
+        """Video tokens (B, M, D) of the backbone on a grid, under a mask's bias (M, M): what text attends to."""
+        states = self.video_out(self.video_in(tokens))
+        if self.places is not None:
+            states = states + self.places(waves(grid).to(states))
+        states = self.dropout(states)
         kept = KeptKeys()
         self._run(states, None if bias is None else bias.to(states)[None, None], kept)
         return VideoKeys(kept.layers)
@@ -131,13 +145,14 @@ class CaptionEncoder(nn.Module):
         return self.head(states).float()
 
 
-def _as_bert(module: nn.Module) -> None:
-    """BERT's initial weights: N(0, 0.02), and 0 where a bias or the embedding of padding is."""
+def _as_bert(module: nn.Module, std: float) -> None:
+    """BERT's initial weights: N(0, std), and 0 where a bias or the embedding of padding is."""
     if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        nn.init.normal_(module.weight, std=std)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=std)
         if module.padding_idx is not None:
             with torch.no_grad():
                 module.weight[module.padding_idx].zero_()

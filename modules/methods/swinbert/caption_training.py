@@ -38,6 +38,7 @@ from modules.methods.swinbert.video_masks import VideoMask
 from modules.methods.swinbert.video_swin import VideoSwin
 from modules.methods.swinbert.word_vocabulary import load_tokenizer, word_tokenizer
 from modules.records import Answer, QuestionBatch
+from modules.rewards.caption_metrics import caption_metrics
 from modules.rewards.exact_match import exact_match
 from modules.rl.optimization import Optimization
 from modules.rl.optimizer_step import OptimizerStep
@@ -265,15 +266,14 @@ class CaptionTraining(L.LightningModule, FrameDemand):
 
 
 def _validation_means(answers: list[Answer]) -> dict[str, float]:
-    """CIDEr-D and the share of captions that are a reference, of all and of each kind."""
-    from modules.rewards.cider_d import cider_d
-
+    """CIDEr-D, ROUGE-L and BLEU, and the share of captions that are a reference, of all and of each kind."""
     if not answers:
         return {}
     texts = [answer.text or "" for answer in answers]
+    found = caption_metrics(texts, [answer.references for answer in answers])
     exact = [exact_match(text, answer.references) for text, answer in zip(texts, answers, strict=True)]
-    scores = cider_d(texts, [answer.references for answer in answers])
-    means = {"val/cider_d": sum(scores) / len(scores), "val/exact": sum(exact) / len(exact)}
+    means = {"val/cider_d": found["cider_d"], "val/exact": sum(exact) / len(exact)}
+    means |= {f"val/{name}": value for name, value in found.items()}
     kinds = [str(answer.groups.get("kind", "")) for answer in answers]
     for kind in sorted(set(kinds) - {""}):
         right = [e for e, k in zip(exact, kinds, strict=True) if k == kind]

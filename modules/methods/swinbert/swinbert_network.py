@@ -80,7 +80,7 @@ class SwinBERT(nn.Module):
         """What text attends to of B clips, uint8 (B, T, 3, S, S)."""
         grid = self.backbone.grid(frames.shape[1], *frames.shape[-2:])
         bias = self.mask.bias(grid)  # before the backbone: it refuses frames of another size
-        return self.encoder.read_video(self.backbone(frames.to(self.device)), bias)
+        return self.encoder.read_video(self.backbone(frames.to(self.device)), bias, grid)
 
     def tokenize(self, captions: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
         """Start, words, end and padding of each caption, int64 (B, N), and their lengths with start and end, (B,).

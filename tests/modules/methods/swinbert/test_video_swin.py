@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from modules.methods.swinbert.frame_crops import square_crops
 from modules.methods.swinbert.video_swin import VideoSwin
 from modules.methods.swinbert.vidswin_checkpoint import read_vidswin, torchvision_name
-from tests.swinbert_parts import small_swin
-from tests.vidswin_reference import random_vidswin, vidswin
+from swinbert_parts import small_swin
+from vidswin_reference import random_vidswin, vidswin
 
 _SHAPE: dict[str, Any] = {
     "embed_dim": 8,

@@ -1,0 +1,328 @@
+"""Training on clips: the loss falls, what is read again is what was written, and what cannot be read is left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from quiet_trainer import quiet_trainer
+from swinbert_parts import small_swin
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from modules.checkpoints.checkpoint_files import read
+from modules.methods.swinbert.caption_encoder import EncoderSize
+from modules.methods.swinbert.caption_rates import CaptionRates
+from modules.methods.swinbert.caption_training import CaptionTraining, ClipFrames
+from modules.methods.swinbert.captioning_system import CaptionDecoding
+from modules.methods.swinbert.frame_crops import square_crops
+from modules.methods.swinbert.masked_word_loss import MaskedWordLoss
+from modules.methods.swinbert.rewarded_captions import RewardedCaptions
+from modules.methods.swinbert.swinbert_captioner import SwinBERTCaptioner
+from modules.methods.swinbert.swinbert_folder import load_network
+from modules.methods.swinbert.video_masks import BinaryMask, FullMask, LogMask, VideoMask
+from modules.records import Candidates, QuestionBatch, Rollouts, VideoQuestion
+from modules.rewards.base import Reward
+from modules.rl.grpo import GRPO
+from modules.rl.optimization import Optimization
+from modules.rl.reward_sum import RewardTerm
+from modules.roles.captioner import CaptionRequest
+
+_COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+
+
+class ColouredClips(L.LightningDataModule):
+    """Clips of one colour, then another, from memory; ``bad`` are files that cannot be decoded."""
+
+    def __init__(self, bad: Sequence[str] = (), *, size_px: int = 16) -> None:
+        super().__init__()
+        self.bad, self.size_px, self.counted = set(bad), size_px, 0
+        self.bad_videos: dict[str, str] = {}
+        self._questions = [
+            VideoQuestion(
+                *("colours", "train", f"{a}-{b}", f"{a}-{b}.mp4", 4.0, "Describe the video."),
+                references=(f"{a} becomes {b}",),
+                groups={"kind": "order"},
+            )
+            for a in _COLOURS
+            for b in _COLOURS
+            if a != b
+        ]
+
+    def questions(self, split: str) -> list[VideoQuestion]:
+        return self._questions
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def decode_many(self, asked: Sequence[tuple[Candidates, Tensor]]) -> Iterator[Tensor | None]:
+        for candidates, index in asked:
+            if candidates.video in self.bad:
+                self.bad_videos[candidates.video] = "cannot be decoded"
+                yield None
+                continue
+            names = Path(candidates.video).stem.split("-")
+            colours = torch.tensor([_COLOURS[names[int(n >= 4)]] for n in index])
+            yield colours[:, :, None, None].expand(-1, -1, self.size_px, self.size_px + 4).to(torch.uint8)
+
+    def count_batch(self) -> None:
+        self.counted += 1
+
+    def _batch(self, questions: list[VideoQuestion]) -> QuestionBatch:
+        times = torch.arange(8, dtype=torch.float64) / 2
+        candidates = [Candidates(q.video, torch.arange(8), times, 4.0, 8) for q in questions]
+        size = (len(questions), 8)
+        return QuestionBatch(
+            *(questions, candidates, torch.zeros(*size, 0), torch.ones(size).bool()),
+            times.float().expand(size),
+            torch.zeros(len(questions), 0, 0),
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self._questions * 50, batch_size=6, collate_fn=self._batch)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self._questions, batch_size=4, collate_fn=self._batch)
+
+    test_dataloader = val_dataloader
+
+
+def training(mask: VideoMask | None = None, **settings: Any) -> CaptionTraining:
+    torch.manual_seed(0)
+    own: dict[str, Any] = {
+        "backbone": small_swin(),
+        "mask": mask or LogMask(),
+        "encoder": EncoderSize(
+            width=32,
+            num_layers=2,
+            num_heads=2,
+            inner_width=64,
+            video_width=16,
+            max_positions=16,
+            dropout=0.0,
+            video_places=True,
+            initial_std=0.1,
+        ),
+        "frames": ClipFrames(num_frames=4, size_px=16),
+        "objective": MaskedWordLoss(captions_per_video=2),
+        "sparsity_weight": 0.1,
+        "optimizer": Optimization(learning_rate=4e-3, warmup_steps=5, lr_scheduler_type="constant_with_warmup"),
+        "rates": CaptionRates(backbone_lr_share=1.0),
+        "decoding": CaptionDecoding(max_words=8),
+    }
+    return CaptionTraining(**{**own, **settings})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[CaptionTraining, Path]:
+    folder = tmp_path_factory.mktemp("swinbert")
+    model = training(output=str(folder / "model"))
+    trainer = quiet_trainer(70, limit_val_batches=2, check_val_every_n_epoch=None, val_check_interval=70)
+    trainer.fit(model, ColouredClips())
+    trainer.save_checkpoint(folder / "last.ckpt")
+    model.cpu()
+    return model, folder
+
+
+def test_it_learns_to_say_what_it_sees_and_writes_it_down(trained: tuple[CaptionTraining, Path]) -> None:
+    model, _ = trained
+    metrics = model.trainer.callback_metrics
+    assert metrics["val/exact"] > 0.8
+    assert metrics["val/cider_d"] > 1
+    assert metrics["val/exact_order"] == metrics["val/exact"]
+
+
+def test_a_test_compares_it_with_the_most_frequent_caption(trained: tuple[CaptionTraining, Path]) -> None:
+    model, _ = trained
+    data, replies = ColouredClips(bad=["red-blue.mp4"]), []
+    trainer = quiet_trainer(1)
+    step = model.test_step
+
+    def noted(batch: QuestionBatch, batch_idx: int) -> None:
+        replies.extend(step(batch, batch_idx))
+
+    model.test_step = noted  # type: ignore[method-assign,assignment]
+    try:
+        trainer.test(model, data, verbose=False)
+    finally:
+        del model.test_step  # type: ignore[method-assign]
+    by_system = {name: [r for r in replies if r.answer.system == name] for name in model.systems}
+    assert set(by_system) == {"most frequent caption", "swinbert"}
+    assert len({r.answer.text for r in by_system["most frequent caption"]}) == 1
+    texts = {r.answer.sample_id: r.answer.text for r in by_system["swinbert"]}
+    assert texts["red-blue"] is None  # no black frames: nothing is said of a file that cannot be read
+    assert len({text for text in texts.values() if text}) > 3
+    row = next(r for r in by_system["swinbert"] if r.answer.text)
+    assert row.selection is not None
+    assert row.selection.frame_ids == (1, 3, 5, 7)
+    assert row.cost.visual_tokens == 8
+
+
+def test_its_folder_is_a_captioner_that_says_the_same(trained: tuple[CaptionTraining, Path]) -> None:
+    model, folder = trained
+    captioner = SwinBERTCaptioner(path=str(folder / "model"))  # type: ignore[arg-type]
+    data = ColouredClips()
+    requests, expected = [], []
+    for question in data.questions("test"):
+        batch = data._batch([question])
+        frames = next(data.decode_many([(batch.candidates[0], torch.arange(8))]))
+        assert frames is not None
+        requests.append(CaptionRequest(question.sample_id, frames, batch.candidates[0].timestamps_s, "anything"))
+        cut = square_crops(frames[torch.tensor([1, 3, 5, 7])], 16)[None]
+        network = model._network.eval()
+        expected.append(network.text_of(network.write(network.read(cut), max_words=20)[0]))
+    captions = captioner.caption(requests)
+    assert [c.text for c in captions] == expected
+    assert captions[0].cost.frames_shown == 4
+    assert captioner.key == SwinBERTCaptioner(path=str(folder / "model")).key  # type: ignore[arg-type]
+    beams = SwinBERTCaptioner(path=str(folder / "model"), decoding=CaptionDecoding(num_beams=2))  # type: ignore[arg-type]
+    assert beams.key != captioner.key
+    short = dataclasses.replace(requests[0], frames=requests[0].frames[:1])
+    assert captioner.caption([short])[0].text  # a stretch of one frame
+
+
+def test_the_folder_has_a_card_and_is_read_from_anywhere(trained: tuple[CaptionTraining, Path], tmp_path: Path) -> None:
+    model, folder = trained
+    card = (folder / "model" / "README.md").read_text()
+    assert "2 x 2 x 2 (time, rows, columns)" in card
+    assert "trained for | 70 updates" in card
+    moved = tmp_path / "elsewhere"
+    (folder / "model").rename(moved)
+    try:
+        network = load_network(str(moved))
+    finally:
+        moved.rename(folder / "model")
+    for name, tensor in model._network.named_parameters():
+        assert tensor.detach().equal(dict(network.named_parameters())[name].detach()), name
+
+
+def test_other_folders_are_refused(trained: tuple[CaptionTraining, Path], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes((trained[1] / "model" / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="model_type 'bert'"):
+        load_network(str(tmp_path))
+
+
+def test_a_resumed_run_is_the_same_as_one_that_was_not_stopped(tmp_path: Path) -> None:
+    whole = training()
+    quiet_trainer(6).fit(whole, ColouredClips())
+    first, trainer = training(), quiet_trainer(3)
+    trainer.fit(first, ColouredClips())
+    trainer.save_checkpoint(tmp_path / "three.ckpt")
+    second = training()
+    quiet_trainer(6).fit(second, ColouredClips(), ckpt_path=str(tmp_path / "three.ckpt"), weights_only=True)
+    for (name, one), (_, two) in zip(whole.named_parameters(), second.named_parameters(), strict=True):
+        torch.testing.assert_close(one, two, msg=name)
+
+
+def test_weights_are_taken_to_twice_the_frames_and_to_a_binary_mask(trained: tuple[CaptionTraining, Path]) -> None:
+    model, folder = trained
+    longer = training(
+        BinaryMask(budget_frac=0.25), frames=ClipFrames(num_frames=8, size_px=16), init_from=str(folder / "last.ckpt")
+    )
+    quiet_trainer(1).fit(longer, ColouredClips())
+    network = longer._network
+    assert network.mask.logits.shape == (16, 16)
+    expected = model._network.mask.logits_on(network.grid(8))
+    assert network.mask.logits.equal(expected.detach())  # it is no part of what learns
+    assert network.tokenizer.get_vocab() == model._network.tokenizer.get_vocab()
+    other = training(frames=ClipFrames(num_frames=4, size_px=32), init_from=str(folder / "last.ckpt"))
+    with pytest.raises(ValueError, match="only the number of frames may change"):
+        quiet_trainer(1).fit(other, ColouredClips(size_px=32))
+    quiet_trainer(1).fit(training(FullMask(), init_from=str(folder / "last.ckpt")), ColouredClips())
+
+
+def test_checkpoints_say_which_words_they_know(trained: tuple[CaptionTraining, Path], tmp_path: Path) -> None:
+    kept = read(trained[1] / "last.ckpt")["captioner"]
+    assert "becomes" in kept["tokenizer"]
+    assert kept["grid"] == [2, 2, 2]
+    data = ColouredClips()
+    data._questions = [dataclasses.replace(q, references=("other words",)) for q in data._questions]
+    with pytest.raises((ValueError, RuntimeError), match=r"words|size mismatch"):
+        quiet_trainer(80).fit(training(), data, ckpt_path=str(trained[1] / "last.ckpt"), weights_only=True)
+
+
+@pytest.mark.parametrize(
+    "bad", [["red-blue.mp4"], [q.video for q in ColouredClips().questions("train")]], ids=["one", "all"]
+)
+def test_clips_that_cannot_be_decoded_are_left_out_and_counted(bad: list[str]) -> None:
+    model, data = training(), ColouredClips(bad=bad)
+    quiet_trainer(2).fit(model, data)
+    assert model.trainer.callback_metrics["train/undecoded_frac"] == pytest.approx(len(bad) / 6)
+    assert set(data.bad_videos) == set(bad)
+    assert data.counted == 2
+
+
+class SaysGreen(Reward):
+    needs_text, needs_options = True, False
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        assert rollouts.texts is not None
+        assert rollouts.selection.candidate_index.shape == (6, 6, 4)
+        return torch.tensor([[float("green" in text) for text in texts] for texts in rollouts.texts])
+
+
+def test_rewards_of_captions_are_learnt_from(trained: tuple[CaptionTraining, Path]) -> None:
+    """Half of the clips have no green, yet it is said more and more; turned round, less."""
+    found = []
+    for weight in (1.0, -1.0):
+        objective = RewardedCaptions(
+            rewards={"green": RewardTerm(reward=SaysGreen(), weight=weight)}, grpo=GRPO(num_generations=6), max_words=6
+        )
+        model = training(
+            objective=objective,
+            init_from=str(trained[1] / "last.ckpt"),
+            optimizer=Optimization(learning_rate=2e-3, lr_scheduler_type="constant"),
+            rates=CaptionRates(backbone_lr_share=0.0, mask_lr_share=0.0),
+            sparsity_weight=0.0,
+        )
+        seen: list[float] = []
+        trainer = quiet_trainer(12, callbacks=[_Noted(seen)])
+        trainer.fit(model, ColouredClips())
+        found.append((sum(seen[:3]) / 3, sum(seen[-3:]) / 3))
+        assert model.trainer.callback_metrics["tokens/ratio_clipped_frac"] == 0
+    (before, more), (_, less) = found
+    assert more > before + 0.1
+    assert less < before - 0.1
+
+
+class _Noted(L.Callback):
+    def __init__(self, seen: list[float]) -> None:
+        self.seen = seen
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self.seen.append(float(trainer.callback_metrics["reward/green"]))
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    green = {"green": RewardTerm(reward=SaysGreen())}
+    with pytest.raises(ValueError, match="num_iterations is 1"):
+        RewardedCaptions(rewards=green, grpo=GRPO(num_iterations=2))
+    with pytest.raises(ValueError, match="captions_per_video=0"):
+        MaskedWordLoss(captions_per_video=0)
+    with pytest.raises(ValueError, match="bf16-mixed"):
+        quiet_trainer(1, precision="bf16-true").fit(training(), ColouredClips())
+
+
+def test_in_mixed_precision_it_trains() -> None:
+    model = training()
+    quiet_trainer(2, precision="bf16-mixed").fit(model, ColouredClips())
+    assert all(p.dtype == torch.float32 and bool(p.isfinite().all()) for p in model.parameters())
+
+
+def test_parts_learn_at_rates_of_their_own() -> None:
+    model = training(rates=CaptionRates(backbone_lr_share=0.05, mask_lr_share=2.0))
+    quiet_trainer(1).fit(model, ColouredClips())
+    groups = {
+        g["name"]: g for g in CaptionRates().groups(model._network, Optimization(learning_rate=1.0, weight_decay=0.2))
+    }
+    assert groups["backbone"]["lr"] == pytest.approx(0.05)
+    assert groups["mask_no_decay"]["weight_decay"] == 0
+    assert groups["encoder"]["weight_decay"] == pytest.approx(0.2)
+    named = [id(p) for g in groups.values() for p in g["params"]]
+    assert sorted(named) == sorted(id(p) for p in model.parameters())
