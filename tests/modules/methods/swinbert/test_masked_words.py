@@ -11,7 +11,7 @@ _START, _END, _PAD, _MASK = 1, 2, 0, 3
 _WORDS = torch.arange(4, 60)
 
 
-def hidden(ids: list[list[int]], lengths: list[int], seed: int = 0, share: float = 0.5, at_most: int = 45):  # noqa: ANN201
+def hidden(ids: list[list[int]], lengths: list[int], seed: int = 0, share: float = 0.5, at_most: int = 45):
     return mask_words(
         *(torch.tensor(ids), torch.tensor(lengths)),
         mask_id=_MASK,

@@ -1,7 +1,7 @@
 """What each form of the sparse mask can learn where one video token has to read another.
 
 Twelve video tokens carry one of four values each. A mask token reads video token 2 alone, and has to name the value of
-token 8, or the sum of both modulo 4. So token 2 must have read token 8: nothing else can bring its value. Chance is 0.25.
+token 8, or the sum of both modulo 4. So token 2 must have read token 8: nothing else can bring its value. Chance: 0.25.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 from linked_tokens import LinkedTokens, train_on_links
 
 from modules.methods.swinbert.video_masks import AdditiveMask, BinaryMask, FullMask, IdentityMask, LogMask, VideoMask

@@ -6,12 +6,12 @@ import itertools
 
 import pytest
 import torch
+from swinbert_parts import RecomputedNextWords, clips, read_at_once, small_network, whole_attention
 
 from modules.methods.swinbert.caption_search import greedy, search_beams, write_captions
 from modules.methods.swinbert.text_sight import causal, words_and_masks
 from modules.methods.swinbert.token_grid import TokenGrid
 from modules.methods.swinbert.video_masks import AdditiveMask, BinaryMask, FullMask, IdentityMask, LogMask, VideoMask
-from swinbert_parts import RecomputedNextWords, clips, read_at_once, small_network, whole_attention
 
 _MASKS = [FullMask(), IdentityMask(), AdditiveMask(), LogMask(initial_logit=None), BinaryMask(budget_frac=0.3)]
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from swinbert_parts import small_swin
+from vidswin_reference import random_vidswin, vidswin
 
 from modules.methods.swinbert.frame_crops import square_crops
 from modules.methods.swinbert.video_swin import VideoSwin
 from modules.methods.swinbert.vidswin_checkpoint import read_vidswin, torchvision_name
-from swinbert_parts import small_swin
-from vidswin_reference import random_vidswin, vidswin
 
 _SHAPE: dict[str, Any] = {
     "embed_dim": 8,
