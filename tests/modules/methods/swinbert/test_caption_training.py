@@ -267,28 +267,26 @@ class SaysGreen(Reward):
         return torch.tensor([[float("green" in text) for text in texts] for texts in rollouts.texts])
 
 
-def test_rewards_of_captions_are_learnt_from(trained: tuple[CaptionTraining, Path]) -> None:
-    """Half of the clips have no green, yet it is said more and more; turned round, less."""
+def test_rewards_of_captions_are_learnt_from() -> None:
+    """A network of random weights says green more and more; with the reward turned round, less and less."""
     found = []
     for weight in (1.0, -1.0):
         objective = RewardedCaptions(
-            rewards={"green": RewardTerm(reward=SaysGreen(), weight=weight)}, grpo=GRPO(num_generations=6), max_words=6
+            rewards={"green": RewardTerm(reward=SaysGreen(), weight=weight)}, grpo=GRPO(num_generations=6), max_words=4
         )
         model = training(
             objective=objective,
-            init_from=str(trained[1] / "last.ckpt"),
-            optimizer=Optimization(learning_rate=2e-3, lr_scheduler_type="constant"),
+            optimizer=Optimization(learning_rate=3e-3, lr_scheduler_type="constant"),
             rates=CaptionRates(backbone_lr_share=0.0, mask_lr_share=0.0),
             sparsity_weight=0.0,
         )
         seen: list[float] = []
-        trainer = quiet_trainer(12, callbacks=[_Noted(seen)])
-        trainer.fit(model, ColouredClips())
-        found.append((sum(seen[:3]) / 3, sum(seen[-3:]) / 3))
+        quiet_trainer(12, callbacks=[_Noted(seen)]).fit(model, ColouredClips())
+        found.append((sum(seen[:2]) / 2, sum(seen[-3:]) / 3))
         assert model.trainer.callback_metrics["tokens/ratio_clipped_frac"] == 0
     (before, more), (_, less) = found
-    assert more > before + 0.1
-    assert less < before - 0.1
+    assert more > before + 0.15
+    assert less < before - 0.15
 
 
 class _Noted(L.Callback):
