@@ -20,7 +20,7 @@ _PARTS = (*_RECORDS, *_MODELS, "modules.selection", "modules.systems", "modules.
 _TRAINING = (
     *(*_PARTS, "modules.rl", "modules.checkpoints.weights", "modules.distributed.precision"),
     *("modules.checkpoints.checkpoint_files", "modules.distributed.ranks"),
-    *("modules.small_stack.schedule", "modules.small_stack.pretraining_data"),
+    *("modules.small_stack.schedule", "modules.small_stack.pretraining_data", "modules.small_stack.blank_tokenizer"),
 )
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.records": ("modules.parsing",),

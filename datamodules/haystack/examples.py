@@ -17,7 +17,7 @@ from modules.records import VideoQuestion
 
 KINDS = ("nothing", "shape", "glyph", "dots", "boxes", "ball")
 NOTHING = "nothing"
-_FIRST_UNSEEN = 10**6  # plans from here on are no pool's
+FIRST_UNSEEN = 10**6  # plans from here on are no pool's
 
 
 def describe(event: Event | None) -> str:
@@ -210,7 +210,7 @@ class FrameQuestions(PoolExamples):
 
 def draw_question(world: World, kinds: dict[str, float], rng: np.random.Generator) -> tuple[VideoPlan, VideoQuestion]:
     """A plan that no pool has and a question about it, of a kind drawn by its weight."""
-    plan = world.plan("stream", int(rng.integers(_FIRST_UNSEEN, 2**40)))
+    plan = world.plan("stream", int(rng.integers(FIRST_UNSEEN, 2**40)))
     kind = str(rng.choice(list(kinds), p=np.array(list(kinds.values())) / sum(kinds.values())))
     asked = ask(plan, "stream", "", {kind: 10 if kind == "needle" else 1}, rng)
     return plan, asked[rng.integers(len(asked))]

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from modules.records import QuestionBatch, Selection
@@ -30,6 +31,7 @@ class SamplerSystem(VideoSystem):
         like: name of another system whose sampler and queries this one takes, e.g. to read them out in another way.
         answering: who answers; of the common setting by default.
         query_answering: whose MLLM writes the queries; the one that answers by default.
+        num_frames: K of this system alone; that of the common setting by default.
     """
 
     def __init__(
@@ -41,13 +43,14 @@ class SamplerSystem(VideoSystem):
         like: str | None = None,
         answering: Answering | None = None,
         query_answering: Answering | None = None,
+        num_frames: PositiveInt | None = None,
     ) -> None:
         super().__init__()
         if (sampler is None) == (like is None):
             raise ValueError("a sampler system has either a sampler or, as `like`, the name of a system that has one")
         self.choice = None if sampler is None else FrameChoice(sampler, query_writer)
         self.readout, self.like = readout or MostProbable(), like
-        self._answering, self._query_answering = answering, query_answering
+        self._answering, self._query_answering, self._num_frames = answering, query_answering, num_frames
 
     @classmethod
     def of(
@@ -84,6 +87,15 @@ class SamplerSystem(VideoSystem):
         object.__setattr__(self, "choice", other.choice)
 
     @property
+    def num_frames(self) -> int:
+        """K."""
+        return self._num_frames or self.setting.num_frames
+
+    @property
+    def frames_per_question(self) -> int:
+        return self.num_frames if self.setting.answering.decodes else 0
+
+    @property
     def answering(self) -> Answering:
         """Who answers."""
         return self._answering or self.setting.answering
@@ -105,8 +117,8 @@ class SamplerSystem(VideoSystem):
         setting, answering = self.setting, self.answering
         with costs_of(batch, {answering, self._query_answering or answering}) as costs:
             started = time.perf_counter()
-            policy, scores = self.choice.policy(source, batch, self._query_answering or answering, setting.num_frames)
-            selection = self.readout.choose(policy, source, batch, answering, setting.num_frames)
+            policy, scores = self.choice.policy(source, batch, self._query_answering or answering, self.num_frames)
+            selection = self.readout.choose(policy, source, batch, answering, self.num_frames)
             costs.seconds["choose"] = time.perf_counter() - started
             rollouts = answering.answer(
                 source, batch, selection, options=setting.score_options, text=setting.write_text

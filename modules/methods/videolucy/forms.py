@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
 from modules.roles.checked_json import Form
 
-Period = tuple[float, float]
-"""Start and end in seconds."""
+_MOMENT_S = 0.5
+
+
+def _stretch(value: Any) -> Any:
+    """A single second, as a short stretch that begins then: it lies in one entry that can be chosen, and in no other."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (value, value + _MOMENT_S) if is_number else value
+
+
+Period = Annotated[tuple[float, float], BeforeValidator(_stretch)]
+"""Start and end in seconds; a model may also write when an entry begins."""
 
 
 class Relevant(Form):

@@ -7,12 +7,13 @@ known. `modules.methods.videolucy.backtracking` says in which order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modules.methods.videolucy.captioning import Captioning, Wanted
 from modules.methods.videolucy.forms import Instruction, Location, Period, Relevant, Verdict
 from modules.methods.videolucy.frame_clock import FrameClock, Span
-from modules.methods.videolucy.memory_tree import Entry, MemoryTree, nearest, period_text
+from modules.methods.videolucy.memory_tree import Entry, MemoryTree, nearest
+from modules.methods.videolucy.notation import Notation
 from modules.methods.videolucy.role_prompts import RolePrompts
 from modules.methods.videolucy.scopes import Level
 from modules.methods.videolucy.spending import Spending, thinned
@@ -39,6 +40,8 @@ class Roles:
     prompts: RolePrompts
     max_retries: int
     """Of an answer that cannot be used."""
+    notation: Notation = field(default_factory=Notation)
+    """How memories are written for the reasoner."""
 
 
 class Inquiry:
@@ -65,7 +68,7 @@ class Inquiry:
         self.question, self.candidates, self.source = question, candidates, source
         self.levels, self.roles, self.spending = levels, roles, spending
         self.clock = FrameClock(candidates)
-        self.tree = MemoryTree(self.clock, len(levels))
+        self.tree = MemoryTree(self.clock, len(levels), roles.notation)
         self.searched: list[Entry] = []
         """Entries that were looked at again, as they were then, in order."""
         self.steps: list[TraceStep] = []
@@ -89,7 +92,7 @@ class Inquiry:
         return self._describe("describe again", requests)
 
     def _wanted(self, prompt: str, span: Span, level: int, instruction: str = "") -> Wanted:
-        period = period_text(self.clock.seconds(span))
+        period = self.tree.period_text(span)
         return Wanted(span, level, self.roles.prompts.text(prompt, instruction=instruction, period=period))
 
     def _describe(self, action: str, wanted: list[Wanted]) -> list[Entry]:
@@ -149,7 +152,7 @@ class Inquiry:
         def check(form: Instruction) -> None:
             _not_empty(form.instruction)
 
-        return self._ask("instruct", Instruction, check, period=period_text(self.clock.seconds(entry.span))).instruction
+        return self._ask("instruct", Instruction, check, period=self.tree.period_text(entry.span)).instruction
 
     def answer(self) -> Verdict:
         """An answer from the memory as it is, and whether it is certain."""
@@ -229,12 +232,12 @@ class Inquiry:
         found = nearest(self.clock.span(*period), entries)
         if found is None:
             raise ValueError(
-                f"{period_text(period)} is none of the periods to choose from, which are {self._periods(entries)}"
+                f"{self.roles.notation.period_text(period)} is none of the periods to choose from, which are {self._periods(entries)}"
             )
         return found
 
     def _periods(self, entries: Sequence[Entry]) -> str:
-        return "; ".join(period_text(self.clock.seconds(e.span)) for e in entries) or "none"
+        return "; ".join(self.tree.period_text(e.span) for e in entries) or "none"
 
     # ---- the trace ----
 

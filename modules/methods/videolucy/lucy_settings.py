@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modules.files.paths import InputPath
+from modules.methods.videolucy.notation import Notation
 from modules.methods.videolucy.spending import Budget
 
 
@@ -19,6 +20,7 @@ class LucySettings:
         max_retries: of an answer that cannot be used; the reasoner is told each time what was wrong.
         clips_together: spans whose frames are in memory at a time and that the captioner is given together.
         budget: of one question.
+        notation: how memories are written for the reasoner.
     """
 
     prompts: InputPath = "recipes/prompts/videolucy"
@@ -27,6 +29,7 @@ class LucySettings:
     max_retries: int = 2
     clips_together: int = 8
     budget: Budget = field(default_factory=Budget)
+    notation: Notation = field(default_factory=Notation)
 
     def __post_init__(self) -> None:
         if self.num_relevant < 1 or self.clips_together < 1 or self.max_retries < 0:

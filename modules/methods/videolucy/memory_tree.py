@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from modules.methods.videolucy.frame_clock import FrameClock, Span
+from modules.methods.videolucy.notation import Notation
 from modules.records import Cost
 
 
@@ -38,10 +39,11 @@ class MemoryTree:
     Args:
         clock: of the video.
         num_levels: 1 or more; entries of the last cannot be looked at more closely.
+        notation: how entries are written.
     """
 
-    def __init__(self, clock: FrameClock, num_levels: int) -> None:
-        self.clock, self.num_levels = clock, num_levels
+    def __init__(self, clock: FrameClock, num_levels: int, notation: Notation | None = None) -> None:
+        self.clock, self.num_levels, self.notation = clock, num_levels, notation or Notation()
         self._entries: dict[tuple[int, Span], Entry] = {}
 
     def put(self, entries: Iterable[Entry]) -> None:
@@ -87,19 +89,22 @@ class MemoryTree:
         return sorted(found, key=lambda e: (e.span.first, e.level))
 
     def text(self, entries: Sequence[Entry] | None = None) -> str:
-        """Lines of ``[start s - end s] text``, in order of time, finer ones indented below the one they belong to.
+        """Lines of ``[times] text``, in order of time, finer ones indented below the one they belong to.
 
         Args:
             entries: which; all of them by default.
         """
         chosen = list(self._entries.values()) if entries is None else entries
         ordered = sorted(chosen, key=lambda e: (e.span.first, e.level))
-        return "\n".join(self.line(entry) for entry in ordered)
+        return "\n".join(line for entry in ordered if (line := self.line(entry)))
 
     def line(self, entry: Entry) -> str:
-        """One entry as `text` writes it."""
-        words = " ".join(entry.text.split())
-        return f"{'  ' * entry.level}[{period_text(self.clock.seconds(entry.span))}] {words}"
+        """One entry as `text` writes it; empty where there is nothing to read in it."""
+        return self.notation.entry(entry.level, self.clock.seconds(entry.span), entry.text)
+
+    def period_text(self, span: Span) -> str:
+        """The times of a span as `line` writes them."""
+        return self.notation.period_text(self.clock.seconds(span))
 
 
 def nearest(span: Span, entries: Sequence[Entry]) -> Entry | None:
@@ -110,8 +115,3 @@ def nearest(span: Span, entries: Sequence[Entry]) -> Entry | None:
     """
     best = max(entries, key=lambda e: (span.overlap(e.span), e.level, -e.span.first), default=None)
     return best if best is not None and span.overlap(best.span) else None
-
-
-def period_text(seconds: tuple[float, float]) -> str:
-    """A stretch as a model reads it, e.g. ``60.0 s - 120.0 s``."""
-    return f"{seconds[0]:.1f} s - {seconds[1]:.1f} s"

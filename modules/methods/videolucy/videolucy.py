@@ -83,7 +83,7 @@ class VideoLucy(VideoSystem):
             store = MemoryStore(self.settings.memories)
             captioning = Captioning(captioner, store, self.settings.clips_together)
             prompts = RolePrompts(self.settings.prompts)
-            self.roles = Roles(captioning, self.reasoner, prompts, self.settings.max_retries)
+            self.roles = Roles(captioning, self.reasoner, prompts, self.settings.max_retries, self.settings.notation)
 
     def describe(self) -> str:
         own = f"{type(self).__name__}, {type(self.localizer).__name__}, {self.max_rounds} rounds"

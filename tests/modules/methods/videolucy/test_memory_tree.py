@@ -8,8 +8,10 @@ from fractions import Fraction
 import pytest
 import torch
 
+from modules.methods.videolucy.forms import Location
 from modules.methods.videolucy.frame_clock import FrameClock, Span
 from modules.methods.videolucy.memory_tree import Entry, MemoryTree, nearest
+from modules.methods.videolucy.notation import Notation
 from modules.methods.videolucy.scopes import Level, Scopes, level_name, levels_of
 from modules.records import Candidates, Cost
 
@@ -159,3 +161,47 @@ def test_a_period_off_the_grid_is_snapped_to_the_entry_that_it_means() -> None:
     assert snapped(0, 130) == (0, 0)  # as much of each; the earlier one
     assert nearest(Span(0, 10), []) is None
     assert nearest(Span(0, 10), [entry(60, 120)]) is None
+
+
+def test_a_memory_in_a_short_notation() -> None:
+    notation = Notation(times="starts", leave_out=["nothing"], repeats=False)
+    tree = MemoryTree(clock_of(60), 3, notation)
+    silent = entry(20, 40, text="nothing nothing")
+    tree.put([entry(0, 20, text="nothing red star red star\nblue  ring"), silent, entry(10, 20, 1, "blue ring")])
+    assert tree.text() == "0 red star blue ring\n  10 blue ring"
+    assert silent in tree.open([])  # not read, but there to be looked at
+    assert tree.period_text(Span(20, 40)) == "20"
+
+
+def test_nothing_is_left_out_unless_somebody_says_so() -> None:
+    tree = MemoryTree(clock_of(60), 3)
+    tree.put([entry(0, 20, text="no no  no"), entry(20, 40, text="")])
+    assert tree.text() == "[0.0 s - 20.0 s] no no no\n[20.0 s - 40.0 s] "
+
+
+def test_phrases_that_follow_upon_themselves_are_written_once() -> None:
+    once = Notation(repeats=False)
+    assert once.words("a a a") == "a"
+    assert once.words("red dots 4 red dots 4 red ring") == "red dots 4 red ring"
+    assert once.words("red star blue star red star") == "red star blue star red star"
+    assert Notation().words("a a\n a") == "a a a"
+
+
+def test_a_moment_names_the_one_open_entry_that_it_lies_in() -> None:
+    clock = clock_of(1200, fps=2.0)
+    tree = MemoryTree(clock, 3)
+    coarse = [entry(40 * n, 40 * n + 40) for n in range(30)]
+    parts = [entry(80, 100, 1), entry(100, 120, 1)]
+    tree.put([*coarse, *parts])
+    choice = tree.open([(0, coarse[2].span)])
+
+    def chosen(period: object) -> Entry | None:
+        return nearest(clock.span(*Location.model_validate({"period": period, "instruction": "x"}).period), choice)
+
+    assert chosen(40) == parts[0]
+    assert chosen(50.0) == parts[1]
+    assert chosen(60) == coarse[3]
+    assert chosen([60, 80]) == coarse[3]
+    for wrong in (True, "x", [1], None):
+        with pytest.raises(ValueError, match="period"):
+            Location.model_validate({"period": wrong, "instruction": "x"})

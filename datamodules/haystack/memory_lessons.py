@@ -1,0 +1,226 @@
+"""Lessons for the small reasoner: notes on a video, a question, and what each role of VideoLucy is to write.
+
+Every lesson is a moment of a search like those that the agent goes through: coarse notes of a plan that no other part of
+the project uses, some of them looked at more closely, by somebody who mostly looks where it makes sense.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import lightning as L
+import numpy as np
+from torch.utils.data import DataLoader, IterableDataset
+
+from datamodules.haystack.examples import FIRST_UNSEEN
+from datamodules.haystack.memory_notes import Note, Slips, notes_of
+from datamodules.haystack.questions import ask
+from datamodules.haystack.reading_notes import Reading, Subject, guess, ordered, read, relevant, where
+from datamodules.haystack.world import VideoPlan, World
+from modules.parsing import LETTERS
+from modules.records import VideoQuestion
+
+_MOST_LOOKS = 5
+_LESSONS_PER_VIDEO = 4
+_BATCHES_SORTED = 8
+_LATEST_START_S = 3000
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One call of the reasoner."""
+
+    role: str
+    """Name of the prompt."""
+    question: str
+    """With its options, as the agent writes them."""
+    notes: tuple[Note, ...]
+    searched: tuple[Note, ...]
+    period: tuple[float, float] | None
+    """That is to be described again, where the role is told one."""
+    answer: str
+    """JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryLessons:
+    """Draws lessons.
+
+    Args:
+        world: what the videos are like.
+        scopes_s: seconds of a note at each depth.
+        slips: of the captioner, at each depth.
+        kinds: relative weight of each kind of question.
+        roles: relative weight of each role.
+        num_relevant: coarse notes that may be named at the start.
+        astray_frac: share of the looks that go anywhere.
+    """
+
+    world: World
+    scopes_s: tuple[float, float, float] = (20.0, 10.0, 5.0)
+    slips: list[Slips] = field(default_factory=lambda: [Slips(), Slips(), Slips()])
+    kinds: dict[str, float]
+    roles: dict[str, float] = field(
+        default_factory=lambda: {"relevant": 1.0, "locate": 2.0, "answer": 3.0, "forced": 1.0, "instruct": 0.3}
+    )
+    num_relevant: int = 3
+    astray_frac: float = 0.25
+
+    def draw(self, rng: np.random.Generator, count: int) -> list[Lesson]:
+        """Some lessons on one video."""
+        plan = self.world.plan("stream", int(rng.integers(FIRST_UNSEEN, 2**40)))
+        questions = ask(plan, "stream", "", {kind: 10 for kind in self.kinds if kind != "order"} | {"order": 2}, rng)
+        weights = np.array([self.kinds[str(q.groups["kind"])] for q in questions])
+        weights /= [sum(q.groups["kind"] == other.groups["kind"] for other in questions) for q in questions]
+        later_s = self.scopes_s[0] * int(rng.integers(0, _LATEST_START_S // 20)) if rng.random() < 0.5 else 0.0
+        plan = _later(plan, later_s)
+        scope_s = self.scopes_s[0]
+        whole = (
+            float(plan.events[0].start_s // scope_s * scope_s),
+            float((plan.events[-1].end_s // scope_s + 1) * scope_s),
+        )
+        notes = self._parts(plan, 0, whole, rng)
+        lessons: list[Lesson] = []
+        while len(lessons) < count:
+            question = questions[rng.choice(len(questions), p=weights / weights.sum())]
+            lesson = self._draw(plan, question, notes, rng) if len(question.options) == 4 else None
+            lessons += [] if lesson is None else [lesson]
+        return lessons
+
+    def _draw(
+        self, plan: VideoPlan, question: VideoQuestion, notes: list[Note], rng: np.random.Generator
+    ) -> Lesson | None:
+        """A lesson on a question; none where its role has nothing to do, as a search that is over."""
+        weights = np.array(list(self.roles.values()))
+        role = str(rng.choice(list(self.roles), p=weights / weights.sum()))
+        subject = Subject.of(question)
+        if role == "relevant":
+            return _lesson(role, question, notes, (), self._relevant(subject, notes))
+        notes, searched = self._search(plan, subject, question, notes, rng)
+        readable = [n for n in notes if n.items]
+        reading = read(subject, question.options, readable, searched)
+        if role == "answer":
+            return _lesson(role, question, notes, searched, _verdict(reading, question))
+        if role == "forced":
+            found = guess(subject, question.options, readable)
+            found = replace(found, answer=found.answer or str(question.answer))
+            return _lesson(role, question, notes, searched, _verdict(found, question))
+        told: dict[str, Any] = {"instruction": " " + " ".join(subject.words)}
+        if role == "instruct":
+            at = notes[int(rng.integers(len(notes)))]
+            return _lesson(role, question, notes, searched, told, (at.start_s, at.end_s))
+        target = where(subject, question.options, readable, searched)
+        if target is None or reading.certain:
+            return None
+        return _lesson(role, question, notes, searched, {**told, "period": round(target.start_s)})
+
+    def _parts(self, plan: VideoPlan, level: int, stretch: tuple[float, float], rng: np.random.Generator) -> list[Note]:
+        return notes_of(plan, level, stretch, self.scopes_s[level], self.slips[level], rng)
+
+    def _relevant(self, subject: Subject, notes: list[Note]) -> dict[str, Any]:
+        found = relevant(subject, notes, self.num_relevant)
+        return {"whole_video": not found, "periods": [round(note.start_s) for note in found]}
+
+    def _search(
+        self, plan: VideoPlan, subject: Subject, question: VideoQuestion, notes: list[Note], rng: np.random.Generator
+    ) -> tuple[list[Note], list[Note]]:
+        """Notes and what was searched, some looks later."""
+        kept = relevant(subject, notes, self.num_relevant)
+        if rng.random() < 0.2:
+            kept = [notes[place] for place in rng.permutation(len(notes))[: self.num_relevant]]
+        if kept and rng.random() < 0.8:
+            places = {notes.index(note) + step for note in kept for step in (-1, 0, 1)}
+            notes = [note for place, note in enumerate(notes) if place in places]
+        searched: list[Note] = []
+        for _ in range(int(rng.integers(0, _MOST_LOOKS + 1))):
+            readable = [n for n in notes if n.items]
+            if read(subject, question.options, readable, searched).certain:
+                break
+            look = where(subject, question.options, readable, searched)
+            choice = [n for n in notes if n.level < 2 and n not in searched]
+            if look is None or rng.random() < self.astray_frac:
+                look = choice[int(rng.integers(len(choice)))]
+            searched.append(look)
+            notes = notes + self._parts(plan, look.level + 1, (look.start_s, look.end_s), rng)
+        return notes, searched
+
+
+def _lesson(
+    role: str,
+    question: VideoQuestion,
+    notes: Sequence[Note],
+    searched: Sequence[Note],
+    answer: dict[str, Any],
+    period: tuple[float, float] | None = None,
+) -> Lesson:
+    options = [f"{letter}. {option}" for letter, option in zip(LETTERS, question.options, strict=False)]
+    text = "\n".join([question.question, *options])
+    written = json.dumps(answer, separators=(",", ":"))
+    return Lesson(role, text, tuple(ordered(notes)), tuple(searched), period, written)
+
+
+def _later(plan: VideoPlan, seconds: float) -> VideoPlan:
+    events = tuple(replace(e, start_s=e.start_s + seconds, end_s=e.end_s + seconds) for e in plan.events)
+    return replace(plan, events=events)
+
+
+def _verdict(reading: Reading, question: VideoQuestion) -> dict[str, Any]:
+    place = question.options.index(reading.answer) if reading.answer else 0
+    # with its text: the letter alone could be the text of another option, as "A" can
+    option = f"{LETTERS[place]}. {reading.answer}" if reading.answer else ""
+    period = None if reading.period is None else round(reading.period[0])
+    reason = f" {reading.reason}" if reading.reason else ""
+    return {"reason": reason, "period": period, "confident": reading.certain, "answer": option}
+
+
+class _Lessons(IterableDataset):
+    """Batches of lessons of about one length, so that little of them is padding."""
+
+    def __init__(self, lessons: MemoryLessons, size: int, num_batches: int, seed: int) -> None:
+        self.lessons, self.size, self.num_batches, self.seed = lessons, size, num_batches, seed
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[Lesson]]:
+        for first in range(0, self.num_batches, _BATCHES_SORTED):
+            rng = np.random.default_rng([self.seed, first])
+            num_videos = -(-_BATCHES_SORTED * self.size // _LESSONS_PER_VIDEO)
+            drawn = [lesson for _ in range(num_videos) for lesson in self.lessons.draw(rng, _LESSONS_PER_VIDEO)]
+            drawn.sort(key=lambda lesson: sum(len(note.items) for note in lesson.notes))
+            for place in rng.permutation(_BATCHES_SORTED)[: self.num_batches - first]:
+                yield drawn[place * self.size : (place + 1) * self.size]
+
+
+class MemoryLessonData(L.LightningDataModule):
+    """Batches of lessons; none comes twice.
+
+    Args:
+        lessons: what they are like.
+        batch_size: lessons a batch.
+        num_batches: of the training.
+        num_val_batches: of validation, on other plans.
+        seed: of all.
+    """
+
+    def __init__(
+        self,
+        *,
+        lessons: MemoryLessons,
+        batch_size: int = 64,
+        num_batches: int = 1000,
+        num_val_batches: int = 8,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.lessons, self.batch_size, self.num_batches = lessons, batch_size, num_batches
+        self.num_val_batches, self.seed = num_val_batches, seed
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(_Lessons(self.lessons, self.batch_size, self.num_batches, self.seed), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(_Lessons(self.lessons, self.batch_size, self.num_val_batches, self.seed + 1), batch_size=None)
