@@ -1,6 +1,6 @@
 """Lessons for the small reasoner: notes on a video, a question, and what each role of VideoLucy is to write.
 
-Every lesson is a moment of a search like those that the agent goes through: coarse notes of a plan that no other part of
+Every lesson is a moment of a search like those of the agent: coarse notes of a plan that no other part of
 the project uses, some of them looked at more closely, by somebody who mostly looks where it makes sense.
 """
 

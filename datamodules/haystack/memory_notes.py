@@ -1,4 +1,4 @@
-"""What a captioner writes about stretches of a Haystack video, made up from its plan: texts to learn to read memories from.
+"""What a captioner writes about stretches of a Haystack video, made up from its plan, to learn to read memories from.
 
 A small captioner is seldom wrong about large frames and often about small ones. The shares of its slips at each depth
 were counted on videos of the ``stream`` split (docs/methods/videolucy.md); with them, texts are made up by the

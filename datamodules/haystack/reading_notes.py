@@ -1,7 +1,7 @@
 """What can be read in notes on a Haystack video about a question: the lessons of a small reasoner.
 
-Nothing here knows what happens in the video: it reads the notes, as the reasoner is to learn to. It is certain where the
-notes say the answer at a depth at which such things can be seen, and not where they merely make it likely.
+Nothing here knows what happens in the video: it reads the notes, as the reasoner is to learn to. It is certain where
+the notes say the answer at a depth at which such things can be seen, and not where they merely make it likely.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Subject:
 
     @property
     def depth(self) -> int:
-        """From which depth on notes are to be believed about it; dots are small, and where a ball goes nobody writes."""
+        """From which depth on notes are to be believed; dots are small, and where a ball goes nobody writes."""
         return {"dots": 2, "ball": _NEVER}.get(self.words[-1], 1) if self.kind == "sign" else 1
 
     def is_in(self, item: Item) -> bool:

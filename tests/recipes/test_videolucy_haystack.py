@@ -1,4 +1,4 @@
-"""VideoLucy on the Haystack world, complete in itself: real files, real captions, the small reasoner that is shipped."""
+"""VideoLucy on the Haystack world, complete in itself: real files, real captions, the shipped reasoner."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ model: {init_args: {systems: {"uniform, as many frames": {init_args: {num_frames
 
 
 def test_the_reasoner_fills_in_the_forms_and_reads_what_notes_say() -> None:
-    """On memories of plans that it was not taught on; `same` are those that it answers word for word as the lesson does."""
+    """On memories of plans that it was not taught on."""
     recipe = yaml.safe_load((ROOT / "recipes/haystack/memory_reasoner.yaml").read_text())
     taught = recipe["data"]["init_args"]["lessons"]
     lessons = MemoryLessons(

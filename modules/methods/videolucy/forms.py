@@ -12,7 +12,7 @@ _MOMENT_S = 0.5
 
 
 def _stretch(value: Any) -> Any:
-    """A single second, as a short stretch that begins then: it lies in one entry that can be chosen, and in no other."""
+    """A single second, as a short stretch that begins then: it lies in one open entry and in no other."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return (value, value + _MOMENT_S) if is_number else value
 

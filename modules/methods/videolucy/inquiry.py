@@ -232,7 +232,8 @@ class Inquiry:
         found = nearest(self.clock.span(*period), entries)
         if found is None:
             raise ValueError(
-                f"{self.roles.notation.period_text(period)} is none of the periods to choose from, which are {self._periods(entries)}"
+                f"{self.roles.notation.period_text(period)} is none of the periods to choose from, which are "
+                f"{self._periods(entries)}"
             )
         return found
 

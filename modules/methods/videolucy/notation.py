@@ -17,9 +17,10 @@ class Notation:
     """How entries are written.
 
     Args:
-        times: ``periods`` from start to end in tenths of a second, ``starts`` the whole second at which an entry begins.
-        leave_out: words that need not be read, say those for "nothing happens". An entry of which nothing is left is not
-            read; it is kept, and can be looked at again.
+        times: ``periods`` from start to end in tenths of a second, ``starts`` the whole second at which an entry
+            begins.
+        leave_out: words that need not be read, say those for "nothing happens". An entry of which nothing is left is
+            not read; it is kept, and can be looked at again.
         repeats: false writes a phrase of up to four words that follows upon itself once.
     """
 

@@ -1,4 +1,4 @@
-"""Notes that are made up from plans, what can be read in them, and the lessons: cases by hand, and plans held against."""
+"""Notes that are made up from plans, what can be read in them, and lessons: by hand, and held against plans."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_order_and_count_are_certain_only_when_everything_was_seen() -> None:
 
 
 def test_without_slips_what_is_certain_is_right_and_the_evidence_is_found() -> None:
-    """A search that looks where it makes sense ends with certainty and rightly, unless all frames missed the last shape."""
+    """A search that looks where it makes sense ends rightly, unless all frames missed the first or last shape."""
     right, kinds = [], set()
     for number in range(12):
         plan = World(seed=9).plan("stream", number)
