@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from modules.files.paths import InputPath
+from modules.files.paths import InputPath, ModelPath
 from modules.methods.videolucy.notation import Notation
 from modules.methods.videolucy.role_prompts import RolePrompts
+from modules.roles.local_reasoner import LocalReasoner
 from modules.small_stack.blank_tokenizer import blank_tokenizer
 from modules.small_stack.schedule import one_cycle
 
@@ -85,6 +86,7 @@ class ReasonerTraining(L.LightningModule):
         notation: of memories, the agent's.
         width: of the model.
         num_layers: of the model.
+        path: folder of a model to go on from, which then has the width, the layers and the words that it has.
         lr: peak learning rate.
         num_steps: length of the schedule.
     """
@@ -98,14 +100,19 @@ class ReasonerTraining(L.LightningModule):
         notation: Notation,
         width: int = 96,
         num_layers: int = 3,
+        path: ModelPath | None = None,
         lr: float = 4e-3,
         num_steps: int = 2000,
     ) -> None:
         super().__init__()
         self.output_dir, self.lr, self.num_steps = output_dir, lr, num_steps
         self.prompts, self.notation = RolePrompts(prompts), notation
-        self.tokenizer = _tokenizer(sentences)
-        self.model = _blank_model(self.tokenizer, width, num_layers)
+        if path is None:
+            self.tokenizer = _tokenizer(sentences)
+            self.model = _blank_model(self.tokenizer, width, num_layers)
+        else:
+            begun = LocalReasoner(path=path)
+            self.tokenizer, self.model = begun.tokenizer, begun.model.requires_grad_(True)
 
     def training_step(self, batch: list[LessonOf], batch_idx: int) -> Tensor:
         loss = self._nll(batch).mean()
