@@ -173,6 +173,24 @@ class Candidates:
         cut = {name: value[which] for name in per_candidate if (value := getattr(self, name)) is not None}
         return replace(self, **cut)
 
+    def in_clips(self, clip_frames: int) -> Candidates:
+        """Clips of so many frames each, the last perhaps fewer, of candidates that are frames.
+
+        A clip's ``frame_ids`` and ``timestamps_s`` are those of its middle frame, by which it is shown in pictures.
+        """
+        missing = -len(self) % clip_frames
+        ids = torch.nn.functional.pad(self.frame_ids, (0, missing), value=-1).unflatten(0, (-1, clip_frames))
+        times_s = torch.cat([self.timestamps_s, self.timestamps_s[-1:].expand(missing)]).unflatten(0, (-1, clip_frames))
+        middle = torch.arange(len(ids)) * clip_frames + ((ids >= 0).sum(1) - 1) // 2
+        return replace(
+            self,
+            frame_ids=self.frame_ids[middle],
+            timestamps_s=self.timestamps_s[middle],
+            source_index=None if self.source_index is None else self.source_index[middle],
+            clip_frame_ids=ids,
+            clip_times_s=times_s,
+        )
+
     def by_source(self, candidate_index: Tensor) -> list[tuple[str, Tensor]]:
         """(file, positions within ``candidate_index``) for each file that some of these candidates (N,) come from."""
         if self.source_index is None:
@@ -229,6 +247,11 @@ class QuestionBatch:
             *(t.to(device) for t in (self.features, self.mask, self.timestamps_s, self.queries)),
         )
 
+    def only(self, b: int) -> QuestionBatch:
+        """Question b alone."""
+        tensors = (self.features, self.mask, self.timestamps_s, self.queries)
+        return QuestionBatch([self.questions[b]], [self.candidates[b]], *(t[b : b + 1] for t in tensors))
+
     def __len__(self) -> int:
         return len(self.questions)
 
@@ -247,6 +270,8 @@ class Rollouts:
     """B lists of G lists of what the model wrote to search for; empty where that could not be read."""
     query_features: Tensor | None = None
     """float32 (B, G, Q, D), of those queries; zero where one is absent, the question's where there is none."""
+    costs: list[list[Cost]] | None = None
+    """B lists of G, what each trajectory took, as if nothing had been stored; known where an agent follows them."""
     undecoded: tuple[int, ...] = ()
     """Questions (positions in the batch) whose frames could not be decoded in this step: their answers are withheld
     (options at -inf, empty texts), and no reward applies to them."""
@@ -265,15 +290,15 @@ class Rollouts:
 
     def only(self, b: int, g: slice) -> Rollouts:
         """Question b alone, with some of its G trajectories."""
-        whole, picked = self.batch, self.selection
-        tensors = (whole.features, whole.mask, whole.timestamps_s, whole.queries)
+        picked = self.selection
         return Rollouts(
-            QuestionBatch([whole.questions[b]], [whole.candidates[b]], *(t[b : b + 1] for t in tensors)),
+            self.batch.only(b),
             Selection(picked.candidate_index[b : b + 1, g], picked.log_probs[b : b + 1, g]),
             None if self.option_log_probs is None else self.option_log_probs[b : b + 1, g],
             None if self.texts is None else [self.texts[b][g]],
             None if self.queries is None else [self.queries[b][g]],
             None if self.query_features is None else self.query_features[b : b + 1, g],
+            None if self.costs is None else [self.costs[b][g]],
             (0,) if b in self.undecoded else (),
         )
 

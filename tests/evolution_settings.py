@@ -11,7 +11,7 @@ from modules.rl.comparison import Comparison
 from modules.rl.evolution import EvolutionModule
 from modules.rl.optimization import Optimization
 from modules.rl.reward_sum import RewardTerm
-from modules.systems.answering_settings import AnsweringSettings
+from modules.rl.rollout_answering import RolloutAnswering
 
 
 def terms(*rewards: Reward, **weights: float) -> dict[str, RewardTerm]:
@@ -22,7 +22,7 @@ def terms(*rewards: Reward, **weights: float) -> dict[str, RewardTerm]:
 
 def evolution(**settings: Any) -> EvolutionModule:
     """An `EvolutionModule`; settings that belong to ``optimizer``, ``answering`` or ``comparison`` go there."""
-    for group, cls in (("optimizer", Optimization), ("answering", AnsweringSettings), ("comparison", Comparison)):
+    for group, cls in (("optimizer", Optimization), ("answering", RolloutAnswering), ("comparison", Comparison)):
         names = {field.name for field in dataclasses.fields(cls)} & settings.keys()
         settings[group] = cls(**{name: settings.pop(name) for name in names})
     return EvolutionModule(**settings)

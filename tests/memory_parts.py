@@ -17,7 +17,7 @@ from modules.methods.training_free.uniform import Uniform
 from modules.methods.videostreaming.condenser import ClipCondenser
 from modules.methods.videostreaming.frame_tokens import MergedPatches
 from modules.methods.videostreaming.language_layers import LanguageLayers
-from modules.methods.videostreaming.memories import ClipMemories, clips_of
+from modules.methods.videostreaming.memories import ClipMemories
 from modules.methods.videostreaming.memory_reader import MemoryReader
 from modules.methods.videostreaming.memory_selection import MemorySelection
 from modules.mllms.prompt import Prompt
@@ -46,7 +46,7 @@ def candidates(num_frames: int) -> Candidates:
 def batch_of(lengths: list[int], features: Tensor) -> QuestionBatch:
     question = VideoQuestion("d", "s", "q", "v", 8.0, "What is shown?", ("red", "star"))
     mask = torch.arange(features.shape[1])[None] < torch.tensor(lengths)[:, None]
-    clips = [clips_of(candidates(CLIP * n), CLIP) for n in lengths]
+    clips = [candidates(CLIP * n).in_clips(CLIP) for n in lengths]
     return QuestionBatch(
         [question] * len(lengths), clips, features, mask, torch.zeros(mask.shape), torch.empty(len(lengths), 0, 0)
     )

@@ -27,7 +27,6 @@ from modules.systems.answering import Answering
 from modules.systems.answering_settings import AnsweringSettings
 from modules.systems.base import Reply, Setting, VideoSystem, answer_all, described, prepared
 from modules.systems.frame_source import FrameSource
-from modules.systems.sampler_system import SamplerSystem
 from modules.systems.stage_data import data_of
 
 
@@ -90,13 +89,14 @@ class EvaluationModule(L.LightningModule, FrameDemand):
         """Takes what a run has trained: its sampler, with its temperature, into the system ``trained``, and its MLLM,
         which answers for every system then."""
         system = self.named_systems().get(self.trained)
-        if not isinstance(system, SamplerSystem) or system.like is not None:
+        if system is None or system.sampler_place is None:
             raise ValueError(
                 f"a checkpoint holds a trained sampler; `trained` names the system that it belongs to, and there is no "
                 f"{self.trained!r} with a sampler of its own"
             )
-        prepare_sampler(system.sampler, checkpoint, dict(self.mllm.named_parameters(remove_duplicate=False)))
-        prefix = f"systems.{self.trained}.choice.{SAMPLER}"
+        mllm = dict(self.mllm.named_parameters(remove_duplicate=False))
+        prepare_sampler(system.get_submodule(system.sampler_place), checkpoint, mllm)  # type: ignore[arg-type]
+        prefix = f"systems.{self.trained}.{system.sampler_place}."
         saved = {_moved(name, prefix): tensor for name, tensor in checkpoint["state_dict"].items()}
         weights = [tensor for name, tensor in saved.items() if name.startswith("mllm.")]
         self._trained_mllm = f"{sum(t.numel() for t in weights):,} parameters of the checkpoint" if weights else "none"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from modules.selection.base import FrameSampler
+from modules.systems.agent import Agent
 from modules.systems.answering import Answering
 from modules.systems.base import Setting, VideoSystem
 from modules.systems.frame_choice import FrameChoice
@@ -18,6 +19,8 @@ from modules.systems.yardsticks import Blind, Oracle
 
 TRAINED = "after"
 """Name of the system that is trained."""
+AGENT = "agent"
+"""Name of an agent that looks where it does of its own accord."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ class Comparison:
         query_writer: QueryWriter | None,
         answering: Answering,
         initial: Answering | None,
+        agent: Agent | None = None,
     ) -> dict[str, VideoSystem]:
         """The systems of a training's test, by name; each says who chooses, who writes queries, and who answers.
 
@@ -70,11 +74,15 @@ class Comparison:
             answering: who answers; the MLLM as it trains.
             initial: the MLLM as it was, where it is trained and a copy kept. Systems with it show what its training
                 adds: the same frames answered, the same questions searched, by what it was.
+            agent: that follows what the samplers choose, in the place of the MLLM, and stands beside them as it is.
         """
         baselines = {name: baseline for name, baseline in (self.baselines or {}).items() if baseline is not None}
         choices = {name: FrameChoice(baseline) for name, baseline in baselines.items()}
         choices |= {"before": FrameChoice(untrained, query_writer), TRAINED: FrameChoice(sampler, query_writer)}
         systems: dict[str, VideoSystem] = {"blind": Blind(), "oracle": Oracle()}
+        if agent is not None:
+            led = {name: agent.led_by(choice.sampler) for name, choice in choices.items()}
+            return {**systems, AGENT: agent, **led}
         systems |= {name: SamplerSystem.of(choice) for name, choice in choices.items()}
         if query_writer is not None:
             systems[f"{TRAINED}, question only"] = SamplerSystem.of(FrameChoice(sampler))
@@ -106,3 +114,5 @@ def move_copies(systems: dict[str, VideoSystem], device: torch.device) -> None:
             system.sampler.to(device)
             for answering in system.answerings:
                 answering.mllm.to(device)
+        else:
+            system.to(device)

@@ -41,6 +41,7 @@ from modules.rl.objective import Evolve, objective_of
 from modules.rl.optimization import Optimization
 from modules.rl.policy_update import PolicyUpdate
 from modules.rl.reward_sum import Rewards, RewardTerm
+from modules.rl.rollout_answering import RolloutAnswering
 from modules.rl.rollout_metrics import rollout_metrics
 from modules.rl.rollout_phase import RolloutPhase, Trajectories
 from modules.rl.selection_loss import GRPOSelectionLoss, SelectionLoss
@@ -50,7 +51,6 @@ from modules.rl.update_metrics import UpdateMetrics, log_means
 from modules.rl.validation import Validation
 from modules.selection.base import FrameSampler
 from modules.systems.answering import Answering
-from modules.systems.answering_settings import AnsweringSettings
 from modules.systems.base import described
 from modules.systems.queries import QueryWriter
 
@@ -73,7 +73,7 @@ class EvolutionModule(EvaluatedTraining, FrameDemand):
         selection_loss: what the sampler learns from; by default that loss of the rewards of its draws.
         num_frames: K.
         optimizer: AdamW, its schedule, and how many batches an update has.
-        answering: how frames are shown to the MLLM and its answers taken.
+        answering: how frames are shown to the MLLM and its answers taken, or which agent follows what was chosen.
         comparison: what validation and test compare.
     """
 
@@ -93,15 +93,20 @@ class EvolutionModule(EvaluatedTraining, FrameDemand):
         selection_loss: SelectionLoss | None = None,
         num_frames: PositiveInt = 8,
         optimizer: Optimization | None = None,
-        answering: AnsweringSettings | None = None,
+        answering: RolloutAnswering | None = None,
         comparison: Comparison | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.strict_loading = False  # a checkpoint holds what is trained; the frozen parts come from their own files
-        optimizer, answering = optimizer or Optimization(), answering or AnsweringSettings()
+        optimizer, answering = optimizer or Optimization(), answering or RolloutAnswering()
         comparison = comparison or Comparison()
-        self.sampler, self.mllm = sampler, mllm.requires_grad_(False)
+        self.sampler, self.mllm, self.agent = sampler, mllm.requires_grad_(False), answering.agent
+        if self.agent is not None and (evolve == "joint" or query_writer is not None):
+            raise ValueError(
+                f"{type(self.agent).__name__} answers and asks in its own words, and only the sampler learns: with "
+                "answering.agent evolve has to be 'sampler', and query_writer left out"
+            )
         self.grpo, self.num_frames, self.optimization = grpo, num_frames, optimizer
         if init_from is not None:
             load_weights(self, init_from)
@@ -118,13 +123,15 @@ class EvolutionModule(EvaluatedTraining, FrameDemand):
             metrics=self.metrics,
         )
         self.rollout_phase = RolloutPhase(
-            sampler, self.answering, query_writer, num_frames, grpo.num_generations, grpo.seed
+            sampler, self.answering, query_writer, num_frames, grpo.num_generations, grpo.seed, self.agent
         )
         untrained, initial = untrained_copy(sampler), None
         if self.objective.initial is not None:
             initial = Answering.of(self.objective.initial, dataclasses.replace(answering, canary=False))
-        self.systems = comparison.systems(sampler, untrained, query_writer, self.answering, initial)
+        self.systems = comparison.systems(sampler, untrained, query_writer, self.answering, initial, self.agent)
         self.setting = comparison.setting(self.answering, num_frames)
+        if self.agent is not None:
+            prepared(self.systems, self.setting)
         self.validation = Validation(comparison.grading.chosen_option)
         loss = selection_loss or GRPOSelectionLoss(grpo, untrained)
         loss.prepare(self.answering, self.metrics)
@@ -205,6 +212,8 @@ class EvolutionModule(EvaluatedTraining, FrameDemand):
 
     @property
     def frames_per_question(self) -> int:
+        if self.agent is not None:
+            return self.agent.frames_per_question
         if not self.answering.decodes:
             return 0
         return self.num_frames * (self.grpo.num_generations if self.trainer.training else 1)
@@ -228,3 +237,5 @@ class EvolutionModule(EvaluatedTraining, FrameDemand):
 
     def on_train_batch_start(self, batch: QuestionBatch, batch_idx: int) -> None:
         self.mllm.eval()
+        if self.agent is not None:
+            self.agent.eval()

@@ -36,6 +36,10 @@ def rollout_metrics(
     }
     if rollouts.selection.mask.logical_not().any():
         metrics["policy/shrunk_frac"] = (~rollouts.selection.mask.all(-1)).float().mean()
+    if rollouts.costs is not None:
+        flat = [cost for group in rollouts.costs for cost in group]
+        metrics["cost/calls"] = sum(cost.calls for cost in flat) / len(flat)
+        metrics["cost/frames_shown"] = sum(cost.frames_shown for cost in flat) / len(flat)
     if rollouts.queries is not None:
         written = [len(queries) for group in rollouts.queries for queries in group]
         metrics["queries/number"] = sum(written) / len(written)

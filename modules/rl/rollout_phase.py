@@ -12,6 +12,7 @@ from modules.records import QuestionBatch, Rollouts, Selection
 from modules.seeds import seed_of
 from modules.selection.base import FrameSampler
 from modules.selection.policies import FramePolicy
+from modules.systems.agent import Agent
 from modules.systems.answering import Answering
 from modules.systems.frame_source import FrameSource
 from modules.systems.queries import QueryWriter
@@ -22,11 +23,12 @@ class Trajectories:
     """What one phase brought: B x G trajectories."""
 
     sampler_batch: QuestionBatch
-    """What the sampler was given: N = B questions, or N = B x G trajectories, each with its own queries."""
+    """What the sampler was given: N = B questions, or N = B x G trajectories, each with its own queries; with the
+    choices of an agent in the place of frames, where one follows."""
     policy: FramePolicy
     """Of those N, with graph."""
     sampler_selection: Selection
-    """As that policy drew it: (N, G or 1, K)."""
+    """As that policy drew it: (N, G or 1, K), as far as it was looked at."""
     seeds: list[int]
     """Of those draws, one a question of ``sampler_batch``."""
     step: int
@@ -47,6 +49,7 @@ class RolloutPhase:
         num_frames: K.
         num_rollouts: G.
         seed: of every draw, together with step, sample_id and the rollout's number.
+        agent: follows what was chosen and answers, in the place of ``answering``.
     """
 
     def __init__(
@@ -57,8 +60,9 @@ class RolloutPhase:
         num_frames: int,
         num_rollouts: int,
         seed: int,
+        agent: Agent | None = None,
     ) -> None:
-        self.sampler, self.answering, self.writer = sampler, answering, writer
+        self.sampler, self.answering, self.writer, self.agent = sampler, answering, writer, agent
         self.num_frames, self.num_rollouts, self.seed = num_frames, num_rollouts, seed
 
     def run(
@@ -88,6 +92,9 @@ class RolloutPhase:
                 self.answering, source, batch, self.num_frames, self.num_rollouts, f"{prefix}/queries"
             )
         sampler_batch = batch if written is None else written.batch(batch)
+        if self.agent is not None:
+            with self.answering.stopwatch.timed("describe"):
+                sampler_batch = self.agent.choices(batch, source)
         names = [q.sample_id for q in batch.questions]
         if written is not None:
             names = [f"{name}/{g}" for name in names for g in range(self.num_rollouts)]
@@ -99,7 +106,11 @@ class RolloutPhase:
         shape = (len(batch), self.num_rollouts, self.num_frames)
         selection = Selection(sampler_selection.candidate_index.view(shape), sampler_selection.log_probs.view(shape))
         completions = []
-        if temperature is None:
+        if self.agent is not None:
+            with self.answering.stopwatch.timed("answer"):
+                rollouts = self.agent.follow(batch, sampler_batch, source, selection)
+            sampler_selection = rollouts.selection
+        elif temperature is None:
             rollouts = self.answering.answer(source, batch, selection, options=options, text=text)
         else:
             rollouts, answers = self.answering.speak(

@@ -56,7 +56,8 @@ class Answering:
     @classmethod
     def of(cls, mllm: MLLM, settings: AnsweringSettings) -> Answering:
         """As a recipe says it."""
-        return cls(mllm, **dataclasses.asdict(settings))
+        own = {field.name: getattr(settings, field.name) for field in dataclasses.fields(AnsweringSettings)}
+        return cls(mllm, **own)
 
     def frames(
         self, source: FrameSource, batch: QuestionBatch, candidate_index: Tensor

@@ -82,6 +82,11 @@ class VideoSystem(nn.Module, FrameDemand):
             source: of frames and text features.
         """
 
+    @property
+    def sampler_place(self) -> str | None:
+        """Name of the part that a checkpoint's trained sampler is of; None where the system has none of its own."""
+        return None
+
     def describe(self) -> str:
         """Class, settings and weights, as short as a line of an evaluation card wants it."""
         return type(self).__name__

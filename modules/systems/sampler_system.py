@@ -73,6 +73,10 @@ class SamplerSystem(VideoSystem):
         assert self.choice is not None, "before `prepare`, a system that is like another has no sampler"
         return self.choice.sampler
 
+    @property
+    def sampler_place(self) -> str | None:
+        return "choice.sampler" if self.like is None else None
+
     def prepare(self, name: str, setting: Setting, others: dict[str, VideoSystem]) -> None:
         super().prepare(name, setting, others)
         if self.like is None:

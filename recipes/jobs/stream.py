@@ -28,7 +28,7 @@ from modules.checkpoints.checkpoint_files import PATH_KEY, read
 from modules.console import PlainConsole
 from modules.evaluation.evaluation_module import EvaluationModule
 from modules.files.paths import InputPath
-from modules.methods.videostreaming.memories import ClipMemories, clips_of
+from modules.methods.videostreaming.memories import ClipMemories
 from modules.records import Candidates, VideoQuestion
 from modules.systems.base import answer_all
 from modules.systems.frame_source import FrameSource
@@ -234,7 +234,7 @@ class Stream:
         Raises:
             ValueError: none is.
         """
-        clips = clips_of(self.frames, self.clip_frames).until(at_s)
+        clips = self.frames.in_clips(self.clip_frames).until(at_s)
         return Entry(clips, torch.stack(self.reading.features[: len(clips)]))
 
     def _line(self) -> str:

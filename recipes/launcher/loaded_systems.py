@@ -90,9 +90,9 @@ class LoadedSystems:
     @property
     def _trained_sampler(self) -> Any:
         system = self.systems.get(self.trained)
-        if not isinstance(system, SamplerSystem) or system.choice is None:
+        if system is None or system.sampler_place is None:
             raise ValueError(f"the checkpoint is of the system {self.trained!r}, which has no sampler of its own here")
-        return system.sampler
+        return system.get_submodule(system.sampler_place)
 
     @cached_property
     def module(self) -> EvaluationModule:

@@ -33,13 +33,14 @@ def backtrack(inquiry: Inquiry, localizer: Localizer, *, num_relevant: int, max_
     """Answers a question: reads coarse memories, and looks back into the video until it is certain.
 
     Args:
-        inquiry: of the question, nothing described yet.
+        inquiry: of the question, nothing described yet or the coarse memory alone.
         localizer: chooses where to look.
         num_relevant: coarse periods that are kept at the start, each with its neighbours.
         max_rounds: how often it looks back; 0 reads coarse memories alone.
     """
     tree = inquiry.tree
-    inquiry.describe_all()
+    if not len(tree):
+        inquiry.describe_all()
     try:
         if len(tree) > num_relevant:
             relevant = localizer.relevant(inquiry, num_relevant)

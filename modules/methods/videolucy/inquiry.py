@@ -6,6 +6,7 @@ known. `modules.methods.videolucy.backtracking` says in which order.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ from modules.methods.videolucy.role_prompts import RolePrompts
 from modules.methods.videolucy.scopes import Level
 from modules.methods.videolucy.spending import Spending, thinned
 from modules.parsing import LETTERS, parse_option
-from modules.records import Candidates, Cost, TraceStep, VideoQuestion
+from modules.records import Candidates, Cost, QuestionBatch, TraceStep, VideoQuestion
 from modules.roles.checked_json import FormType
 from modules.roles.reasoner import Asked, Message, Reasoner
 from modules.systems.frame_source import FrameSource
@@ -54,6 +55,8 @@ class Inquiry:
         levels: of the memory.
         roles: who does the work.
         spending: pays for the reasoner.
+        asked: the batch of this question alone, with what an encoder makes of frames and question, for localizers that
+            compare them.
     """
 
     def __init__(
@@ -64,8 +67,9 @@ class Inquiry:
         levels: Sequence[Level],
         roles: Roles,
         spending: Spending,
+        asked: QuestionBatch | None = None,
     ) -> None:
-        self.question, self.candidates, self.source = question, candidates, source
+        self.question, self.candidates, self.source, self.asked = question, candidates, source, asked
         self.levels, self.roles, self.spending = levels, roles, spending
         self.clock = FrameClock(candidates)
         self.tree = MemoryTree(self.clock, len(levels), roles.notation)
@@ -74,6 +78,23 @@ class Inquiry:
         self.steps: list[TraceStep] = []
         self.captions: list[Entry] = []
         """Everything that was described, in order."""
+
+    def fork(self, spending: Spending) -> Inquiry:
+        """The same state, to go on from in a way of its own.
+
+        Args:
+            spending: pays for the reasoner; nothing has been spent.
+        """
+        other = copy.copy(self)
+        other.spending, other.tree = spending, MemoryTree(self.clock, len(self.levels))
+        other.tree.put(self.tree.entries)
+        other.searched, other.steps, other.captions = [*self.searched], [*self.steps], [*self.captions]
+        return other
+
+    @property
+    def coarse_frames(self) -> int:
+        """Candidate frames of a coarse span; the last one has what is left."""
+        return self.clock.num_frames(self.levels[0].scope_s)
 
     # ---- the captioner ----
 

@@ -1,8 +1,10 @@
-"""Who chooses where to look: the reasoner, as in the paper; nobody; or somebody who knows."""
+"""Who chooses where to look: the reasoner, as in the paper; a trained policy; nobody; or somebody who knows."""
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,10 +12,13 @@ from fractions import Fraction
 import torch
 from torch import nn
 
+from modules.methods.videolucy.entry_choices import EntryChoices
 from modules.methods.videolucy.frame_clock import Span
 from modules.methods.videolucy.inquiry import Inquiry
 from modules.methods.videolucy.memory_tree import Entry
 from modules.seeds import seed_of
+from modules.selection.base import FrameSampler
+from modules.systems.frame_choice import FrameChoice
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,52 @@ class RandomLocalizer(Localizer):
 
     def _generator(self, inquiry: Inquiry, what: str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(f"{self.seed}/{inquiry.question.sample_id}/{what}"))
+
+
+class OrderLocalizer(Localizer):
+    """Looks at coarse entries in an order that somebody has drawn. All of them are kept, so that nothing but the looks
+    themselves depends on it. What to look for in each is the reasoner's instruction.
+
+    Args:
+        order: places among the coarse entries; at least as many as are looked at.
+    """
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__()
+        self.order = list(order)
+
+    def relevant(self, inquiry: Inquiry, num_periods: int) -> None:
+        return None
+
+    def look(self, inquiry: Inquiry) -> Look:
+        coarse, is_open = inquiry.tree.at(0), inquiry.open
+        return Look(next(coarse[place] for place in self.order if coarse[place] in is_open))
+
+
+class PolicyLocalizer(Localizer):
+    """Looks at coarse entries in the order in which a sampler of the shared contract thinks them most probable.
+
+    Args:
+        sampler: over coarse memories (`modules.methods.videolucy.entry_choices`).
+    """
+
+    def __init__(self, *, sampler: FrameSampler) -> None:
+        super().__init__()
+        self.choice = FrameChoice(sampler)
+        self.entries: EntryChoices
+        """Makes candidates of memories, as soon as its system is prepared."""
+        self._orders: weakref.WeakKeyDictionary[Inquiry, OrderLocalizer] = weakref.WeakKeyDictionary()
+
+    def relevant(self, inquiry: Inquiry, num_periods: int) -> None:
+        return None
+
+    def look(self, inquiry: Inquiry) -> Look:
+        if inquiry not in self._orders:
+            assert inquiry.asked is not None
+            choices = self.entries.batch([inquiry], inquiry.asked, inquiry.source)
+            order = self.choice.sampler.policies(choices).mode(len(choices.candidates[0])).candidate_index
+            self._orders[inquiry] = OrderLocalizer(order[0, 0].tolist())
+        return self._orders[inquiry].look(inquiry)
 
 
 class OracleLocalizer(Localizer):

@@ -74,13 +74,13 @@ def _answer(
         inquiry.question,
         system,
         text=text,
-        option_log_probs=_certainty(text, options) if setting.score_options and options else None,
+        option_log_probs=certainty(text, options) if setting.score_options and options else None,
         timestamps_s=times_s,
         exit_name=exit_name,
     )
 
 
-def _certainty(text: str, options: tuple[str, ...]) -> tuple[float, ...]:
+def certainty(text: str, options: tuple[str, ...]) -> tuple[float, ...]:
     """0 for the option that a text names and minus infinity for the others; for all where it names none."""
     chosen = parse_option(text, options)
     return tuple(0.0 if option == chosen else float("-inf") for option in range(len(options)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modules.files.paths import InputPath
+from modules.methods.videolucy.entry_choices import EntryFeatures
 from modules.methods.videolucy.notation import Notation
 from modules.methods.videolucy.spending import Budget
 
@@ -21,6 +22,8 @@ class LucySettings:
         clips_together: spans whose frames are in memory at a time and that the captioner is given together.
         budget: of one question.
         notation: how memories are written for the reasoner.
+        entry_features: what a sampler sees of a coarse memory: its text, its frames, or both; its width is the
+            encoder's, or with both twice that.
     """
 
     prompts: InputPath = "recipes/prompts/videolucy"
@@ -30,6 +33,7 @@ class LucySettings:
     clips_together: int = 8
     budget: Budget = field(default_factory=Budget)
     notation: Notation = field(default_factory=Notation)
+    entry_features: EntryFeatures = "both"
 
     def __post_init__(self) -> None:
         if self.num_relevant < 1 or self.clips_together < 1 or self.max_retries < 0:

@@ -52,6 +52,11 @@ class MemoryTree:
             assert entry.level < self.num_levels
             self._entries[entry.level, entry.span] = entry
 
+    @property
+    def entries(self) -> list[Entry]:
+        """All of them, as they came."""
+        return list(self._entries.values())
+
     def at(self, level: int) -> list[Entry]:
         """Entries of a level, in order of time."""
         return sorted((e for e in self._entries.values() if e.level == level), key=lambda e: e.span)

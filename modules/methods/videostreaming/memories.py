@@ -81,7 +81,7 @@ class ClipReading(VideoReading):
         """Condenses the frames that are left, and gives the clips as candidates."""
         if self._tokens:
             self._condense(len(self._tokens))
-        return clips_of(candidates, self.condenser.clip_frames), torch.stack(self.features)
+        return candidates.in_clips(self.condenser.clip_frames), torch.stack(self.features)
 
     def _condense(self, num_frames: int) -> None:
         times_s = self._times_s[: num_frames + 1]
@@ -91,28 +91,6 @@ class ClipReading(VideoReading):
         end_s = times_s[num_frames] if len(times_s) > num_frames else times_s[-1] + spacing_s
         memory, self.stream = self.condenser.step(tokens[None].to(device), [times_s[0]], [end_s], self.stream)
         self.features.append(torch.cat([memory.indicator[:, None], memory.tokens], 1)[0].half().cpu())
-
-
-def clips_of(candidates: Candidates, clip_frames: int) -> Candidates:
-    """The clips of a video whose T frames are given, F frames each, the last perhaps fewer.
-
-    A clip's ``frame_ids`` and ``timestamps_s`` are those of its middle frame, by which it is shown in pictures.
-    """
-    ids, times = candidates.frame_ids, candidates.timestamps_s
-    missing = -len(ids) % clip_frames
-    clip_ids = torch.nn.functional.pad(ids, (0, missing), value=-1).unflatten(0, (-1, clip_frames))
-    clip_times = torch.cat([times, times[-1:].expand(missing)]).unflatten(0, (-1, clip_frames))
-    middle = ((clip_ids >= 0).sum(1, keepdim=True) - 1) // 2
-    return Candidates(
-        candidates.video,
-        clip_ids.gather(1, middle)[:, 0],
-        clip_times.gather(1, middle)[:, 0],
-        candidates.duration_s,
-        candidates.num_video_frames,
-        candidates.decoder,
-        clip_frame_ids=clip_ids,
-        clip_times_s=clip_times,
-    )
 
 
 def condenser_state(condenser: ClipCondenser) -> dict[str, Tensor]:

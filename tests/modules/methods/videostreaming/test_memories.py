@@ -13,7 +13,7 @@ from torch import Tensor
 
 from callbacks.answer_sheet import AnswerSheet
 from modules.methods.videostreaming.condenser import Memory, Stream
-from modules.methods.videostreaming.memories import ClipMemories, clips_of, condenser_state, load_condenser
+from modules.methods.videostreaming.memories import ClipMemories, condenser_state, load_condenser
 from modules.methods.videostreaming.memory_reader import MemoryReader
 from modules.methods.videostreaming.memory_selection import MemorySelection
 from modules.mllms.base import FrameTokens, Row
@@ -48,7 +48,7 @@ def test_pieces_of_any_size_give_the_same_memories(blank_vlm: Path) -> None:
 
 
 def test_a_clip_stands_for_its_frames() -> None:
-    clips = clips_of(candidates(10), 4)
+    clips = candidates(10).in_clips(4)
     assert clips.timestamps_s.tolist() == [1, 5, 8]
     assert clips.frame_ids.tolist() == [3, 15, 24]
     ids, times, places = clips.frames_of(torch.tensor([0, 2]))

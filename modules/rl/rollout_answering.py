@@ -1,0 +1,20 @@
+"""Who answers in training when a sampler has chosen: the MLLM on the frames, or an agent that follows the choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modules.systems.agent import Agent
+from modules.systems.answering_settings import AnsweringSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutAnswering(AnsweringSettings):
+    """How the answers of a training are taken.
+
+    Args:
+        store_frame_tokens, rows_per_forward, max_new_tokens, canary: see `AnsweringSettings`.
+        agent: looks at what was chosen one after another and answers itself; left out, the MLLM is shown all of it.
+    """
+
+    agent: Agent | None = None
