@@ -117,7 +117,7 @@ class SearchWorld(Source, L.LightningDataModule):
     def module(self, seed: int = 0, **more: Any) -> EvolutionModule:
         torch.manual_seed(seed)
         settings: dict[str, Any] = {
-            "sampler": TSPOSampler(dim=WIDTH, num_heads=4, window=2, temperature=0.2),
+            "sampler": TSPOSampler(dim=WIDTH, num_heads=4, window=1, temperature=0.5),
             "mllm": OpenAIChat(model="nobody", base_url="http://127.0.0.1:1/v1"),
             "agent": self.agent(),
             "rewards": {
@@ -126,7 +126,7 @@ class SearchWorld(Source, L.LightningDataModule):
             },
             "grpo": GRPO(num_generations=8, loss_type="dr_grpo", seed=seed),
             "num_frames": 3,
-            "learning_rate": 1e-2,
+            "learning_rate": 3e-2,
             "canary": False,
         }
         return evolution(**settings | more)

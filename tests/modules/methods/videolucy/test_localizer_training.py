@@ -285,9 +285,7 @@ def test_a_checkpoint_of_a_localizer_becomes_a_system_again(tmp_path: Path) -> N
     own = world.agent(sampler=fresh)
     evaluation = EvaluationModule(mllm=module.mllm, systems={"sampler": own}, num_frames=3)
     assert own.sampler_place is not None
-    before = own.describe()
     evaluation.take(saved)
-    assert (own.describe() == before) is False
     assert fresh.temperature == module.sampler.temperature
     for name, weight in module.sampler.named_parameters():
         torch.testing.assert_close(fresh.get_parameter(name), weight)

@@ -1,0 +1,147 @@
+"""VideoLucy's systems side by side, from what runs have answered: accuracy, calls, seconds of video that were captioned.
+
+    python tests/benchmarks/videolucy.py "ten minutes=outputs/lucy_s0,outputs/lucy_s1" "one hour=outputs/lucy_hour" --picture lucy.png
+
+Runs behind one name are pooled; they are seeds of one setting. Each system's row has the share of right answers with its
+95 % interval (videos resampled, all their questions and seeds together), right answers by seed, calls of the reasoner and
+captions a question, seconds of video that captions described beyond the coarse memory (each look counts its period and
+its parts), and how often it was certain or forced. The picture shows accuracy against calls and against those seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from modules.evaluation.answer_files import Answered, read_answered
+from modules.evaluation.statistics import cluster_bootstrap
+from modules.systems.grading import most_probable_option
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system in one setting."""
+
+    setting: str
+    system: str
+    right: float
+    interval: tuple[float, float]
+    by_run: tuple[float, ...]
+    questions: int
+    calls: float
+    """Of the reasoner, a question."""
+    captions: float
+    """All of them, the coarse ones too."""
+    deeper_s: float
+    """Seconds of video that were captioned beyond the coarse memory."""
+    certain_frac: float
+    certain_right: float
+    """NaN where it never is."""
+    forced_right: float
+
+
+def rows_of(setting: str, runs: list[Path]) -> list[Row]:
+    """A row a system, in the order in which they answered."""
+    by_system: dict[str, list[tuple[int, Answered]]] = defaultdict(list)
+    for number, run in enumerate(runs):
+        for one in read_answered(run):
+            by_system[one.answer.system].append((number, one))
+    return [_row(setting, system, answered, len(runs)) for system, answered in by_system.items()]
+
+
+def _row(setting: str, system: str, answered: list[tuple[int, Answered]], num_runs: int) -> Row:
+    run = np.array([number for number, _ in answered])
+    ones = [one for _, one in answered]
+    right = np.array([float(most_probable_option(one.answer) == one.answer.answer_index) for one in ones])
+    videos = np.unique([one.answer.video for one in ones], return_inverse=True)[1]
+    forced = np.array([one.answer.exit == "forced" for one in ones])
+    calls = [sum(step.cost.calls for step in one.trace if step.role == "reasoner") for one in ones]
+    captions = [(0 if one.cost is None else one.cost.calls) - n for one, n in zip(ones, calls, strict=True)]
+    return Row(
+        setting,
+        system,
+        float(right.mean()),
+        cluster_bootstrap(lambda index: float(right[index].mean()), videos),
+        tuple(float(right[run == number].mean()) for number in range(num_runs) if (run == number).any()),
+        len(ones),
+        float(np.mean(calls)),
+        float(np.mean(captions)) if any(one.trace for one in ones) else 0.0,
+        float(np.mean([deeper_seconds(one) for one in ones])),
+        float(1 - forced.mean()),
+        float(right[~forced].mean()) if (~forced).any() else float("nan"),
+        float(right[forced].mean()) if forced.any() else float("nan"),
+    )
+
+
+def deeper_seconds(one: Answered) -> float:
+    """Seconds that were captioned in looks; the coarse memory, which is shared by all questions, is left out."""
+    looks = [step for step in one.trace if step.role == "captioner" and step.action == "describe again"]
+    return sum(end - start for step in looks for start, end in step.spans_s)
+
+
+def table(rows: list[Row]) -> str:
+    """As the pages have it."""
+    lines = [
+        "| setting | system | right | 95 % | by run | calls | captions | deeper seconds | certain | right then | right if forced |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        by_run = " ".join(f"{value:.2f}" for value in row.by_run)
+        agent = row.calls > 0
+        exits = (
+            [f"{row.certain_frac:.2f}", f"{row.certain_right:.2f}", f"{row.forced_right:.2f}"] if agent else [""] * 3
+        )
+        cells = [
+            *(row.setting, row.system, f"{row.right:.3f}", f"{row.interval[0]:.2f} to {row.interval[1]:.2f}", by_run),
+            *(f"{row.calls:.1f}", f"{row.captions:.0f}", f"{row.deeper_s:.0f}", *exits),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def picture(rows: list[Row], path: Path) -> None:
+    """Accuracy against calls and against captioned seconds; systems that do not look back lie at 0."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    systems, settings = list(dict.fromkeys(r.system for r in rows)), list(dict.fromkeys(r.setting for r in rows))
+    for row in rows:
+        colour, marker = f"C{systems.index(row.system) % 10}", "os^Dv"[settings.index(row.setting) % 5]
+        name = f"{row.system}, {row.setting}" if len(settings) > 1 else row.system
+        error = [[row.right - row.interval[0]], [row.interval[1] - row.right]]
+        for axes, x in ((left, row.calls), (right, row.deeper_s)):
+            axes.errorbar(x, row.right, error, fmt=marker, color=colour, label=name, capsize=3)
+    left.set_xlabel("calls of the reasoner, a question")
+    right.set_xlabel("captioned beyond the coarse memory, seconds of video, a question")
+    left.set_ylabel("right answers (95 %, by video)")
+    left.set_ylim(0, 1.02)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle("What looking back costs, and what it brings")
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("settings", nargs="+", help="NAME=RUN,RUN,...")
+    parser.add_argument("--picture", type=Path)
+    options = parser.parse_args()
+    rows: list[Row] = []
+    for setting in options.settings:
+        name, _, runs = setting.partition("=")
+        if not runs:
+            parser.error(f"{setting!r} has to be NAME=RUN, or several runs of one setting separated by commas")
+        rows += rows_of(name, [Path(run) for run in runs.split(",")])
+    print(table(rows))
+    if options.picture is not None:
+        picture(rows, options.picture)
+
+
+if __name__ == "__main__":
+    main()
