@@ -31,8 +31,8 @@ class RuleReasoner(Reasoner):
 
     Args:
         scopes_s: length of a span at each level.
-        depths: as which of the three depths of `datamodules.haystack.reading_notes` a level counts: from 1 on shapes can
-            be told apart, from 2 on dots be counted.
+        depths: as which of the three depths of `datamodules.haystack.reading_notes` a level counts: from 1 on shapes
+            can be told apart, from 2 on dots be counted.
         num_relevant: coarse periods that may be named at the start.
     """
 

@@ -1,11 +1,11 @@
-"""VideoLucy's systems side by side, from what runs have answered: accuracy, calls, seconds of video that were captioned.
+"""VideoLucy's systems side by side, from what runs have answered: accuracy, calls, seconds of video in captions.
 
-    python tests/benchmarks/videolucy.py "ten minutes=outputs/lucy_s0,outputs/lucy_s1" "one hour=outputs/lucy_hour" --picture lucy.png
+    python tests/benchmarks/videolucy.py "ten minutes=RUN,RUN" "one hour=RUN" --picture docs/images/videolucy_cost.png
 
-Runs behind one name are pooled; they are seeds of one setting. Each system's row has the share of right answers with its
-95 % interval (videos resampled, all their questions and seeds together), right answers by seed, calls of the reasoner and
-captions a question, seconds of video that captions described beyond the coarse memory (each look counts its period and
-its parts), and how often it was certain or forced. The picture shows accuracy against calls and against those seconds.
+Runs behind one name are pooled; they are seeds of one setting. Each system's row has the share of right answers with
+its 95 % interval (videos resampled, all their questions and seeds together), right answers by run, calls of the
+reasoner and captions a question, seconds of video that captions described beyond the coarse memory (each look counts
+its period and its parts), and how often it was certain. The picture shows accuracy against calls and those seconds.
 """
 
 from __future__ import annotations
@@ -85,10 +85,9 @@ def deeper_seconds(one: Answered) -> float:
 
 def table(rows: list[Row]) -> str:
     """As the pages have it."""
-    lines = [
-        "| setting | system | right | 95 % | by run | calls | captions | deeper seconds | certain | right then | right if forced |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ["setting", "system", "right", "95 %", "by run", "calls", "captions", "deeper seconds"]
+    columns += ["certain", "right then", "right if forced"]
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for row in rows:
         by_run = " ".join(f"{value:.2f}" for value in row.by_run)
         agent = row.calls > 0

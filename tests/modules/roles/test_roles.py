@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,11 @@ from pydantic import FiniteFloat
 
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.openai import OpenAIChat
-from modules.roles.captioner import CaptionRequest
+from modules.records import Cost
+from modules.roles.captioner import Caption, Captioner, CaptionRequest
 from modules.roles.checked_json import Form, filled_form
 from modules.roles.local_reasoner import LocalReasoner
+from modules.roles.lying_captioner import LyingCaptioner
 from modules.roles.mllm_captioner import MLLMCaptioner
 from modules.roles.mllm_reasoner import MLLMReasoner
 from modules.roles.reasoner import Message, Reasoner, Written
@@ -277,3 +280,62 @@ def test_a_local_language_model_writes_and_counts(tmp_path: Path, sentences: lis
     templated = LocalReasoner(path=str(tmp_path), max_new_tokens=5)
     whole = templated.tokenizer("<|im_start|>user a red star", add_special_tokens=False)["input_ids"]
     assert templated.write([Message("user", "a red star")]).tokens_in == len(whole)
+
+
+# ---- a captioner that lies ----
+
+
+class Numbered(Captioner):
+    """Writes the same about everything."""
+
+    key = "numbered"  # type: ignore[assignment]
+
+    def caption(self, requests: Sequence[CaptionRequest]) -> list[Caption]:
+        return [Caption("a red star and a blue ring", Cost(calls=1)) for _ in requests]
+
+
+def stretches(count: int, where: str = "a.mp4") -> list[CaptionRequest]:
+    frames = torch.randint(0, 256, (count, 2, 3, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    return [CaptionRequest(f"{where} {n}", frames[n], torch.tensor([n, n + 1.0]), "What?", where) for n in range(count)]
+
+
+COLOURS_AND_SHAPES = [["red", "blue", "green"], ["star", "ring"]]
+
+
+def test_a_share_of_captions_is_made_false_in_the_words_of_their_kind() -> None:
+    liar = LyingCaptioner(captioner=Numbered(), share=0.25, kinds=COLOURS_AND_SHAPES)
+    texts = [caption.text for caption in liar.caption(stretches(400))]
+    false = [text for text in texts if text != "a red star and a blue ring"]
+    assert 70 <= len(false) <= 130  # 100 +- 3.5 standard deviations
+    assert liar.num_lies == len(false)
+    for words in map(str.split, false):
+        assert words[1] in ("blue", "green")
+        assert words[5] in ("red", "green")
+        assert (words[0], words[2], words[3], words[6]) == ("a", "ring", "and", "star")
+    assert "(25%)" in next(iter(liar.shortfalls()))
+
+
+def test_lies_are_the_same_again_wherever_the_video_lies_and_others_with_another_seed() -> None:
+    def texts(seed: int, where: str = "a.mp4", reverse: bool = False) -> list[str]:
+        liar = LyingCaptioner(captioner=Numbered(), share=0.5, kinds=COLOURS_AND_SHAPES, seed=seed)
+        requests = stretches(40, where)
+        found = [caption.text for caption in liar.caption(requests[::-1] if reverse else requests)]
+        return found[::-1] if reverse else found
+
+    assert texts(0) == texts(0, "elsewhere/b.mp4") == texts(0, reverse=True)
+    assert texts(0) != texts(1)
+    keys = {
+        LyingCaptioner(captioner=Numbered(), share=share, kinds=COLOURS_AND_SHAPES[:some], seed=seed).key
+        for share, some, seed in itertools.product((0.1, 0.2), (1, 2), (0, 1))
+    }
+    assert len(keys) == 8  # what one wrote is never taken for another's
+
+
+def test_what_cannot_be_made_false_is_refused_or_left() -> None:
+    for settings in ({"share": 1.1}, {"kinds": []}, {"kinds": [["red"]]}, {"kinds": [["red", "red"]]}):
+        with pytest.raises(ValueError, match="between 0 and 1|two to exchange"):
+            LyingCaptioner(**{"captioner": Numbered(), "share": 0.1, "kinds": COLOURS_AND_SHAPES, **settings})
+    liar = LyingCaptioner(captioner=Numbered(), share=1.0, kinds=[["dog", "cat"]])
+    assert liar.caption(stretches(1))[0].text == "a red star and a blue ring"
+    assert liar.num_lies == 0
+    assert LyingCaptioner(captioner=Numbered(), share=0.0, kinds=COLOURS_AND_SHAPES).caption(stretches(9))[8].text
