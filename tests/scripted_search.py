@@ -1,7 +1,7 @@
 """A world in which a policy can learn where to look: what leads to the evidence has to be learnt, nothing is told.
 
-A video has eight coarse stretches, in each of which something happens; a question asks about one of four things. What
-leads to a thing is a word that has nothing in common with the question, so that only answers teach it.
+A video has eight coarse stretches, in each of which something else happens; a question asks about one of eight things.
+What leads to a thing is a word that has nothing in common with the question, so that only answers teach it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ from modules.rl.grpo import GRPO
 from modules.rl.reward_sum import RewardTerm
 from modules.seeds import seed_of
 
-THINGS = {"star": "twinkling", "lamp": "humming", "door": "creaking", "river": "splashing"}
+THINGS = {
+    **{"star": "twinkling", "lamp": "humming", "door": "creaking", "river": "splashing"},
+    **{"clock": "ticking", "kettle": "steaming", "bell": "ringing", "flag": "waving"},
+}
 """What is asked about, and the word that leads to it."""
 WIDTH, SPANS, COARSE_S = 16, 8, 100
 SCOPES = [Scopes(levels=[Level(scope_s=COARSE_S, fps=0.1), Level(scope_s=50, fps=0.1)])]
@@ -82,10 +85,11 @@ class SearchWorld(Source, L.LightningDataModule):
         def drawn(high: int) -> int:
             return int(torch.randint(high, (), generator=generator))
 
-        video, colour, right = f"{split}{n}", COLOURS[n % 4], drawn(SPANS)
-        thing = list(THINGS)[drawn(4)]
+        video, colour, right = f"{split}{n}", COLOURS[drawn(4)], drawn(SPANS)
+        thing = list(THINGS)[n % len(THINGS)]
         others = [word for asked, word in THINGS.items() if asked != thing]
-        words = [THINGS[thing] if span == right else others[drawn(3)] for span in range(SPANS)]
+        words = [others[place] for place in torch.randperm(len(others), generator=generator).tolist()]
+        words.insert(right, THINGS[thing])
         second = right * COARSE_S + 10 * drawn(9) + 5.0
         self.facts[video] = [Fact(COARSE_S * span + 45.0, word, 1e9) for span, word in enumerate(words)]
         self.facts[video].append(Fact(second, f"{SECRET} {colour}", visible_s))

@@ -13,6 +13,7 @@ over the recipe's own file and below overlays and the command line, and is check
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,12 +99,16 @@ def _trained_beside(mllm: Any) -> bool:
 
 
 def taken(wanted: Any, recipe: dict[str, Any]) -> dict[str, Any]:
-    """What a training's recipe says of the keys of another; ``wanted`` maps keys there to keys here."""
+    """What a training's recipe says of the keys of another; ``wanted`` maps keys there to keys here.
+
+    Where one key is part of another it comes after it, and goes into what that one has brought: an agent is taken as a
+    system first, then its sampler is put into that.
+    """
     content: dict[str, Any] = {}
     for here, there in wanted.items():
         value = _at(recipe, str(there))
         if value is not _ABSENT:
-            _put(content, str(here), value)
+            _put(content, str(here), copy.deepcopy(value))
     return content
 
 
@@ -170,5 +175,7 @@ def _at(node: Any, key: str) -> Any:
 def _put(content: dict[str, Any], key: str, value: Any) -> None:
     *parts, last = key.split(".")
     for part in parts:
-        content = content.setdefault(part, {})
+        if content.get(part) is None:
+            content[part] = {}
+        content = content[part]
     content[last] = value

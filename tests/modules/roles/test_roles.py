@@ -333,7 +333,7 @@ def test_lies_are_the_same_again_wherever_the_video_lies_and_others_with_another
 
 def test_what_cannot_be_made_false_is_refused_or_left() -> None:
     for settings in ({"share": 1.1}, {"kinds": []}, {"kinds": [["red"]]}, {"kinds": [["red", "red"]]}):
-        with pytest.raises(ValueError, match="between 0 and 1|two to exchange"):
+        with pytest.raises(ValueError, match=r"between 0 and 1|two to exchange"):
             LyingCaptioner(**{"captioner": Numbered(), "share": 0.1, "kinds": COLOURS_AND_SHAPES, **settings})
     liar = LyingCaptioner(captioner=Numbered(), share=1.0, kinds=[["dog", "cat"]])
     assert liar.caption(stretches(1))[0].text == "a red star and a blue ring"

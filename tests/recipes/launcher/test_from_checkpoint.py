@@ -164,3 +164,25 @@ def test_an_evaluation_needs_no_sampler_arguments(kind: str, tmp_path: Path) -> 
     assert system.sampler == arguments["sampler"]
     assert system.get("query_writer") == arguments.get("query_writer")
     assert merged.model.init_args.mllm == arguments["mllm"]
+
+
+def test_a_localizer_is_asked_as_the_agent_that_it_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system is the run's agent, with the sampler that was trained in it; what has no agent stays a sampler."""
+    monkeypatch.chdir(ROOT)
+    scopes = [{"levels": [{"scope_s": 20, "fps": 2}, {"scope_s": 5, "fps": 2}]}]
+    served = {"model": "m", "base_url": "http://127.0.0.1:1/v1"}
+    reasoner = {
+        "class_path": "modules.roles.mllm_reasoner.MLLMReasoner",
+        "init_args": {"mllm": {"class_path": "modules.mllms.openai.OpenAIChat", "init_args": served}},
+    }
+    lucy = "modules.methods.videolucy.videolucy.VideoLucy"
+    agent = {"class_path": lucy, "init_args": {"reasoner": reasoner, "scopes": scopes, "max_rounds": 3}}
+    recipe = {"model": {"init_args": {"sampler": UNET, "num_frames": 5, "answering": {"agent": agent}}}}
+    merged = check(ASK, [], [*WORDS, "--checkpoint", checkpoint(tmp_path / "led.ckpt", recipe)])
+    system = merged.model.init_args.systems.sampler
+    assert system.class_path == lucy
+    assert system.init_args == {**agent["init_args"], "sampler": UNET}
+    recipe["model"]["init_args"]["answering"]["agent"] = None
+    merged = check(ASK, [], [*WORDS, "--checkpoint", checkpoint(tmp_path / "alone.ckpt", recipe)])
+    assert merged.model.init_args.systems.sampler.class_path.endswith("SamplerSystem")
+    assert merged.model.init_args.systems.sampler.init_args.sampler == UNET
