@@ -69,7 +69,7 @@ class SearchWorld(Source, L.LightningDataModule):
         visible_s: the answer is told of stretches of at most so many seconds.
     """
 
-    def __init__(self, folder: Path, num_videos: int = 24, batch_size: int = 8, visible_s: float = 50.0) -> None:
+    def __init__(self, folder: Path, num_videos: int = 40, batch_size: int = 8, visible_s: float = 50.0) -> None:
         L.LightningDataModule.__init__(self)
         Source.__init__(self)
         self.folder, self.batch_size = folder, batch_size
@@ -121,7 +121,7 @@ class SearchWorld(Source, L.LightningDataModule):
     def module(self, seed: int = 0, **more: Any) -> EvolutionModule:
         torch.manual_seed(seed)
         settings: dict[str, Any] = {
-            "sampler": TSPOSampler(dim=WIDTH, num_heads=4, window=1, temperature=0.5),
+            "sampler": TSPOSampler(dim=WIDTH, num_heads=4, window=1, temperature=0.3),
             "mllm": OpenAIChat(model="nobody", base_url="http://127.0.0.1:1/v1"),
             "agent": self.agent(),
             "rewards": {
@@ -130,7 +130,7 @@ class SearchWorld(Source, L.LightningDataModule):
             },
             "grpo": GRPO(num_generations=8, loss_type="dr_grpo", seed=seed),
             "num_frames": 3,
-            "learning_rate": 3e-2,
+            "learning_rate": 5e-2,
             "canary": False,
         }
         return evolution(**settings | more)

@@ -257,7 +257,7 @@ def test_it_learns_where_to_look_from_answers_alone(tmp_path: Path) -> None:
     """On questions about other videos than it was trained on, beside no training, chance and the evidence itself."""
     world = SearchWorld(tmp_path)
     module = world.module()
-    quiet_trainer(40).fit(module, datamodule=world)
+    quiet_trainer(50).fit(module, datamodule=world)
     systems = dict(module.systems)
     systems["chance"] = VideoLucy(like="agent", sampler=Random())
     systems["evidence"] = VideoLucy(like="agent", localizer=OracleLocalizer())
