@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from modules.selection.base import FrameSampler
-from modules.systems.agent import Agent
 from modules.systems.answering import Answering
 from modules.systems.base import Setting, VideoSystem
 from modules.systems.frame_choice import FrameChoice
 from modules.systems.grading import GRADINGS, GradeBy, Grading
+from modules.systems.led_agent import Agent
 from modules.systems.queries import QueryWriter
 from modules.systems.sampler_system import SamplerSystem
 from modules.systems.yardsticks import Blind, Oracle

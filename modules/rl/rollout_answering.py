@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modules.systems.agent import Agent
 from modules.systems.answering_settings import AnsweringSettings
+from modules.systems.led_agent import Agent
 
 
 @dataclass(frozen=True, kw_only=True)

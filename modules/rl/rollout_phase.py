@@ -12,9 +12,9 @@ from modules.records import QuestionBatch, Rollouts, Selection
 from modules.seeds import seed_of
 from modules.selection.base import FrameSampler
 from modules.selection.policies import FramePolicy
-from modules.systems.agent import Agent
 from modules.systems.answering import Answering
 from modules.systems.frame_source import FrameSource
+from modules.systems.led_agent import Agent
 from modules.systems.queries import QueryWriter
 
 

@@ -30,9 +30,9 @@ from modules.roles.captioner import Captioner
 from modules.roles.mllm_captioner import MLLMCaptioner
 from modules.roles.reasoner import Reasoner
 from modules.selection.base import FrameSampler
-from modules.systems.agent import Agent
 from modules.systems.base import Reply, Setting, VideoSystem
 from modules.systems.frame_source import FrameSource
+from modules.systems.led_agent import Agent
 
 
 class VideoLucy(Agent):

@@ -259,8 +259,8 @@ def test_it_learns_where_to_look_from_answers_alone(tmp_path: Path) -> None:
     module = world.module()
     quiet_trainer(50).fit(module, datamodule=world)
     systems = dict(module.systems)
-    systems["chance"] = VideoLucy(like="agent", sampler=Random())
-    systems["evidence"] = VideoLucy(like="agent", localizer=OracleLocalizer())
+    systems["chance"] = VideoLucy(like="agent", sampler=Random(), max_rounds=3)
+    systems["evidence"] = VideoLucy(like="agent", localizer=OracleLocalizer(), max_rounds=3)
     prepared(systems, module.setting)
     found = {name: replies_of(systems[name], world) for name in ("before", "after", "chance", "evidence")}
     assert right(found["evidence"]) == 1.0
