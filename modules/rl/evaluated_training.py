@@ -16,8 +16,7 @@ from modules.rl.comparison import TRAINED
 from modules.rl.update_metrics import log_means
 from modules.rl.validation import Validation
 from modules.systems.base import Reply, Setting, VideoSystem, answer_all, prepared
-from modules.systems.frame_source import FrameSource
-from modules.systems.stage_data import data_of
+from modules.systems.stage_data import StageData, data_of
 
 
 class EvaluatedTraining(L.LightningModule, ABC):
@@ -37,8 +36,8 @@ class EvaluatedTraining(L.LightningModule, ABC):
         """Inside, every rank has every parameter, however the strategy holds them."""
 
     @property
-    def source(self) -> FrameSource:
-        """Where the frames of the stage come from."""
+    def source(self) -> StageData:
+        """The questions and frames of the stage."""
         return data_of(self.trainer)
 
     def _begin_evaluation(self) -> None:

@@ -233,7 +233,7 @@ class EvolutionModule(EvaluatedTraining, FrameDemand):
     def on_fit_start(self) -> None:
         if self.trainer.is_global_zero:
             _log.info("weights of the rewards: %s", self.objective.reward_sum)
-        self.objective.reward_sum.training_begins(data_of(self.trainer).questions("train"))
+        self.objective.reward_sum.training_begins(self.source.questions("train"))
 
     def on_train_batch_start(self, batch: QuestionBatch, batch_idx: int) -> None:
         self.mllm.eval()

@@ -33,9 +33,9 @@ from modules.methods.videolucy.captioning import Captioning, Wanted
 from modules.methods.videolucy.inquiry import Inquiry, Roles
 from modules.methods.videolucy.localizers import OrderLocalizer
 from modules.methods.videolucy.lucy_reply import certainty, cost_of
-from modules.methods.videolucy.spending import Budget, Spending
 from modules.methods.videolucy.memory_tree import Entry
 from modules.methods.videolucy.scopes import Level
+from modules.methods.videolucy.spending import Budget, Spending
 from modules.records import Candidates, Cost, QuestionBatch, Rollouts, Selection
 from modules.roles.reasoner import Message, Reasoner, Written
 from modules.systems.frame_source import FrameSource
