@@ -51,7 +51,7 @@ from modules.rl.update_metrics import UpdateMetrics, log_means
 from modules.rl.validation import Validation
 from modules.selection.base import FrameSampler
 from modules.systems.answering import Answering
-from modules.systems.base import described
+from modules.systems.base import described, prepared
 from modules.systems.queries import QueryWriter
 
 _log = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -69,3 +70,17 @@ def test_a_validation_forgets_the_one_before_and_needs_no_evidence_or_kind() -> 
     assert means.keys() == {"val/accuracy", "val/evidence_found"}
     assert means["val/accuracy"] == 0.0
     assert math.isnan(means["val/evidence_found"])
+
+
+def test_open_questions_are_right_by_their_references_and_without_any_left_out() -> None:
+    asked = [question(name, None, ()) for name in ("q0", "q1", "q2")]
+    said = (("The Red ball.", ("red ball",)), ("a cube", ("red ball",)), ("a cube", ()))
+    replies = []
+    for one, (text, references) in zip(asked, said, strict=True):
+        multiple_choice = reply(one, (0.0, 0.0), text)
+        answer = replace(multiple_choice.answer, options=(), answer_index=None, references=references)
+        replies.append(replace(multiple_choice, answer=answer))
+    validation = Validation(GRADINGS["text"].chosen_option)
+    validation.begin()
+    validation.add(asked, replies)
+    assert validation.means()["val/accuracy"] == 0.5

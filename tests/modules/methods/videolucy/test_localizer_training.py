@@ -105,8 +105,8 @@ def policy_gradient(logits: Tensor, cost: float, num_draws: int) -> Tensor:
 def test_two_entries_by_hand() -> None:
     """The evidence is in the first of two, and p = sigmoid(l_1 - l_2) is the chance to look there first.
 
-    One look: E[R] = p - c, so its gradient is (p (1 - p), -p (1 - p)). Two looks: the second draw is certain, and E[R] =
-    1 - c (2 - p): what is learnt is to save a call, c times as much.
+    One look: E[R] = p - c, so its gradient is (p (1 - p), -p (1 - p)). Two looks: the second draw is certain, and
+    E[R] = 1 - c (2 - p): what is learnt is to save a call, c times as much.
     """
     logits = torch.tensor([0.3, -0.4])
     p = torch.sigmoid(logits[0] - logits[1])
