@@ -57,6 +57,9 @@ class MemoryLessons:
         roles: relative weight of each role.
         num_relevant: coarse notes that may be named at the start.
         astray_frac: share of the looks that go anywhere.
+        num_short: batches at the beginning whose memories have few coarse notes: what is to be copied from where is
+            learnt much sooner on those.
+        most_notes: of those memories.
     """
 
     world: World
@@ -68,9 +71,17 @@ class MemoryLessons:
     )
     num_relevant: int = 3
     astray_frac: float = 0.25
+    num_short: int = 0
+    most_notes: int = 4
 
-    def draw(self, rng: np.random.Generator, count: int) -> list[Lesson]:
-        """Some lessons on one video."""
+    def draw(self, rng: np.random.Generator, count: int, most_notes: int | None = None) -> list[Lesson]:
+        """Some lessons on one video.
+
+        Args:
+            rng: draws them.
+            count: how many.
+            most_notes: coarse notes in a row that are there at first; None leaves all.
+        """
         plan = self.world.plan("stream", int(rng.integers(FIRST_UNSEEN, 2**40)))
         questions = ask(plan, "stream", "", {kind: 10 for kind in self.kinds if kind != "order"} | {"order": 2}, rng)
         weights = np.array([self.kinds[str(q.groups["kind"])] for q in questions])
@@ -86,7 +97,10 @@ class MemoryLessons:
         lessons: list[Lesson] = []
         while len(lessons) < count:
             question = questions[rng.choice(len(questions), p=weights / weights.sum())]
-            lesson = self._draw(plan, question, notes, rng) if len(question.options) == 4 else None
+            if len(question.options) != 4:
+                continue
+            there = notes if most_notes is None else _some(notes, Subject.of(question), most_notes, rng)
+            lesson = self._draw(plan, question, there, rng)
             lessons += [] if lesson is None else [lesson]
         return lessons
 
@@ -141,6 +155,8 @@ class MemoryLessons:
                 break
             look = where(subject, question.options, readable, searched)
             choice = [n for n in notes if n.level < 2 and n not in searched]
+            if not choice:
+                break
             if look is None or rng.random() < self.astray_frac:
                 look = choice[int(rng.integers(len(choice)))]
             searched.append(look)
@@ -162,6 +178,17 @@ def _lesson(
     return Lesson(role, text, tuple(ordered(notes)), tuple(searched), period, written)
 
 
+def _some(notes: list[Note], subject: Subject, most: int, rng: np.random.Generator) -> list[Note]:
+    """So many notes in a row that say something, with those between that say nothing; mostly around the subject."""
+    readable = [note for note in notes if note.items]
+    mine = [place for place, note in enumerate(readable) if any(map(subject.is_in, note.items))]
+    at = mine[rng.integers(len(mine))] if mine and rng.random() < 0.8 else int(rng.integers(len(readable)))
+    count = int(rng.integers(1, most + 1))
+    first = max(0, at - int(rng.integers(count)))
+    last = min(first + count, len(readable)) - 1
+    return notes[notes.index(readable[first]) : notes.index(readable[last]) + 1]
+
+
 def _later(plan: VideoPlan, seconds: float) -> VideoPlan:
     events = tuple(replace(e, start_s=e.start_s + seconds, end_s=e.end_s + seconds) for e in plan.events)
     return replace(plan, events=events)
@@ -179,8 +206,9 @@ def _verdict(reading: Reading, question: VideoQuestion) -> dict[str, Any]:
 class _Lessons(IterableDataset):
     """Batches of lessons of about one length, so that little of them is padding."""
 
-    def __init__(self, lessons: MemoryLessons, size: int, num_batches: int, seed: int) -> None:
-        self.lessons, self.size, self.num_batches, self.seed = lessons, size, num_batches, seed
+    def __init__(self, lessons: MemoryLessons, size: int, num_batches: int, seed: int, num_short: int) -> None:
+        self.lessons, self.size, self.num_batches = lessons, size, num_batches
+        self.seed, self.num_short = seed, num_short
 
     def __len__(self) -> int:
         return self.num_batches
@@ -189,7 +217,8 @@ class _Lessons(IterableDataset):
         for first in range(0, self.num_batches, _BATCHES_SORTED):
             rng = np.random.default_rng([self.seed, first])
             num_videos = -(-_BATCHES_SORTED * self.size // _LESSONS_PER_VIDEO)
-            drawn = [lesson for _ in range(num_videos) for lesson in self.lessons.draw(rng, _LESSONS_PER_VIDEO)]
+            most = self.lessons.most_notes if first < self.num_short else None
+            drawn = [one for _ in range(num_videos) for one in self.lessons.draw(rng, _LESSONS_PER_VIDEO, most)]
             drawn.sort(key=lambda lesson: sum(len(note.items) for note in lesson.notes))
             for place in rng.permutation(_BATCHES_SORTED)[: self.num_batches - first]:
                 yield drawn[place * self.size : (place + 1) * self.size]
@@ -220,7 +249,10 @@ class MemoryLessonData(L.LightningDataModule):
         self.num_val_batches, self.seed = num_val_batches, seed
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(_Lessons(self.lessons, self.batch_size, self.num_batches, self.seed), batch_size=None)
+        return self._loader(self.num_batches, self.seed, self.lessons.num_short)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(_Lessons(self.lessons, self.batch_size, self.num_val_batches, self.seed + 1), batch_size=None)
+        return self._loader(self.num_val_batches, self.seed + 1, 0)
+
+    def _loader(self, num_batches: int, seed: int, num_short: int) -> DataLoader:
+        return DataLoader(_Lessons(self.lessons, self.batch_size, num_batches, seed, num_short), batch_size=None)

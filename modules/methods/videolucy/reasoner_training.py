@@ -1,6 +1,6 @@
 """Trains a small language model to be VideoLucy's reasoner: it reads short memories and fills in the roles' forms.
 
-The model is a Qwen2 of transformers with a tokenizer of its own, so the folder that is written is loaded by
+The model is an LFM2 of transformers with a tokenizer of its own, so the folder that is written is loaded by
 `modules.roles.local_reasoner.LocalReasoner` like any other. It learns from lessons alone
 (`datamodules.haystack.memory_lessons`): memories as a captioner writes them, and what they say about a question.
 """
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import lightning as L
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import Lfm2Config, Lfm2ForCausalLM, PreTrainedTokenizerFast
 
 from modules.files.paths import InputPath, ModelPath
 from modules.methods.videolucy.notation import Notation
@@ -99,9 +99,9 @@ class ReasonerTraining(L.LightningModule):
         prompts: InputPath,
         notation: Notation,
         width: int = 96,
-        num_layers: int = 3,
+        num_layers: int = 4,
         path: ModelPath | None = None,
-        lr: float = 4e-3,
+        lr: float = 3e-3,
         num_steps: int = 2000,
     ) -> None:
         super().__init__()
@@ -191,18 +191,23 @@ def _tokenizer(sentences: list[str]) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _blank_model(tokenizer: PreTrainedTokenizerFast, width: int, num_layers: int) -> Qwen2ForCausalLM:
-    config = Qwen2Config(
+def _blank_model(tokenizer: PreTrainedTokenizerFast, width: int, num_layers: int) -> Lfm2ForCausalLM:
+    """A short convolution before each attention: what follows upon what is there to be attended to from the start."""
+    config = Lfm2Config(
         vocab_size=len(tokenizer),
         hidden_size=width,
         intermediate_size=2 * width,
+        block_auto_adjust_ff_dim=False,
         num_hidden_layers=num_layers,
+        layer_types=["full_attention" if layer % 2 else "conv" for layer in range(num_layers)],
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=2048,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        initializer_range=width**-0.5,  # the usual 0.02 is that of models twenty times as wide
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return Qwen2ForCausalLM(config)
+    return Lfm2ForCausalLM(config)
