@@ -26,7 +26,6 @@ from modules.records import VideoQuestion
 _MOST_LOOKS = 5
 _LESSONS_PER_VIDEO = 4
 _BATCHES_SORTED = 8
-_LATEST_START_S = 3000
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,6 @@ class MemoryLessons:
         questions = ask(plan, "stream", "", {kind: 10 for kind in self.kinds if kind != "order"} | {"order": 2}, rng)
         weights = np.array([self.kinds[str(q.groups["kind"])] for q in questions])
         weights /= [sum(q.groups["kind"] == other.groups["kind"] for other in questions) for q in questions]
-        later_s = self.scopes_s[0] * int(rng.integers(0, _LATEST_START_S // 20)) if rng.random() < 0.5 else 0.0
-        plan = _later(plan, later_s)
         scope_s = self.scopes_s[0]
         whole = (
             float(plan.events[0].start_s // scope_s * scope_s),
@@ -117,11 +114,11 @@ class MemoryLessons:
         readable = [n for n in notes if n.items]
         reading = read(subject, question.options, readable, searched)
         if role == "answer":
-            return _lesson(role, question, notes, searched, _verdict(reading, question))
+            return _lesson(role, question, notes, searched, _verdict(reading))
         if role == "forced":
             found = guess(subject, question.options, readable)
             found = replace(found, answer=found.answer or str(question.answer))
-            return _lesson(role, question, notes, searched, _verdict(found, question))
+            return _lesson(role, question, notes, searched, _verdict(found))
         told: dict[str, Any] = {"instruction": " " + " ".join(subject.words)}
         if role == "instruct":
             at = notes[int(rng.integers(len(notes)))]
@@ -189,15 +186,9 @@ def _some(notes: list[Note], subject: Subject, most: int, rng: np.random.Generat
     return notes[notes.index(readable[first]) : notes.index(readable[last]) + 1]
 
 
-def _later(plan: VideoPlan, seconds: float) -> VideoPlan:
-    events = tuple(replace(e, start_s=e.start_s + seconds, end_s=e.end_s + seconds) for e in plan.events)
-    return replace(plan, events=events)
-
-
-def _verdict(reading: Reading, question: VideoQuestion) -> dict[str, Any]:
-    place = question.options.index(reading.answer) if reading.answer else 0
-    # with its text: the letter alone could be the text of another option, as "A" can
-    option = f"{LETTERS[place]}. {reading.answer}" if reading.answer else ""
+def _verdict(reading: Reading) -> dict[str, Any]:
+    # its text, as the notes have it: a letter would have to be looked up among the options, and "A" can be both
+    option = f" {reading.answer}" if reading.answer else ""
     period = None if reading.period is None else round(reading.period[0])
     reason = f" {reading.reason}" if reading.reason else ""
     return {"reason": reason, "period": period, "confident": reading.certain, "answer": option}

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import lightning as L
 import torch
 from torch import Tensor
+from tokenizers import AddedToken
 from transformers import Lfm2Config, Lfm2ForCausalLM, PreTrainedTokenizerFast
 
 from modules.files.paths import InputPath, ModelPath
@@ -37,7 +38,7 @@ _FRAGMENTS = (
     "null",
 )
 """Parts of every form, a token each, so that a short answer takes few steps."""
-_LATEST_S = 3600
+_LATEST_S = 600
 _TIME_STEP_S = 5
 
 
@@ -183,11 +184,10 @@ class ReasonerTraining(L.LightningModule):
 
 
 def _tokenizer(sentences: list[str]) -> PreTrainedTokenizerFast:
-    """Each word, each time up to an hour, and each fragment of a form is a token."""
-    times = [str(second) for second in range(0, _LATEST_S + 1, _TIME_STEP_S)]
-    words = [f"\n{time} x\n" for time in times] + [sentence for sentence in sentences for _ in range(20)]
-    tokenizer = blank_tokenizer(words * 5, {}, vocab_size=1600, add_prefix_space=False)
-    tokenizer.add_tokens(list(_FRAGMENTS))
+    """Each word, each time up to ten minutes, and each fragment of a form is a token, whatever stands before it."""
+    tokenizer = blank_tokenizer(sentences * 50, {}, vocab_size=600, add_prefix_space=False)
+    times = [AddedToken(str(second), single_word=True) for second in range(0, _LATEST_S + 1, _TIME_STEP_S)]
+    tokenizer.add_tokens([*_FRAGMENTS, *times])
     return tokenizer
 
 
