@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import lightning as L
 import torch
-from torch import Tensor
 from tokenizers import AddedToken
+from torch import Tensor
 from transformers import Lfm2Config, Lfm2ForCausalLM, PreTrainedTokenizerFast
 
 from modules.files.paths import InputPath, ModelPath
