@@ -130,6 +130,15 @@ def report(rows: pd.DataFrame, with_evidence: bool) -> str:
     return "\n".join([*by_system(rows), "", *by_kind(rows), *(["", *by_evidence(rows)] if with_evidence else [])])
 
 
+def paired(known: Questions, other: Questions) -> str:
+    """How much more is right than in the other runs, by system."""
+    if known.videos.tolist() != other.videos.tolist():
+        raise ValueError("the two sets of runs were not asked the same questions, so nothing can be paired")
+    both = [system for system in known.values if system in other.values]
+    lines = [f"- {system}: {known.difference(system, other.values[system])}" for system in both]
+    return "\n".join(["difference of the two, paired:", *lines])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+")
@@ -141,9 +150,7 @@ def main() -> None:
     print(report(rows, options.evidence))
     if options.against:
         other = load(options.against, options.kinds)
-        known, others = (one[one["system"] == "after"].groupby("sample_id")["correct"].mean() for one in (rows, other))
-        delta = Questions(rows).difference("after", others.loc[known.index].to_numpy())
-        print(f"\n{report(other, options.evidence)}\n\ndifference of the two, paired: {delta}")
+        print(f"\n{report(other, options.evidence)}\n\n{paired(Questions(rows), Questions(other))}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 
 import pandas as pd
-from seeds import Questions, by_evidence, by_kind, by_system, load
+import pytest
+from seeds import Questions, by_evidence, by_kind, by_system, load, paired
 
 RIGHT = {"uniform": [[0, 0, 1], [0, 0, 1]], "after": [[1, 0, 1], [1, 1, 1]], "oracle": [[1, 1, 1], [1, 1, 1]]}
 FOUND = {"uniform": [0.0, 0.5, 1.0], "after": [1.0, 0.0, 1.0], "oracle": [1.0, 1.0, 1.0]}
@@ -59,3 +60,10 @@ def test_by_kind_and_by_what_was_found(tmp_path: Path) -> None:
     assert ["uniform", "all", "a part", "2", "0.00"] in found
     assert ["after", "needle", "none", "2", "0.50"] in found
     assert set(load([str(tmp_path / "s0")], ["count"])["kind"]) == {"count"}
+
+
+def test_two_sets_of_runs_are_paired_by_question(tmp_path: Path) -> None:
+    first, second = (Questions(load([run])) for run in runs(tmp_path))
+    assert paired(second, first).splitlines()[1:][1].startswith("- after: +0.333 ")
+    with pytest.raises(ValueError, match="not asked the same questions"):
+        paired(first, Questions(load([str(tmp_path / "s0")], ["count"])))
