@@ -23,7 +23,7 @@ from modules.checkpoints.checkpoint_files import plain_files, read
 from modules.distributed.ranks import gather_lists
 from modules.encoders.base import FrameEncoder
 from modules.encoders.frame_demand import FrameDemand
-from modules.files.paths import InputPath, ModelPath
+from modules.files.paths import ModelPath
 from modules.methods.swinbert.caption_encoder import EncoderSize
 from modules.methods.swinbert.caption_objective import CaptionObjective, Dice
 from modules.methods.swinbert.caption_rates import CaptionRates
@@ -100,7 +100,7 @@ class CaptionTraining(L.LightningModule, FrameDemand):
         optimizer: Optimization | None = None,
         rates: CaptionRates | None = None,
         decoding: CaptionDecoding | None = None,
-        init_from: InputPath | None = None,
+        init_from: str | None = None,
         output: str | None = None,
         seed: int = 0,
     ) -> None:
