@@ -102,13 +102,19 @@ def taken(wanted: Any, recipe: dict[str, Any]) -> dict[str, Any]:
     """What a training's recipe says of the keys of another; ``wanted`` maps keys there to keys here.
 
     Where one key is part of another it comes after it, and goes into what that one has brought: an agent is taken as a
-    system first, then its sampler is put into that.
+    system first, then its sampler is put into that. What is null of such a part is left out, since the class may not
+    have it (an agent has no query writer).
     """
     content: dict[str, Any] = {}
+    brought: list[str] = []
     for here, there in wanted.items():
         value = _at(recipe, str(there))
-        if value is not _ABSENT:
-            _put(content, str(here), copy.deepcopy(value))
+        inside = any(str(here).startswith(f"{whole}.") for whole in brought)
+        if value is _ABSENT or (value is None and inside):
+            continue
+        _put(content, str(here), copy.deepcopy(value))
+        if isinstance(value, dict):
+            brought.append(str(here))
     return content
 
 

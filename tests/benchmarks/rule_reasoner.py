@@ -52,6 +52,8 @@ class RuleReasoner(Reasoner):
         question, notes, searched = self._read(lines)
         subject, options = Subject.of(question), question.options
         readable = [note for note in notes if note.items]
+        if not options and role in ("answer", "forced"):  # the rules read options; an open question is not for them
+            return {"confident": False, "answer": "unknown"}
         if role == "answer":
             return _verdict(read(subject, options, readable, searched), question)
         if role == "forced":

@@ -177,7 +177,8 @@ def test_a_localizer_is_asked_as_the_agent_that_it_leads(tmp_path: Path, monkeyp
     }
     lucy = "modules.methods.videolucy.videolucy.VideoLucy"
     agent = {"class_path": lucy, "init_args": {"reasoner": reasoner, "scopes": scopes, "max_rounds": 3}}
-    recipe = {"model": {"init_args": {"sampler": UNET, "num_frames": 5, "answering": {"agent": agent}}}}
+    recipe = trained(UNET)
+    recipe["model"]["init_args"]["answering"] = {"agent": agent}
     merged = check(ASK, [], [*WORDS, "--checkpoint", checkpoint(tmp_path / "led.ckpt", recipe)])
     system = merged.model.init_args.systems.sampler
     assert system.class_path == lucy
