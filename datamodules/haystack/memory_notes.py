@@ -8,7 +8,6 @@ thousand, where writing and captioning as many videos would take days.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +105,7 @@ def _written(event: Event, slips: Slips, rng: np.random.Generator) -> Item:
     return (colour, *rest)
 
 
-def _mistaken(kind: str, rng: np.random.Generator) -> Sequence[str]:
+def _mistaken(kind: str, rng: np.random.Generator) -> list[str]:
     """Words for another thing, more often than not of the same kind."""
     if rng.random() < (0.4 if kind == "glyph" else 0.75):
         return {

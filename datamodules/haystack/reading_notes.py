@@ -183,13 +183,13 @@ def where(subject: Subject, options: Sequence[str], notes: Sequence[Note], searc
     if subject.kind in ("begin", "end"):
         edge = (0, -1)[subject.kind == "end"]
         coarse = [n for n in read_notes if n.level == 0 and any(map(is_shape, n.items))]
-        return coarse[edge] if coarse and coarse[edge] in choice else (naming or choice or [None])[0]
+        return coarse[edge] if coarse and coarse[edge] in choice else next(iter(naming or choice), None)
     if subject.kind == "sign":
         deeper = [n for n in naming if n.level < subject.depth]
         if deeper:
             return max(deeper, key=lambda n: n.level)
         alike = [n for n in choice if n.level == 0 and any(item[0] == subject.words[0] for item in n.items)]
-        return (alike or choice or [None])[0]
+        return next(iter(alike or choice), None)
     seen = {item[1] for n in finest(notes, 1) for item in n.items if is_shape(item)}
     if subject.kind in ("before", "after") and set(subject.words) <= seen:
         return _next_to(subject, notes, choice)
@@ -199,7 +199,7 @@ def where(subject: Subject, options: Sequence[str], notes: Sequence[Note], searc
         if n.level == 0 and any(i[1] not in seen or subject.kind == "count" for i in n.items if subject.is_in(i))
     ]
     wanted = [n for n in choice if n.level == 0 and any(is_shape(i) and _fits(subject, options, i) for i in n.items)]
-    return (new or wanted or choice or [None])[0]
+    return next(iter(new or wanted or choice), None)
 
 
 def _fits(subject: Subject, options: Sequence[str], item: Item) -> bool:
@@ -214,4 +214,4 @@ def _next_to(subject: Subject, notes: Sequence[Note], choice: Sequence[Note]) ->
         "before": [n for n in coarse if n.end_s <= found.start_s][-1:],
         "after": [n for n in coarse if n.start_s >= found.end_s][:1],
     }
-    return (sides[subject.kind] or coarse or list(choice) or [None])[0]
+    return next(iter(sides[subject.kind] or coarse or choice), None)

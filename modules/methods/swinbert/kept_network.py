@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from modules.methods.swinbert.mask_interpolation import in_other_time
 from modules.methods.swinbert.swinbert_network import SwinBERT
@@ -31,8 +31,8 @@ def network_state(network: SwinBERT) -> dict[str, Any]:
 
 
 def kept_tokenizer(
-    checkpoint: Mapping[str, Any], source: str, same_as: PreTrainedTokenizerFast | None = None
-) -> PreTrainedTokenizerFast:
+    checkpoint: Mapping[str, Any], source: str, same_as: PreTrainedTokenizerBase | None = None
+) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from modules.methods.swinbert.caption_encoder import CaptionEncoder, EncoderSize
 from modules.methods.swinbert.caption_search import (
@@ -47,7 +47,7 @@ class SwinBERT(nn.Module):
         backbone: VideoSwin,
         encoder: EncoderSize,
         mask: VideoMask,
-        tokenizer: PreTrainedTokenizerFast,
+        tokenizer: PreTrainedTokenizerBase,
         num_frames: int,
         size_px: int,
     ) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from modules.files.hub import fetching
 from modules.files.model_files import AS_DATA, as_data
@@ -22,7 +22,7 @@ _SPECIAL = {
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-def word_tokenizer(captions: Iterable[str], *, min_count: int = 1) -> PreTrainedTokenizerFast:
+def word_tokenizer(captions: Iterable[str], *, min_count: int = 1) -> PreTrainedTokenizerBase:
     """BERT's special tokens, then every word of the captions in small letters, the most frequent first.
 
     Args:
@@ -43,7 +43,7 @@ def word_tokenizer(captions: Iterable[str], *, min_count: int = 1) -> PreTrained
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=True, **_SPECIAL)
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """A published tokenizer with BERT's special tokens, such as that of ``bert-base-uncased``.
 
     Raises:

@@ -16,7 +16,13 @@ import lightning as L
 import torch
 from tokenizers import AddedToken
 from torch import Tensor
-from transformers import Lfm2Config, Lfm2ForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from modules.files.paths import InputPath, ModelPath
 from modules.methods.videolucy.notation import Notation
@@ -108,6 +114,8 @@ class ReasonerTraining(L.LightningModule):
         super().__init__()
         self.output_dir, self.lr, self.num_steps = output_dir, lr, num_steps
         self.prompts, self.notation = RolePrompts(prompts), notation
+        self.tokenizer: PreTrainedTokenizerBase
+        self.model: PreTrainedModel
         if path is None:
             self.tokenizer = _tokenizer(sentences)
             self.model = _blank_model(self.tokenizer, width, num_layers)
