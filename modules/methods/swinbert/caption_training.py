@@ -113,7 +113,7 @@ class CaptionTraining(L.LightningModule, FrameDemand):
         self.init_from, self.output, self.seed = init_from, output, seed
         self.network: SwinBERT | None = None
         self.metrics = UpdateMetrics()
-        self.stepping = OptimizerStep(self.optimization.max_grad_norm, self.optimization.max_nonfinite_steps)
+        self.gradient_step = OptimizerStep(self.optimization.max_grad_norm, self.optimization.max_nonfinite_steps)
         self.systems: dict[str, VideoSystem] = {}
         self._validated: list[Answer] = []
         self._batches = 0
@@ -185,10 +185,10 @@ class CaptionTraining(L.LightningModule, FrameDemand):
             self.metrics.add({**found.metrics, "mask/mean": sparsity.detach(), "train/loss": loss.detach()})
         self._batches += 1
         last = self._batches % self.optimization.accumulate == 0
-        self.stepping.backward(self, loss / self.optimization.accumulate, last)
+        self.gradient_step.backward(self, loss / self.optimization.accumulate, last)
         source.count_batch()
         if last:
-            norms = self.stepping.step(self, loss)
+            norms = self.gradient_step.step(self, loss)
             self.metrics.add({f"grad_norm/{name}": norm for name, norm in norms.items()})
             log_means(self, self.metrics.reduced(), self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         return {"loss": loss.detach()}

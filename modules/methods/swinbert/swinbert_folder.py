@@ -108,8 +108,8 @@ def load_network(path: str) -> SwinBERT:
         ValueError: it is no folder of a SwinBERT, or its files do not agree.
     """
     with fetching(path):
-        files = {name: str(transformers.utils.cached_file(as_data(path), name)) for name in (_CONFIG, _WEIGHTS)}
-    config: dict[str, Any] = json.loads(Path(files[_CONFIG]).read_text(encoding="utf-8"))
+        files = {name: Path(str(transformers.utils.cached_file(as_data(path), name))) for name in (_CONFIG, _WEIGHTS)}
+    config: dict[str, Any] = json.loads(files[_CONFIG].read_text(encoding="utf-8"))
     if config.get("model_type") != _TYPE:
         raise ValueError(
             f"{path} is no SwinBERT of Kairos: its config.json has model_type {config.get('model_type')!r}, and not "

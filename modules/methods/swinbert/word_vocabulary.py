@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -50,7 +51,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         ValueError: it has no start, end, mask or padding token.
     """
     with fetching(path):
-        tokenizer = AutoTokenizer.from_pretrained(as_data(path), **AS_DATA)
+        tokenizer: Any = AutoTokenizer.from_pretrained(as_data(path), **AS_DATA)
     lacking = [
         name for name in ("cls_token", "sep_token", "mask_token", "pad_token") if getattr(tokenizer, name) is None
     ]
