@@ -97,7 +97,7 @@ def test_two_questions_and_one_of_them_where_nobody_knows_the_plan(workplace: Pa
     lucy = by_system["videolucy"][0]
     assert lucy.trace[0].action == "describe"
     assert len(lucy.trace[0].spans_s) == 5
-    assert all(len(one.trace) <= 3 for one in by_system["coarse only"])
+    assert not any(step.action == "describe again" for one in by_system["coarse only"] for step in one.trace)
     assert "How it ended" in capsys.readouterr().out
     assert json.loads((workplace / "out/exits.json").read_text())
 
