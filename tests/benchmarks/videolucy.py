@@ -102,7 +102,7 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def picture(rows: list[Row], path: Path) -> None:
+def picture(rows: list[Row], path: Path, title: str) -> None:
     """Accuracy against calls and against captioned seconds; systems that do not look back lie at 0."""
     from matplotlib.figure import Figure
 
@@ -116,13 +116,13 @@ def picture(rows: list[Row], path: Path) -> None:
         for axes, x in ((left, row.calls), (right, row.deeper_s)):
             axes.errorbar(x, row.right, error, fmt=marker, color=colour, label=name, capsize=3)
     left.set_xlabel("calls of the reasoner, a question")
-    right.set_xlabel("captioned beyond the coarse memory, seconds of video, a question")
+    right.set_xlabel("seconds of video captioned in looks, a question")
     left.set_ylabel("right answers (95 %, by video)")
     left.set_ylim(0, 1.02)
     for axes in (left, right):
         axes.grid(alpha=0.3)
     right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.suptitle("What looking back costs, and what it brings")
+    figure.suptitle(title)
     figure.savefig(path, dpi=120)
 
 
@@ -130,6 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("settings", nargs="+", help="NAME=RUN,RUN,...")
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--title", default="What looking back costs, and what it brings")
     options = parser.parse_args()
     rows: list[Row] = []
     for setting in options.settings:
@@ -139,7 +140,7 @@ def main() -> None:
         rows += rows_of(name, [Path(run) for run in runs.split(",")])
     print(table(rows))
     if options.picture is not None:
-        picture(rows, options.picture)
+        picture(rows, options.picture, options.title)
 
 
 if __name__ == "__main__":
