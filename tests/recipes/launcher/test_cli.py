@@ -36,6 +36,7 @@ BASES = {
     "mlvu": ("recipes/paper/videolucy_qwen2_5_vl_7b.yaml", []),
     "caption_mllm": ("recipes/data/caption.yaml", CAPTION),
     "caption_served": ("recipes/data/caption.yaml", CAPTION),
+    "caption_swinbert": ("recipes/data/caption.yaml", [*CAPTION, "--model", "recipes"]),
     "ask": ("recipes/eval/mlvu.yaml", ["--video", "v.mp4", "--question", "What?"]),
 }
 # what a recipe leaves to the command line, or to a recipe before it
