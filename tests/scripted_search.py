@@ -98,6 +98,9 @@ class SearchWorld(Source, L.LightningDataModule):
         asked = question(n, video, colour, text, evidence_s=((second - 5, second + 5),))
         return VideoQuestion(**{**vars(asked), "sample_id": f"q{video}"})
 
+    def questions(self, split: str) -> list[VideoQuestion]:
+        return self.split[split]
+
     def batch(self, questions: list[VideoQuestion]) -> QuestionBatch:
         batch = batch_of(questions, SPANS * COARSE_S, fps=0.1)
         generator = torch.Generator().manual_seed(len(questions))

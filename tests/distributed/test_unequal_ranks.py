@@ -29,7 +29,8 @@ def test_a_mean_over_an_updates_tokens_is_one_over_all_ranks(runs: Runs) -> None
         assert logged[0][name] == pytest.approx(logged[1][name], rel=1e-4, nan_ok=True), name
 
 
-@pytest.mark.parametrize(("num_questions", "num_train_videos"), [(3, 2), pytest.param(1, 4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("num_questions", "num_train_videos"), [(3, 2), (1, 4)])
 def test_ranks_may_have_unlike_numbers_of_questions_to_validate(
     runs: Runs, num_questions: int, num_train_videos: int
 ) -> None:

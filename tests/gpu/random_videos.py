@@ -32,6 +32,10 @@ class RandomVideos(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         return DataLoader(_Batches(self.size), batch_size=None)
 
+    def questions(self, split: str) -> list[VideoQuestion]:
+        """None is there before its batch is made."""
+        return []
+
     # ---- what modules.systems.answering asks of a source of frames ----
 
     def stored_frames(self, candidates: Candidates, candidate_index: Tensor, encoder_key: str) -> None:

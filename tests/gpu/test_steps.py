@@ -54,7 +54,7 @@ def moved_tensors(module: Any) -> dict[str, int]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_benchmark_runs_in_small_and_compares_with_its_last_run(tmp_path: Path) -> None:
     """On the CPU, wherever these tests run: that the code for the day of the card runs at all."""
     file = tmp_path / "cpu-small.json"

@@ -150,10 +150,8 @@ def test_a_folder_of_somebody_else_is_named() -> None:
 SMOKE = ["run", str(ROOT / "recipes/tspo.yaml"), "--overlay", str(ROOT / "tests/fuzz/kills.yaml")]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "full", ["outputs", *(pytest.param(f, marks=pytest.mark.long) for f in ("videos", "features"))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("full", ["outputs", "videos", "features"])
 def test_a_run_on_a_full_disk_ends_with_a_sentence_and_goes_on_with_room(
     full: str, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

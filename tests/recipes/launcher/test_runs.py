@@ -453,9 +453,8 @@ def test_a_copied_checkpoint_of_another_sampler_answers_without_being_explained(
     assert "frames decoded, 8 shown" in output
 
 
-@pytest.mark.parametrize(
-    "part", ["clip", *(pytest.param(part, marks=pytest.mark.long) for part in ("tower", "answerer"))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("part", ["clip", "tower", "answerer"])
 def test_small_stack_recipes_take_two_steps(workplace: Path, part: str) -> None:
     words = [
         "--model.num_steps",

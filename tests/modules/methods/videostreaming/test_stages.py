@@ -91,7 +91,7 @@ def test_a_stage_reads_what_the_one_before_wrote(data: PoolDataModule, blank_vlm
     torch.testing.assert_close(weight, second.reader.output[0].weight, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("lora", [None, Lora(r=2)])
+@pytest.mark.parametrize("lora", [pytest.param(None, marks=pytest.mark.long), Lora(r=2)])
 def test_a_language_model_learns_with_condenser_and_output(
     data: PoolDataModule, blank_vlm: Path, tmp_path: Path, lora: Lora | None
 ) -> None:
