@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from recipes.launcher.check import check
+from recipes.launcher.class_paths import folders_of
 from recipes.launcher.command_line import build_parser
 from recipes.launcher.guard import ROOT
 from recipes.launcher.merge import RecipeError
@@ -162,7 +163,8 @@ def misused(command: str) -> list[str]:
     words = [re.sub(r"^S$|(?<=_s)S$", "0", word) for word in shlex.split(command)]
     options, overrides = build_parser().parse_known_args(words)
     try:
-        check(options.recipe, options.overlay, overrides, files=False)
+        folders = folders_of(options.user_dir, [options.recipe, *options.overlay])
+        check(options.recipe, options.overlay, overrides, files=False, folders=folders)
     except RecipeError as error:
         return [mistake for mistake in error.mistakes if MISUSED.search(mistake) and "not a folder" not in mistake]
     return []

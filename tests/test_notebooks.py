@@ -68,7 +68,7 @@ def test_a_notebook_is_clean(notebook: Path) -> None:
             assert (cell["outputs"], cell["execution_count"]) == ([], None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_select_and_look(tmp_path: Path) -> None:
     printed = run_cells(ROOT / "notebooks/select_and_look.ipynb", tmp_path)
     assert "right answer:" in printed

@@ -22,7 +22,7 @@ GROUPS = {
     "recipes": ["test_recipes_on_device.py", "test_python_on_device.py"],
 }
 CONTRACTS = {
-    "modules/test_mllm_families.py": [],
+    "modules/mllms/test_mllm_families.py": [],
     "recipes/test_real_recipes.py": ["-k", "paper_recipe or eval_recipes or both_stages"],
 }
 
@@ -49,7 +49,7 @@ def on_the_phantom(tmp_path: Path, *words: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", ["parts", pytest.param("recipes", marks=pytest.mark.long)])
 def test_on_the_phantom(group: str, tmp_path: Path) -> None:
     on_the_phantom(tmp_path, *(str(HERE / "device" / file) for file in GROUPS[group]))
 

@@ -7,6 +7,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from recipes.launcher.guard import ROOT
 
 _RUN = """
@@ -35,6 +37,7 @@ def test_a_rank_that_waits_for_ever_is_stopped(tmp_path: Path) -> None:
     assert "waits_for_the_others" in stacks
 
 
+@pytest.mark.long
 def test_a_rank_at_work_is_not(tmp_path: Path) -> None:
     done = run(tmp_path, "for _ in range(4):\n    time.sleep(0.5)\n    watchdog.on_train_batch_end(trainer)")
     assert done.returncode == 0

@@ -17,6 +17,7 @@ def runs(tmp_path_factory) -> Runs:
     return Runs(tmp_path_factory.mktemp("ranks"))
 
 
+@pytest.mark.long
 def test_a_mean_over_an_updates_tokens_is_one_over_all_ranks(runs: Runs) -> None:
     """dapo, two batches an update, with answers of unlike lengths: also what is logged is of all ranks and batches."""
     settings = {"accumulate": 2, "loss_type": "dapo"}

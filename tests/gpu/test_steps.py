@@ -80,7 +80,7 @@ def test_the_benchmark_runs_in_small_and_compares_with_its_last_run(tmp_path: Pa
         assert case["estimated_gib"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_a_card_the_benchmark_says_so_and_writes_nothing(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a card")

@@ -82,7 +82,7 @@ print(json.dumps(peaks))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_save_takes_the_memory_of_its_largest_tensor(tmp_path: Path) -> None:
     """Of 160 MiB in tensors of 40, beside Lightning's own way."""
     done = subprocess.run(

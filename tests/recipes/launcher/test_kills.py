@@ -26,7 +26,7 @@ def kills(place: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_killed_while_it_writes_a_checkpoint_is_the_same_run(tmp_path: Path) -> None:
     assert "kills at: writing a checkpoint" in kills(tmp_path, "--phase", "writing a checkpoint")
 

@@ -60,7 +60,7 @@ def left_of(process: subprocess.Popen) -> list[str]:
     return found.stdout.splitlines()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigterm_saves_says_how_to_go_on_and_ends_with_143(tmp_path: Path) -> None:
     process, run_dir = at_work(tmp_path)
     process.send_signal(signal.SIGTERM)

@@ -54,6 +54,7 @@ def reader(path: Path, weights: str | None = None) -> MemoryReader:
     return MemoryReader(path=str(path), memory_dim=WIDTH, memory_tokens=16, weights=weights, prompt=prompt)
 
 
+@pytest.mark.long
 def test_a_stage_reads_what_the_one_before_wrote(data: PoolDataModule, blank_vlm: Path, tmp_path: Path) -> None:
     patches = MergedPatches(path=str(blank_vlm))
     first = PrefixTraining(
