@@ -324,3 +324,11 @@ def test_parts_learn_at_rates_of_their_own() -> None:
     assert groups["encoder"]["weight_decay"] == pytest.approx(0.2)
     named = [id(p) for g in groups.values() for p in g["params"]]
     assert sorted(named) == sorted(id(p) for p in model.parameters())
+
+
+def test_the_sparsity_loss_closes_links() -> None:
+    """A weight far above the captions' own gradient closes them, whatever the captions want."""
+    model = training(sparsity_weight=1000.0, rates=CaptionRates(mask_lr_share=20.0))
+    quiet_trainer(8).fit(model, ColouredClips())
+    assert model.network is not None
+    assert float(model.network.mask.sparsity().detach()) < 0.85  # sigmoid(2) = 0.88 at the start
