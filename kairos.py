@@ -74,6 +74,9 @@ def load(
         raise ValueError(f"{'; '.join(foreign)}: start Python from another folder, or take that one off its path")
     from recipes.launcher.answering_recipe import answering_recipe
     from recipes.launcher.class_paths import folders_of
+    from recipes.launcher.library_imports import import_torchmetrics
+
+    import_torchmetrics()
     from recipes.launcher.loaded_systems import LoadedSystems
 
     folders = folders_of([] if user_dir is None else [str(user_dir)], _own_recipe(str(source)))

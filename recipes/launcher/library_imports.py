@@ -1,9 +1,11 @@
-"""Imports of large libraries, without searching their objects for garbage."""
+"""Imports of large libraries, without what makes them slow and nobody asked for."""
 
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,3 +26,21 @@ def library_imports() -> Iterator[None]:
     finally:
         gc.enable()
         gc.freeze()
+
+
+def import_torchmetrics() -> None:
+    """Imports torchmetrics, which Lightning needs, without scipy's signal processing.
+
+    Torchmetrics imports `scipy.signal`, a tenth of all imports of a run, to give it the name `hamming`, which scipy has
+    dropped and one package of sound metrics still asks for. Here it finds that name in an empty module. Whoever imports
+    `scipy.signal` afterwards gets the real one, without `hamming`.
+    """
+    if "scipy.signal" in sys.modules:
+        return
+    has_the_name = types.ModuleType("scipy.signal")
+    has_the_name.hamming = None  # type: ignore[attr-defined]
+    sys.modules["scipy.signal"] = has_the_name
+    try:
+        importlib.import_module("torchmetrics")
+    finally:
+        del sys.modules["scipy.signal"]

@@ -17,7 +17,7 @@ from recipes.launcher.banner import announced
 from recipes.launcher.begun_run import start
 from recipes.launcher.check import check
 from recipes.launcher.class_paths import admit, class_paths, is_known
-from recipes.launcher.library_imports import library_imports
+from recipes.launcher.library_imports import import_torchmetrics, library_imports
 from recipes.launcher.source.source_modules import file_of
 
 
@@ -35,6 +35,7 @@ def run_command(options: argparse.Namespace, overrides: list[str], folders: Sequ
         content: Any = OmegaConf.to_container(merged)
         with library_imports():
             _quieten()
+            import_torchmetrics()
             from recipes.launcher.launch import launch
 
             _import_modules_of(path for _, path in class_paths(content) if is_known(path))

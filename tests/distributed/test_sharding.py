@@ -101,7 +101,8 @@ def test_a_sharded_checkpoint_is_one_plain_file_like_any_other(runs: Runs) -> No
     assert float(states[0][0]["step"]) == float(states[1][0]["step"]) == 1.0
 
 
-@pytest.mark.parametrize("stage", [pytest.param(2, marks=LONG), 3])
+@pytest.mark.long
+@pytest.mark.parametrize("stage", [2, 3])
 def test_a_sharded_run_resumes_to_the_same_numbers(runs: Runs, stage: int) -> None:
     whole = runs.zero3() if stage == 3 else runs.zero2()
     start = str(whole / "step=1.ckpt")

@@ -304,7 +304,8 @@ def test_the_printed_question_has_its_known_answer_among_its_options(workplace: 
     assert "chosen, right" in said
 
 
-def test_foreign_checkpoints_are_refused(workplace: Path) -> None:
+@pytest.mark.parametrize("content", ["pickle", pytest.param("nonsense", marks=pytest.mark.long)])
+def test_foreign_checkpoints_are_refused(workplace: Path, content: str) -> None:
     import pickle
 
     class Evil:
@@ -312,23 +313,13 @@ def test_foreign_checkpoints_are_refused(workplace: Path) -> None:
             return (os.system, (f"touch {workplace}/pwned",))
 
     bad = workplace / "bad.ckpt"
-    for content in (pickle.dumps(Evil()), b"nonsense"):
-        bad.write_bytes(content)
-        process = start(
-            workplace,
-            "run",
-            str(ROOT / "recipes/tspo.yaml"),
-            *SMOKE,
-            *WEIGHTS,
-            "--stage",
-            "test",
-            "--checkpoint",
-            str(bad),
-        )
-        output, _ = process.communicate(timeout=200)
-        assert process.returncode == 1
-        assert "is refused" in output, output[-2000:]
-        assert "Traceback" not in output
+    bad.write_bytes(pickle.dumps(Evil()) if content == "pickle" else b"nonsense")
+    recipe = [str(ROOT / "recipes/tspo.yaml"), *SMOKE, *WEIGHTS]
+    process = start(workplace, "run", *recipe, "--stage", "test", "--checkpoint", str(bad))
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "is refused" in output, output[-2000:]
+    assert "Traceback" not in output
     assert not (workplace / "pwned").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from recipes.launcher.guard import ROOT
+from recipes.launcher.library_imports import import_torchmetrics
 from recipes.launcher.recipe_files import own_recipes
 
 LARGE = ("torch", "transformers", "lightning", "mlflow", "pandas", "torchmetrics", "open_clip", "matplotlib", "sklearn")
@@ -21,12 +23,13 @@ said = io.StringIO()
 for words in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
         main(words)
-json.dump({"said": said.getvalue(), "modules": [m for m in sys.modules if "." not in m]}, sys.stdout)
+modules = [m for m in sys.modules if "." not in m or m == "scipy.signal"]
+json.dump({"said": said.getvalue(), "modules": modules}, sys.stdout)
 """
 
 
 def after(*commands: list[str], folder: Path = ROOT) -> tuple[set[str], str]:
-    """The packages that are imported once a process has done those commands, and what it said."""
+    """The packages, and `scipy.signal`, that are imported once a process has done those commands, and what it said."""
     words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{_COMMAND}", json.dumps(commands)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=folder, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -100,4 +103,17 @@ def test_asking_does_not_import_mlflow(tmp_path: Path) -> None:
     words = ["run", "recipes/ask.yaml", "--checkpoint", "null", "--video", __file__, "--question", "What?"]
     modules, said = after(words, folder=tmp_path)
     assert {"torch", "lightning", "open_clip", "transformers"} <= modules, said
-    assert not modules & {"mlflow", "deepspeed", "trl", "peft", "pandas", "pyarrow"}
+    assert not modules & {"mlflow", "deepspeed", "trl", "peft", "pandas", "pyarrow", "scipy.signal"}
+
+
+def test_torchmetrics_alone_gets_an_empty_module_for_scipys_signal_processing(monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "scipy.signal", raising=False)
+    offered = {}
+    monkeypatch.setattr(
+        importlib, "import_module", lambda name: offered.update({name: dir(sys.modules["scipy.signal"])})
+    )
+    import_torchmetrics()
+    assert list(offered) == ["torchmetrics"]
+    assert "hamming" in offered["torchmetrics"]
+    assert "find_peaks" not in offered["torchmetrics"]
+    assert "scipy.signal" not in sys.modules

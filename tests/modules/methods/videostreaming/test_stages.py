@@ -128,7 +128,7 @@ def test_a_language_model_learns_with_condenser_and_output(
     assert not any("lora_" in n for n in written)
 
 
-@pytest.mark.parametrize("propagate", [True, False])
+@pytest.mark.parametrize("propagate", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_of_the_newest_memory_alone_earlier_clips_are_known_by_what_is_handed_on(
     data: PoolDataModule, blank_vlm: Path, tmp_path: Path, propagate: bool
 ) -> None:
