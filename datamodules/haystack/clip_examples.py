@@ -42,7 +42,7 @@ class ClipPhase:
 class ClipQuestions(PoolExamples):
     """Short videos of whole clips, made of those in which a question's evidence lies and of others.
 
-    Nothing has to be chosen in them, so nothing is told about where the evidence is.
+    Where the evidence is, is told beside them, for a training that chooses and wants to be told.
 
     Args:
         phases: in order; the last one goes on for ever, and validation uses it.
@@ -60,22 +60,24 @@ class ClipQuestions(PoolExamples):
     def batch(self, pool: FramePool, rng: np.random.Generator, size: int, number: int) -> dict[str, Any]:
         """Batch ``number``: questions, answers, ``index`` int64 (B, N, F) into the pool, ``start_s`` float (B, N).
 
-        ``size`` is an upper bound; a phase has its own.
+        ``needed``, bool (B, N), says which clips show what is asked about. ``size`` is an upper bound; a phase has its
+        own.
         """
         phase = self.phase(number)
         num_clips = int(rng.integers(phase.num_clips[0], phase.num_clips[1] + 1))
         examples = [self._example(pool, phase, num_clips, rng) for _ in range(min(size, phase.num_examples))]
-        questions, answers, index, start_s = zip(*examples, strict=True)
+        questions, answers, index, start_s, needed = zip(*examples, strict=True)
         return {
             "questions": list(questions),
             "answers": list(answers),
             "index": torch.from_numpy(np.stack(index)),
             "start_s": torch.from_numpy(np.stack(start_s)),
+            "needed": torch.from_numpy(np.stack(needed)),
         }
 
     def _example(
         self, pool: FramePool, phase: ClipPhase, num_clips: int, rng: np.random.Generator
-    ) -> tuple[VideoQuestion, str, np.ndarray, np.ndarray]:
+    ) -> tuple[VideoQuestion, str, np.ndarray, np.ndarray, np.ndarray]:
         while True:
             plan, question = draw_question(pool.world, phase.kinds, rng)
             times_s = self._times(plan, rng)
@@ -92,10 +94,10 @@ class ClipQuestions(PoolExamples):
         if rng.random() < phase.captions_frac:
             said = " ".join(describe(plan.events[e]) for e in shown) or describe(None)
             asked = VideoQuestion("haystack", "stream", "caption", "", question.duration_s, "What is shown?")
-            return asked, said, index, start_s
+            return asked, said, index, start_s, (events[chosen] >= 0).any(1)
         answer = question.answer
         assert answer is not None
-        return replace(question, video=plan.video_id), answer, index, start_s
+        return replace(question, video=plan.video_id), answer, index, start_s, np.isin(chosen, needed)
 
     def _times(self, plan: VideoPlan, rng: np.random.Generator) -> np.ndarray:
         """Seconds (N, F) of the video's frames, clip by clip."""

@@ -9,16 +9,22 @@ the paper's way is `modules.methods.videostreaming.answer_loss`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jsonargparse.typing import PositiveFloat
 from torch import Tensor, nn
 
+from modules.checkpoints.weights import read_weights
 from modules.files.paths import InputPath
 from modules.methods.videostreaming.condenser import ClipCondenser, Memory, Stream
 from modules.methods.videostreaming.memories import load_condenser
 from modules.records import QuestionBatch
 from modules.selection.base import FrameSampler, ParameterGroup
 from modules.selection.policies import FramePolicy, PlackettLuce
+
+PREFIX = "selection."
+"""Of the two maps' names in a file of weights."""
 
 
 class MemorySampler(FrameSampler):
@@ -44,13 +50,19 @@ class MemorySampler(FrameSampler):
     def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> FramePolicy:
         raise ValueError("memories are chosen by the question's text, which is part of the batch: `policies`")
 
-    def indicators(self, batch: QuestionBatch) -> tuple[Tensor, Tensor]:
-        """Of the clips, float32 (B, N, W), and of the questions, (B, 1, W)."""
-        last = batch.mask.sum(1) - 1
-        newest = batch.features[torch.arange(len(batch), device=last.device), last]
+    def indicators(self, memories: Tensor, mask: Tensor, questions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Of the clips, float32 (B, N, W), and of the questions, (B, 1, W).
+
+        Args:
+            memories: (B, N, 1 + F P, W), each clip's indicator and then its memory.
+            mask: bool (B, N), True at real clips.
+            questions: B texts.
+        """
+        last = mask.sum(1) - 1
+        newest = memories[torch.arange(len(memories), device=last.device), last]
         stream = Stream(Memory(newest[:, 1:], newest[:, 0]), int(last.max()) + 1)
-        asked = self.condenser.question_indicator([q.question for q in batch.questions], stream)
-        return self.clip_head(batch.features[:, :, 0]), self.question_head(asked.float())[:, None]
+        asked = self.condenser.question_indicator(questions, stream)
+        return self.clip_head(memories[:, :, 0].float()), self.question_head(asked.float())[:, None]
 
     def parameter_groups(self) -> dict[str, ParameterGroup]:
         layers = [p for p in self.condenser.layers.parameters() if p.requires_grad]
@@ -63,7 +75,8 @@ class MemorySelection(MemorySampler):
     """Scores memories by the similarity of their indicators to the question's.
 
     Args:
-        condenser, weights, layers_lr_share: see `MemorySampler`.
+        condenser, weights, layers_lr_share: see `MemorySampler`; weights of a choice that learnt with its condenser
+            (`ReaderTraining`) are taken with it.
         temperature: of the scores, which lie in -1..1.
     """
 
@@ -77,9 +90,21 @@ class MemorySelection(MemorySampler):
     ) -> None:
         super().__init__(condenser=condenser, weights=weights, layers_lr_share=layers_lr_share)
         self.temperature = temperature
+        if weights is not None:
+            learnt = {n.removeprefix(PREFIX): t for n, t in read_weights(weights).items() if n.startswith(PREFIX)}
+            self.load_state_dict(learnt, strict=False)
+
+    def maps(self) -> dict[str, nn.Parameter]:
+        """The parameters of both maps, by name."""
+        own = ("question_head.", "clip_head.")
+        return {name: parameter for name, parameter in self.named_parameters() if name.startswith(own)}
+
+    def choice(self, memories: Tensor, mask: Tensor, questions: Sequence[str]) -> PlackettLuce:
+        """The policy over clips; arguments as of `indicators`."""
+        with torch.autocast(memories.device.type, enabled=False):
+            clips, question = self.indicators(memories, mask, questions)
+            scores = nn.functional.cosine_similarity(question, clips, dim=-1)
+            return PlackettLuce.of_scores(scores, self.temperature, mask)
 
     def policies(self, batch: QuestionBatch) -> FramePolicy:
-        with torch.autocast(batch.features.device.type, enabled=False):
-            clips, question = self.indicators(batch)
-            scores = nn.functional.cosine_similarity(question, clips, dim=-1)
-            return PlackettLuce.of_scores(scores, self.temperature, batch.mask)
+        return self.choice(batch.features, batch.mask, [q.question for q in batch.questions])

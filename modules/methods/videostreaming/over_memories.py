@@ -35,6 +35,6 @@ class OverMemories(MemorySampler):
 
     def policies(self, batch: QuestionBatch) -> FramePolicy:
         with torch.autocast(batch.features.device.type, enabled=False):
-            clips, question = self.indicators(batch)
+            clips, question = self.indicators(batch.features, batch.mask, [q.question for q in batch.questions])
             clips = clips.masked_fill(~batch.mask[..., None], 0.0)  # the map's bias is no feature of padding
             return self.sampler(clips, batch.mask, batch.timestamps_s, question)

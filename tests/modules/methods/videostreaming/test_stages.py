@@ -144,7 +144,7 @@ def test_of_the_newest_memory_alone_earlier_clips_are_known_by_what_is_handed_on
     two = {**batch, "index": batch["index"].repeat(1, 2, 1), "start_s": torch.tensor([[0.0, 16.0]]).repeat(8, 1)}
     other = {**two, "index": torch.cat([two["index"][:, :1].flip(0), two["index"][:, 1:]], 1)}
     with torch.no_grad():
-        rows = [stage._rows(one, "train") for one in (two, other)]
+        rows = [stage._rows(one, *stage._memories(one, "train"), None)[0] for one in (two, other)]
         read, changed = (torch.stack([stage.reader.clip(row).features for row in one]) for one in rows)
     assert read.shape == (8, 16 + 1, WIDTH)  # of one memory, and the newline
     assert torch.equal(read, changed) != propagate
@@ -156,7 +156,7 @@ def test_what_cannot_learn_is_refused(blank_vlm: Path) -> None:
         patches = MergedPatches(path=str(blank_vlm))
         return ReaderTraining(patches=patches, condenser=condenser(blank_vlm), output="x", learns=learns, **settings)
 
-    with pytest.raises(ValueError, match="learns: selection has nothing to learn from here"):
+    with pytest.raises(ValueError, match="learns: selection has nothing to learn from where all"):
         stage(("condenser", "selection"))
     with pytest.raises(ValueError, match="learns: nothing would"):
         stage(())
