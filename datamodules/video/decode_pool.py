@@ -11,11 +11,13 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from datamodules.video.decode_process import DecoderError, DecoderKilledError, DecodeWorker
 from datamodules.video.decode_worker import ReadRequest
+from datamodules.video.giving_up import LOOK_S, look, may_be_given_up
 from datamodules.video.video_info import BadVideoError, VideoInfo
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "stream_many",
 ]
 
+T = TypeVar("T")
 Frames = tuple[VideoInfo, np.ndarray, np.ndarray]
 """Probe, frame ids (N,) and frames uint8 (N, H, W, 3)."""
 
@@ -48,6 +51,8 @@ class DecodePool:
         self.num_workers, self.timeout_s, self.memory_gib = num_workers, timeout_s, memory_gib
         self._waiting: queue.SimpleQueue[tuple[ReadRequest, Future[Frames]] | None] = queue.SimpleQueue()
         self._workers: dict[DecodeWorker, threading.Thread] = {}
+        self._reading: dict[DecodeWorker, str] = {}
+        self._given_up: set[DecodeWorker] = set()
         self._num_open = 0
         self._lock = threading.Lock()
 
@@ -60,13 +65,17 @@ class DecodePool:
         with self._lock:
             self._num_open += 1
             future.add_done_callback(self._close)
-            if len(self._workers) < min(self.num_workers, self._num_open):
-                worker = DecodeWorker(self.timeout_s, self.memory_gib)
-                worker.start()
-                self._workers[worker] = threading.Thread(target=self._serve, args=(worker,), daemon=True)
-                self._workers[worker].start()
+            self._grow()
             self._waiting.put((request, future))
         return future
+
+    def give_up(self, path: str) -> None:
+        """Ends the processes that read a file, which nobody waits for any more; others take their place."""
+        with self._lock:
+            for worker in [worker for worker, read in self._reading.items() if read == path]:
+                self._workers.pop(worker, None)
+                self._given_up.add(worker)
+                worker.interrupt()
 
     def read(self, request: ReadRequest) -> Frames:
         """`submit`, and wait for it."""
@@ -100,11 +109,27 @@ class DecodePool:
             request, future = item
             if not future.set_running_or_notify_cancel():
                 continue
+            with self._lock:
+                self._reading[worker] = request.path
             try:
                 future.set_result(worker.read(request))
             except BaseException as error:  # whoever waits for it has to hear
                 future.set_exception(error)
+            with self._lock:
+                del self._reading[worker]
+                if worker in self._given_up:
+                    self._given_up.discard(worker)
+                    self._grow()
+                    break
         worker.stop()
+
+    def _grow(self) -> None:
+        """One worker more, where there are fewer than requests; the lock is held."""
+        if len(self._workers) < min(self.num_workers, self._num_open):
+            worker = DecodeWorker(self.timeout_s, self.memory_gib)
+            worker.start()
+            self._workers[worker] = threading.Thread(target=self._serve, args=(worker,), daemon=True)
+            self._workers[worker].start()
 
 
 @dataclass(frozen=True)
@@ -144,6 +169,7 @@ def stream_many(
     Raises:
         DecoderError: a process could not start, or was killed twice at one file; that is no file's fault, and the rest
             is not decoded.
+        GivenUpError: nobody waits for it any more (`datamodules.video.giving_up`).
     """
     todo, taking = iter(requests), threading.Lock()
     ready: queue.Queue[Piece | Finished | BaseException | None] = queue.Queue(num_workers * pieces_ahead)
@@ -175,7 +201,7 @@ def stream_many(
     try:
         num_serving = num_workers
         while num_serving:
-            message = ready.get()
+            message = _next_of(ready)
             if isinstance(message, BaseException):
                 raise message
             if message is None:
@@ -188,6 +214,15 @@ def stream_many(
             worker.interrupt()
         for thread in threads:
             thread.join()
+
+
+def _next_of(ready: queue.Queue[T]) -> T:
+    """The next message, unless nobody waits for it any more."""
+    while may_be_given_up():
+        look()
+        with contextlib.suppress(queue.Empty):
+            return ready.get(timeout=LOOK_S)
+    return ready.get()
 
 
 def _decode(worker: DecodeWorker, request: ReadRequest, put: Callable[[Piece], None]) -> Finished:

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,11 +103,12 @@ def extract(
     with SharedWork(len(videos)) as work, SharedProgress("Decoding and encoding videos", work) as progress:
         own = _Pass(views, store, decoding.on_bad_video, progress)
         requests = own.requests(videos, template, work)
-        for message in stream_many(requests, decoding.num_workers, decoding.timeout_s):
-            if isinstance(message, Piece):
-                own.encode(message)
-            else:
-                own.finish(message.request.path, message.error)
+        with closing(stream_many(requests, decoding.num_workers, decoding.timeout_s)) as messages:
+            for message in messages:
+                if isinstance(message, Piece):
+                    own.encode(message)
+                else:
+                    own.finish(message.request.path, message.error)
         parts = work.finish(dataclasses.asdict(own.summary), progress.show)
     summary = _merged(videos, parts)
     summary.seconds = time.perf_counter() - started

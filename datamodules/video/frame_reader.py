@@ -22,6 +22,7 @@ from torch import Tensor
 
 from datamodules.video.decode_pool import DecodePool, Frames, ReadRequest
 from datamodules.video.decoding_settings import DecodingSettings
+from datamodules.video.giving_up import GivenUpError, result_of
 from datamodules.video.pixel_cache import PixelCache
 from datamodules.video.probe_store import ProbeStore
 from datamodules.video.video_info import BadVideoError, VideoInfo
@@ -50,7 +51,7 @@ class _Reading:
         """uint8 (n, 3, H, W)."""
         here = dict(self.here)
         for future in self.coming:
-            _, frame_ids, frames = future.result()
+            _, frame_ids, frames = result_of(future)
             here |= dict(zip(frame_ids.tolist(), torch.from_numpy(frames), strict=True))
         return torch.stack([here[i] for i in self.frame_ids]).permute(0, 3, 1, 2)[self.inverse]
 
@@ -139,7 +140,7 @@ class FrameReader:
         return here, coming
 
     def _collect(self, candidates: Candidates, size: int, readings: list[_Reading]) -> Tensor:
-        pixels = [reading.frames() for reading in readings]
+        pixels = [self._frames_of(reading) for reading in readings]
         shape = (pixels[0].shape[-2], pixels[0].shape[-1])
         if len(candidates.sources) > 1:
             shape = self._size_of(candidates, {r.video: p for r, p in zip(readings, pixels, strict=True)})
@@ -147,6 +148,13 @@ class FrameReader:
         for reading, frames in zip(readings, pixels, strict=True):
             out[reading.where] = resize(frames, shape)
         return out
+
+    def _frames_of(self, reading: _Reading) -> Tensor:
+        try:
+            return reading.frames()
+        except GivenUpError:
+            self._pool.give_up(reading.video)
+            raise
 
     def _size_of(self, candidates: Candidates, pixels: dict[str, Tensor]) -> tuple[int, int]:
         """Height and width of the frames of the candidates' own video, whether or not one is among those chosen."""
@@ -163,7 +171,13 @@ class FrameReader:
             BadVideoError: the file cannot be read.
         """
         found = self.probes.load(video)
-        return self._submit(self._request(video, [])).result()[0] if found is None else found
+        if found is not None:
+            return found
+        try:
+            return result_of(self._submit(self._request(video, [])))[0]
+        except GivenUpError:
+            self._pool.give_up(video)
+            raise
 
     def info_many(self, videos: Iterable[str]) -> Iterator[tuple[str, VideoInfo | BadVideoError]]:
         """What files hold, several at a time, each taken when a worker is free."""
