@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class AnsweringRecipe:
     """Of `datamodules.questions.given.GivenQuestions`, as a class with its arguments."""
     checkpoint: Path | None
     """With the weights of the trained system."""
+    serve: dict[str, Any] = field(default_factory=dict)
+    """Of `recipes.serving.serving_settings.ServingSettings`, where the recipe says how it is served."""
 
 
 def answering_recipe(source: str, settings: Mapping[str, Any], folders: Sequence[Path]) -> AnsweringRecipe:
@@ -86,7 +88,7 @@ def answering_recipe(source: str, settings: Mapping[str, Any], folders: Sequence
     if mistakes := problems(whole, folders):
         raise RecipeError(source, mistakes)
     checkpoint = resolve_checkpoint(recipe["checkpoint"]) if recipe.get("checkpoint") else None
-    return AnsweringRecipe(systems, arguments, data, checkpoint)
+    return AnsweringRecipe(systems, arguments, data, checkpoint, recipe.get("serve") or {})
 
 
 def _as_typed(value: Any) -> str:

@@ -21,7 +21,7 @@ from recipes.launcher.source.source_modules import Outside, SourceModule, Source
 
 _OF_PYTORCH = ("callbacks", "loggers", "profilers", "strategies", "accelerators", "plugins")
 KNOWN = (
-    *("modules", "datamodules", "callbacks", "recipes.jobs"),
+    *("modules", "datamodules", "callbacks", "recipes.jobs", "recipes.serving.serving_settings"),
     *(f"lightning.pytorch.{package}" for package in _OF_PYTORCH),
     "lightning.fabric.plugins",
 )

@@ -29,7 +29,7 @@ from modules.checkpoints.checkpoint_files import PATH_KEY, read
 from modules.evaluation.evaluation_module import EvaluationModule
 from modules.evaluation.trained_sampler import load_sampler
 from modules.mllms.base import MLLM
-from modules.records import QuestionBatch
+from modules.records import QuestionBatch, VideoQuestion
 from modules.selection.selection_row import SelectionRow
 from modules.systems.answering_settings import AnsweringSettings
 from modules.systems.base import Reply, Setting, VideoSystem
@@ -114,40 +114,76 @@ class LoadedSystems:
         Raises:
             ValueError: the question is empty, the video cannot be read, or features cannot be written.
         """
+        with quiet():
+            return self.batch_of([question_about(video, question, options)])
+
+    def batch_of(self, questions: list[VideoQuestion]) -> QuestionBatch:
+        """As `batch`, of B questions, each of an id of its own.
+
+        Raises:
+            ValueError: a video cannot be read, or features cannot be written.
+        """
         try:
             with quiet():
-                return self.data.batch_of([question_about(video, question, options)]).to(self.device)
+                return self.data.batch_of(questions).to(self.device)
         except OSError as error:
             raise ValueError(f"{reason_of(error)}; settings={{'data.feature_dir': FOLDER}} names another") from error
 
     def select(self, name: str, batch: QuestionBatch, num_frames: int) -> tuple[SelectionRow, Tensor | None]:
-        """Where a system looks, and its score (T,) of every candidate where it has some.
+        """Where a system looks to answer one question, and its score (T,) of every candidate where it has some.
 
         Raises:
             ValueError: it looks nowhere.
+        """
+        return self.selections(name, batch, num_frames)[0]
+
+    def selections(
+        self, name: str, batch: QuestionBatch, num_frames: int
+    ) -> list[tuple[SelectionRow, Tensor | None]]:
+        """As `select`, of each of B questions.
+
+        Raises:
+            ValueError: the system looks nowhere.
         """
         system = self.systems[name]
         with quiet():
             if isinstance(system, SamplerSystem):
                 if system.asks_to_choose or system.like is not None:
                     self._prepare(num_frames)
-                row: SelectionRow | None = system.select(batch, self.data, num_frames)[0]
+                rows: list[SelectionRow | None] = [*system.select(batch, self.data, num_frames)]
             else:
-                row = self.reply(name, batch, num_frames)[0].selection
-        if row is None:
+                rows = [reply.selection for reply, _ in self.replies(name, batch, num_frames)]
+        found = [row for row in rows if row is not None]
+        if len(found) < len(rows):
             raise ValueError(f"the system {name!r} chooses no frames")
-        return row, self._scores(system)
+        return list(zip(found, self._scores(system, batch), strict=True))
 
     def reply(self, name: str, batch: QuestionBatch, num_frames: int) -> tuple[Reply, Tensor | None]:
-        """What a system says, and its score (T,) of every candidate where it has some.
+        """What a system says to one question, and its score (T,) of every candidate where it has some.
 
         Raises:
             ValueError: the frames that it chose cannot be decoded.
         """
+        return self.replies(name, batch, num_frames)[0]
+
+    def replies(
+        self, name: str, batch: QuestionBatch, num_frames: int, max_new_tokens: int | None = None
+    ) -> list[tuple[Reply, Tensor | None]]:
+        """As `reply`, to each of B questions, which all have options or all have none.
+
+        Args:
+            name: of the system.
+            batch: B questions.
+            num_frames: K.
+            max_new_tokens: of an answer in text; as the recipe says by default.
+        """
         with quiet():
             self._prepare(num_frames, text=not batch.questions[0].options)
-            reply = self.systems[name].answer(batch, self.data)[0]
-        return reply, self._scores(self.systems[name])
+            answering = self.module.setting.answering
+            usual = self.recipe.model["answering"].get("max_new_tokens", AnsweringSettings.max_new_tokens)
+            answering.max_new_tokens = max_new_tokens or usual
+            replies = self.systems[name].answer(batch, self.data)
+        return list(zip(replies, self._scores(self.systems[name], batch), strict=True))
 
     def _prepare(self, num_frames: int, text: bool = False) -> None:
         """Has all systems choose so many frames, and answer in text where there are no options."""
@@ -159,9 +195,12 @@ class LoadedSystems:
             self._setting = setting
 
     @staticmethod
-    def _scores(system: VideoSystem) -> Tensor | None:
+    def _scores(system: VideoSystem, batch: QuestionBatch) -> list[Tensor | None]:
+        """Of each question."""
         scores = system.choice.scores if isinstance(system, SamplerSystem) and system.choice is not None else None
-        return None if scores is None else scores[0].float().cpu()
+        if scores is None:
+            return [None] * len(batch)
+        return [own[: len(c)].float().cpu() for own, c in zip(scores, batch.candidates, strict=True)]
 
     def frames(self, batch: QuestionBatch, candidate_index: np.ndarray) -> np.ndarray:
         """Pictures uint8 (K, H, W, 3) of increasing candidate indices (K,)."""

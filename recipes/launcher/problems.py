@@ -20,6 +20,7 @@ from recipes.launcher.named_callbacks import callbacks_of, is_named
 from recipes.launcher.top_level import OWN, RUN_NAME, STAGES, TOP_LEVEL
 from recipes.launcher.values import Values
 
+_SERVING = "recipes.serving.serving_settings.ServingSettings"
 
 def problems(recipe: dict[str, Any], folders: Sequence[Path] = (), files: bool = True) -> list[str]:
     """Every mistake found, as ``key: what is wrong``.
@@ -44,6 +45,8 @@ def _in_parts(values: Values, recipe: dict[str, Any]) -> list[str]:
         return values.of_class("job", recipe["job"], (values.base("recipes.jobs.base.Job"),))
     for key, base in (("model", "LightningModule"), ("data", "LightningDataModule")):
         found += values.of_class(key, recipe[key], (values.base(f"lightning.pytorch.{base}"),))
+    if isinstance(recipe.get("serve"), dict):
+        found += values.of_arguments("serve", values.base(_SERVING), recipe["serve"])
     return found + _in_trainer(values, recipe)
 
 

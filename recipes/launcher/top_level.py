@@ -39,6 +39,9 @@ OWN = (
         wanted=(dict, "a mapping"),
     ),
     OwnKey("vars", dict | None, None, "values used in several places as ${vars.x}", wanted=(dict, "a mapping")),
+    OwnKey(
+        "serve", dict | None, None, "how `lightning serve` serves it", wanted=(dict, "a mapping of settings"), of_jobs=False
+    ),
     OwnKey("shortcuts", dict[str, str] | None, None, "short names of long keys", wanted=(dict, "a mapping")),
 )
 TOP_LEVEL = (*(key.name for key in OWN), "seed_everything", "trainer", "model", "data", "job")
