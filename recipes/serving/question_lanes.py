@@ -110,7 +110,8 @@ class QuestionLanes:
         self.look()
 
     def _close(self, _: object) -> None:
-        self._num_open -= 1
+        with self._changed:
+            self._num_open -= 1
 
     def _is_known(self, video: str) -> bool:
         """Whether the file is as it was when it was prepared."""
@@ -145,6 +146,8 @@ class QuestionLanes:
                     work.lap("preparing")
                     if error is None:
                         self._ready.append(work)
+                    elif isinstance(error, GivenUpError) and not work.abandoned:  # it came when all others had gone
+                        self._arrived.setdefault(video, []).append(work)
                     else:
                         self._fail(work, error)
                 if error is None:
