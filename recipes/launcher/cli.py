@@ -1,4 +1,4 @@
-"""``lightning run | submit | check | ls | score | compare | export | consolidate | track | cache``.
+"""``lightning run | serve | submit | check | ls | score | compare | export | consolidate | track | cache``.
 
 Each command is in a file of its own, which is imported when the command is given: `lightning ls` needs no torch.
 """
@@ -60,6 +60,9 @@ def _parsed(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if mistake := unknown_command(words, parser):
         parser.error(mistake)
     options, rest = parser.parse_known_args(with_values(words))
+    if options.command == "serve" and options.help and options.recipe is None:
+        options.parser.print_help()
+        sys.exit(0)
     if options.command in ("run", "check") and options.recipe is None and not getattr(options, "resume", None):
         options.parser.print_help()
         sys.exit(0 if options.help else 2)
@@ -92,6 +95,12 @@ def _run(options: argparse.Namespace, rest: list[str], folders: list[Path]) -> N
 
         for text in check_command(options, rest):
             print(text)
+    elif options.command == "serve":
+        from recipes.launcher.class_paths import folders_of
+        from recipes.launcher.serve import serve_command
+
+        folders += folders_of(options.user_dir, [options.recipe] if options.recipe else [])
+        serve_command(options, rest, folders)
     else:
         from recipes.launcher.class_paths import folders_of
         from recipes.launcher.run import run_command

@@ -13,6 +13,7 @@ _EPILOG = """examples:
   lightning run recipes/tspo.yaml
   lightning run recipes/tspo.yaml --overlay recipes/overlays/smoke.yaml --model.num_frames 4
   lightning run recipes/tspo.yaml --resume last
+  lightning serve recipes/serve.yaml --checkpoint last:tspo --video_root videos
   lightning submit recipes/msjoe.yaml --overlay recipes/overlays/zero3.yaml --nodes 2 --gpus 8 --dry-run
   lightning consolidate last:msjoe build/msjoe
   lightning check recipes/tspo.yaml --model.grpo.beta 0.04
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(_recipe_command(commands, "run", "check a recipe, build what it names and run its stages"))
+    _recipe_command(commands, "serve", "answer over HTTP, in OpenAI's chat protocol (recipes/serve.yaml by default)")
     _add_check(_recipe_command(commands, "check", "find every mistake in a recipe without building anything"))
     add_arguments(commands.add_parser("submit", help="run a recipe as a SLURM job, on any number of nodes"))
     commands.add_parser("ls", help="list the recipes")
@@ -44,8 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def with_values(words: Sequence[str]) -> list[str]:
-    """The words of ``run`` and ``check`` with ``--key value`` as ``--key=value``, whose value is no recipe's name."""
-    if not words or words[0] not in ("run", "check"):
+    """The words of commands that take a recipe with ``--key value`` as ``--key=value``, whose value is no recipe's name."""
+    if not words or words[0] not in ("run", "check", "serve"):
         return list(words)
     joined, rest = list(words[:1]), list(words[1:])
     while rest:

@@ -34,7 +34,7 @@ def run_command(options: argparse.Namespace, overrides: list[str], folders: Sequ
         merged = check(recipe, overlays, overrides, folders=folders)
         content: Any = OmegaConf.to_container(merged)
         with library_imports():
-            _quieten()
+            quieten()
             import_torchmetrics()
             from recipes.launcher.launch import launch
 
@@ -57,7 +57,7 @@ def _import_modules_of(paths: Iterable[str]) -> None:
             raise ValueError(f"cannot import {path!r}: {error}") from error
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Silences what the libraries say at every start and nobody can act on."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("modules.rl").setLevel(logging.INFO)  # what a run learns from
