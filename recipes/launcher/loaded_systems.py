@@ -137,9 +137,7 @@ class LoadedSystems:
         """
         return self.selections(name, batch, num_frames)[0]
 
-    def selections(
-        self, name: str, batch: QuestionBatch, num_frames: int
-    ) -> list[tuple[SelectionRow, Tensor | None]]:
+    def selections(self, name: str, batch: QuestionBatch, num_frames: int) -> list[tuple[SelectionRow, Tensor | None]]:
         """As `select`, of each of B questions.
 
         Raises:

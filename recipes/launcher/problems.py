@@ -22,6 +22,7 @@ from recipes.launcher.values import Values
 
 _SERVING = "recipes.serving.serving_settings.ServingSettings"
 
+
 def problems(recipe: dict[str, Any], folders: Sequence[Path] = (), files: bool = True) -> list[str]:
     """Every mistake found, as ``key: what is wrong``.
 

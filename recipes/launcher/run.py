@@ -33,6 +33,8 @@ def run_command(options: argparse.Namespace, overrides: list[str], folders: Sequ
     with announced(recipe, overlays, overrides, begun_run):
         merged = check(recipe, overlays, overrides, folders=folders)
         content: Any = OmegaConf.to_container(merged)
+        if content.get("serve") is not None:
+            raise ValueError(f"{recipe} is served, not run: lightning serve {recipe}")
         with library_imports():
             quieten()
             import_torchmetrics()

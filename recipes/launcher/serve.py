@@ -16,7 +16,7 @@ from recipes.launcher.library_imports import library_imports
 from recipes.launcher.merge import pairs
 
 if TYPE_CHECKING:
-    from recipes.serving.app import Server
+    from recipes.serving.server import Server
 
 DEFAULT = str(ROOT / "recipes" / "serve.yaml")
 
@@ -31,6 +31,8 @@ def serve_command(options: argparse.Namespace, overrides: list[str], folders: Se
     Raises:
         ValueError: the recipe has mistakes, or the address cannot be had.
     """
+    if options.overlay:
+        raise ValueError("serve takes no --overlay; a recipe of your own with `base: recipes/serve.yaml` does the same")
     source = options.recipe or DEFAULT
     console = PlainConsole(soft_wrap=True)
     console.print(f"{'recipe':<11} {' '.join([source, *overrides])}")
@@ -79,10 +81,9 @@ def _curl(address: str, server: Server) -> str:
     """A question as one would type it."""
     key = f'-H "Authorization: Bearer ${server.settings.key_variable}" ' if server.access.asks_for_a_key else ""
     if server.settings.video_root is None:
-        return f'curl {key}{address}/v1/models   # or open {address} and drop a video there'
+        return f"curl {key}{address}/v1/models   # or open {address} and drop a video there"
     return (
         f"curl {key}{address}/v1/chat/completions -H 'Content-Type: application/json' -d "
         '\'{"model": "kairos", "messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": '
         '"FILE.mp4"}}, {"type": "text", "text": "What happens?"}]}]}\''
     )
-

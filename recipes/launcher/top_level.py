@@ -40,7 +40,12 @@ OWN = (
     ),
     OwnKey("vars", dict | None, None, "values used in several places as ${vars.x}", wanted=(dict, "a mapping")),
     OwnKey(
-        "serve", dict | None, None, "how `lightning serve` serves it", wanted=(dict, "a mapping of settings"), of_jobs=False
+        "serve",
+        dict | None,
+        None,
+        "how `lightning serve` serves it",
+        wanted=(dict, "a mapping of settings"),
+        of_jobs=False,
     ),
     OwnKey("shortcuts", dict[str, str] | None, None, "short names of long keys", wanted=(dict, "a mapping")),
 )

@@ -63,9 +63,7 @@ class Access:
         # in constant time, whatever was sent
         right = hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._key)
         if scheme.lower() != "bearer" or not right:
-            raise RequestError(
-                401, "send the server's key: Authorization: Bearer KEY", code="invalid_api_key"
-            )
+            raise RequestError(401, "send the server's key: Authorization: Bearer KEY", code="invalid_api_key")
 
 
 def _check_host(given: str, names: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from recipes.launcher.answering_recipe import AnsweringRecipe
 from recipes.launcher.loaded_systems import LoadedSystems
 from recipes.serving.access import Access
-from recipes.serving.app import Server
+from recipes.serving.server import Server
 from recipes.serving.forwarding import Forwarding
 from recipes.serving.remote_videos import RemoteVideos
 from recipes.serving.served_systems import ServedSystems

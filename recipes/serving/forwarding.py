@@ -111,4 +111,3 @@ class Forwarding:
                 return
             yield event({**head, "choices": [], OWN_FIELD: own})
             yield DONE
-

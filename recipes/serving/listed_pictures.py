@@ -80,7 +80,9 @@ def times_of(num_pictures: int, clock: dict[str, Any]) -> list[float]:
         indices = list(range(num_pictures))
     whole = isinstance(indices, list) and all(isinstance(i, int) and not isinstance(i, bool) for i in indices)
     if not whole or len(indices) != num_pictures or any(b <= a for a, b in zip(indices, indices[1:], strict=False)):
-        raise bad_request(f"{where}.frames_indices: {num_pictures} whole numbers, increasing", f"{where}.frames_indices")
+        raise bad_request(
+            f"{where}.frames_indices: {num_pictures} whole numbers, increasing", f"{where}.frames_indices"
+        )
     if indices[0] < 0 or indices[-1] / fps > 1e7:
         raise bad_request(f"{where}.frames_indices: from 0 on, within reason", f"{where}.frames_indices")
     times_s = [index / fps for index in indices]
@@ -103,5 +105,3 @@ def write_pictures(path: Path, files: Sequence[bytes], times_s: Sequence[float])
             packet.pts = packet.dts = round(time_s * _TICKS)
             packet.is_keyframe = True
             container.mux(packet)
-
-

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from recipes.serving.app import Server, build_app
+from recipes.serving.app import build_app
+from recipes.serving.server import Server
 from recipes.serving.serving_settings import ServingSettings
 
 

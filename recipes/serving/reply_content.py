@@ -61,7 +61,7 @@ def own_content(request: ChatRequest, outcome: Outcome) -> dict[str, Any]:
     """Where it was looked, what it cost, and what of the request had no effect."""
     reply, candidates = outcome.reply, outcome.candidates
     found: dict[str, Any] = {
-        "system": request.model,
+        "system": _system_of(outcome),
         "video": {"duration_s": round(candidates.duration_s, 3), "candidates": len(candidates)},
         "looked_at": looked_at(outcome),
         "notes": _notes(outcome),
@@ -80,6 +80,13 @@ def own_content(request: ChatRequest, outcome: Outcome) -> dict[str, Any]:
     if request.all_scores:
         found["candidates"] = candidate_scores(outcome)
     return found
+
+
+def _system_of(outcome: Outcome) -> str | None:
+    """Who chose, whatever name it was asked under."""
+    if outcome.reply is not None:
+        return outcome.reply.answer.system
+    return None if outcome.selection is None else outcome.selection.sampler
 
 
 def looked_at(outcome: Outcome) -> list[dict[str, Any]] | None:

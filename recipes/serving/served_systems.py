@@ -129,5 +129,3 @@ class ServedSystems:
     def close(self) -> None:
         """Ends the processes that decode."""
         self.parts.close()
-
-

@@ -37,7 +37,7 @@ class Counter:
         with self._lock:
             values = dict(self.values) or ({} if self.labels else {(): 0.0})
         for given, value in sorted(values.items()):
-            yield f"{self.name}{_labels(self.labels, given)} {value:g}"
+            yield f"{self.name}{_labels(self.labels, given)} {value:.15g}"
 
 
 class Histogram:
@@ -95,7 +95,7 @@ class ServingMetrics:
         counters = [value for value in vars(self).values() if isinstance(value, (Counter, Histogram))]
         lines = [line for counter in counters for line in counter.lines()]
         for name, (help_text, value) in self.gauges.items():
-            lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge", f"{name} {value():g}"]
+            lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge", f"{name} {value():.15g}"]
         return "\n".join(lines) + "\n"
 
 
