@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def with_values(words: Sequence[str]) -> list[str]:
-    """The words of commands that take a recipe with ``--key value`` as ``--key=value``, whose value is no recipe's name."""
+    """The words of a recipe's command with ``--key value`` as ``--key=value``, whose value is no recipe's name."""
     if not words or words[0] not in ("run", "check", "serve"):
         return list(words)
     joined, rest = list(words[:1]), list(words[1:])

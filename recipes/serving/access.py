@@ -38,8 +38,8 @@ class Access:
         key = os.environ.get(settings.key_variable) or None
         if key is None and not settings.on_loopback:
             raise ValueError(
-                f"host {settings.host}: others can reach it, so clients have to send a key; set {settings.key_variable} "
-                "(in the environment: it belongs in no recipe), or listen on 127.0.0.1"
+                f"host {settings.host}: others can reach it, so clients have to send a key; set "
+                f"{settings.key_variable} (in the environment: it belongs in no recipe), or listen on 127.0.0.1"
             )
         if key is not None and len(key) < 8:
             raise ValueError(f"the key in {settings.key_variable} has {len(key)} characters; take 8 or more")

@@ -11,10 +11,10 @@ from jsonargparse import ArgumentParser
 from recipes.launcher.answering_recipe import AnsweringRecipe
 from recipes.launcher.loaded_systems import LoadedSystems
 from recipes.serving.access import Access
-from recipes.serving.server import Server
 from recipes.serving.forwarding import Forwarding
 from recipes.serving.remote_videos import RemoteVideos
 from recipes.serving.served_systems import ServedSystems
+from recipes.serving.server import Server
 from recipes.serving.serving_metrics import ServingMetrics
 from recipes.serving.serving_settings import ServingSettings
 from recipes.serving.upload_shelf import UploadShelf

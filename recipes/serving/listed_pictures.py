@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -79,14 +80,14 @@ def times_of(num_pictures: int, clock: dict[str, Any]) -> list[float]:
     if indices is None:
         indices = list(range(num_pictures))
     whole = isinstance(indices, list) and all(isinstance(i, int) and not isinstance(i, bool) for i in indices)
-    if not whole or len(indices) != num_pictures or any(b <= a for a, b in zip(indices, indices[1:], strict=False)):
+    if not whole or len(indices) != num_pictures or any(b <= a for a, b in itertools.pairwise(indices)):
         raise bad_request(
             f"{where}.frames_indices: {num_pictures} whole numbers, increasing", f"{where}.frames_indices"
         )
     if indices[0] < 0 or indices[-1] / fps > 1e7:
         raise bad_request(f"{where}.frames_indices: from 0 on, within reason", f"{where}.frames_indices")
     times_s = [index / fps for index in indices]
-    if any(round(b * _TICKS) <= round(a * _TICKS) for a, b in zip(times_s, times_s[1:], strict=False)):
+    if any(round(b * _TICKS) <= round(a * _TICKS) for a, b in itertools.pairwise(times_s)):
         raise bad_request(f"{where}: pictures less than a millisecond apart", where)
     return times_s
 

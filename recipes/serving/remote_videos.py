@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from recipes.serving.request_errors import RequestError, bad_request
 from recipes.serving.request_body import too_large
+from recipes.serving.request_errors import RequestError, bad_request
 
 _MIB = 2**20
 

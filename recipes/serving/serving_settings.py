@@ -67,8 +67,8 @@ class UpstreamSettings:
         url: of a server that speaks OpenAI's chat protocol, e.g. ``http://127.0.0.1:8000/v1``; None answers here.
         model: its name there; the first that the server lists by default.
         key_variable: environment variable that holds its key, ``..._API_KEY``.
-        send: chosen frames as ``video`` with their true times beside them (vLLM from 2026-04 on), as ``images`` with the
-            times in the text, or ``auto``, which asks the server once whether it reads the times.
+        send: chosen frames as ``video`` with their true times beside them (vLLM from 2026-04 on), as ``images`` with
+            the times in the text, or ``auto``, which asks the server once whether it reads the times.
         image_side_px: longer sides are shrunk to this; None sends frames as they are decoded.
         jpeg_quality: 1..95.
     """
