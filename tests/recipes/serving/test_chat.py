@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 import pytest
-from conftest import OPTIONS, QUESTION, data_url, request_of
+from serving_requests import OPTIONS, QUESTION, data_url, request_of
 from starlette.testclient import TestClient
 
 import kairos

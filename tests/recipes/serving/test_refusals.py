@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OPTIONS, QUESTION, data_url, request_of
+from serving_requests import OPTIONS, QUESTION, data_url, request_of
 from starlette.testclient import TestClient
 
 from recipes.serving.request_body import parsed
@@ -65,8 +65,7 @@ WRONG: dict[str, tuple[Any, int, str]] = {
     "only options": (request_of("a.mp4", "A. red\nB. blue"), 400, "no question before the options"),
     "a question of NULs": (request_of("a.mp4", "x" * 5000), 400, "5000 characters"),
     "half a character": (
-        '{"messages": [{"role": "user", "content": [%s, {"type": "text", "text": "\\ud800"}]}]}'
-        % json.dumps(video("a.mp4")),
+        json.dumps(user(video("a.mp4"), {"type": "text", "text": "\ud800"})),
         400,
         "surrogate",
     ),

@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 import pytest
-from conftest import QUESTION, request_of
+from serving_requests import QUESTION, request_of
 from starlette.testclient import TestClient
 from video_chat_server import VideoChatServer
 

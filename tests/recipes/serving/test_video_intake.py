@@ -13,8 +13,8 @@ import anyio
 import httpx2
 import numpy as np
 import pytest
-from conftest import OPTIONS, request_of
 from PIL import Image
+from serving_requests import OPTIONS, request_of
 from starlette.testclient import TestClient
 
 from datamodules.video.video_info import probe
