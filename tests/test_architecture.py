@@ -113,6 +113,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "recipes.launcher.loaded_systems": ("modules", "datamodules", "recipes.launcher"),
     "recipes.launcher.lmms_eval": ("modules", "datamodules", "recipes.launcher"),
+    "recipes.launcher.serve": ("modules.console", "modules.part_progress", "recipes"),
+    "recipes.serving": (
+        *("modules.records", "modules.parsing", "modules.files", "modules.systems", "modules.selection.selection_row"),
+        *("modules.mllms.key_variable", "datamodules.video", "datamodules.annotations.choices"),
+        *("recipes.serving", "recipes.launcher.loaded_systems", "recipes.launcher.answering_recipe"),
+    ),
     "recipes.launcher.cost": ("modules.mllms", "modules.files.model_files", "recipes"),
 }
 
