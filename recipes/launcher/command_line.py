@@ -37,7 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(_recipe_command(commands, "run", "check a recipe, build what it names and run its stages"))
-    _recipe_command(commands, "serve", "answer over HTTP, in OpenAI's chat protocol (recipes/serve.yaml by default)")
+    _recipe_command(
+        commands, "serve", "answer over HTTP, in OpenAI's chat protocol (recipes/serve.yaml by default)", overlays=False
+    )
     _add_check(_recipe_command(commands, "check", "find every mistake in a recipe without building anything"))
     add_arguments(commands.add_parser("submit", help="run a recipe as a SLURM job, on any number of nodes"))
     commands.add_parser("ls", help="list the recipes")
@@ -69,8 +71,8 @@ def unknown_command(words: Sequence[str], parser: argparse.ArgumentParser) -> st
     return f"{words[0]!r:.100} is no command; {hint}"
 
 
-def _recipe_command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
-    """A command that takes a recipe and overrides of its keys."""
+def _recipe_command(commands: Any, name: str, text: str, *, overlays: bool = True) -> argparse.ArgumentParser:
+    """A command that takes a recipe, perhaps overlays of it, and overrides of its keys."""
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
@@ -82,9 +84,10 @@ def _recipe_command(commands: Any, name: str, text: str) -> argparse.ArgumentPar
     )
     command.add_argument("recipe", nargs="?", help="a YAML file; `lightning ls` lists those that come with Kairos")
     command.add_argument("-h", "--help", action="store_true", help="this text; after a recipe, the recipe's own keys")
-    command.add_argument(
-        "--overlay", action="append", default=[], metavar="FILE", help="more YAML, merged over the recipe"
-    )
+    if overlays:
+        command.add_argument(
+            "--overlay", action="append", default=[], metavar="FILE", help="more YAML, merged over the recipe"
+        )
     add_user_dir(command)
     command.set_defaults(parser=command)
     return command

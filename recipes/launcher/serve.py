@@ -31,8 +31,6 @@ def serve_command(options: argparse.Namespace, overrides: list[str], folders: Se
     Raises:
         ValueError: the recipe has mistakes, or the address cannot be had.
     """
-    if options.overlay:
-        raise ValueError("serve takes no --overlay; a recipe of your own with `base: recipes/serve.yaml` does the same")
     source = options.recipe or DEFAULT
     console = PlainConsole(soft_wrap=True)
     console.print(f"{'recipe':<11} {' '.join([source, *overrides])}")

@@ -10,16 +10,18 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from recipes.serving.chat_request import ChatRequest, read_request
 from recipes.serving.event_stream import PATIENCE_S, answer_events
 from recipes.serving.forwarding import Forwarding
-from recipes.serving.gate import PATHS, Gate
+from recipes.serving.gate import PATHS, SHARE, Gate
+from recipes.serving.jpeg_pictures import THUMBNAIL
 from recipes.serving.presence import while_present
 from recipes.serving.question_work import Outcome
 from recipes.serving.reply_content import completion, own_content
-from recipes.serving.request_body import ClientDisconnect, read_json
+from recipes.serving.request_body import read_json
 from recipes.serving.request_errors import RequestError
 from recipes.serving.server import Server
 from recipes.serving.strict_answers import json_answer, refusal
@@ -39,7 +41,7 @@ def build_app(server: Server) -> FastAPI:
         await anyio.to_thread.run_sync(server.close)
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Gate, access=server.access, metrics=server.metrics)
+    app.add_middleware(Gate, access=server.access, bodies=server.bodies, metrics=server.metrics)
     _add_errors(app)
 
     @app.get("/")
@@ -71,7 +73,9 @@ def build_app(server: Server) -> FastAPI:
     @app.post("/v1/select")
     async def select(http: Request) -> Response:
         request = await _read(server, http, forwarded=False)
-        outcome = await while_present(http, server.outcome(request, "select", request.thumbnails))
+        outcome = await while_present(
+            http, server.outcome(request, "select", THUMBNAIL if request.thumbnails else None)
+        )
         return json_answer({"object": "selection", "model": request.model, **own_content(request, outcome)})
 
     return app
@@ -97,19 +101,18 @@ def _add_errors(app: FastAPI) -> None:
 
 
 async def _read(server: Server, http: Request, *, forwarded: bool) -> ChatRequest:
-    with server.bodies.taking() as share:
-        try:
-            content = await read_json(http, share)
-        except ClientDisconnect:
-            raise RequestError(499, "the client has gone", code="gone") from None
-        limits = server.settings.limits
-        return await anyio.to_thread.run_sync(lambda: read_request(content, limits, forwarded=forwarded))
+    try:
+        content = await read_json(http, http.scope[SHARE])
+    except ClientDisconnect:
+        raise RequestError(499, "the client has gone", code="gone") from None
+    limits = server.settings.limits
+    return await anyio.to_thread.run_sync(lambda: read_request(content, limits, forwarded=forwarded))
 
 
 async def _answered(server: Server, request: ChatRequest) -> Response:
     """An answer of this server, whole or in pieces."""
     id_ = f"chatcmpl-{secrets.token_hex(12)}"
-    work = server.outcome(request, "answer", request.thumbnails)
+    work = server.outcome(request, "answer", THUMBNAIL if request.thumbnails else None)
     if not request.stream:
         return json_answer(completion(id_, request, await work))
     coming = asyncio.create_task(work)
@@ -143,7 +146,7 @@ async def _forwarded(server: Server, forwarding: Forwarding, request: ChatReques
     within_s = server.settings.limits.timeout_s
     try:
         async with asyncio.timeout(within_s):
-            outcome = await server.outcome(request, "select", True)
+            outcome = await server.outcome(request, "select", forwarding.pictures)
             if not request.stream:
                 return json_answer(await forwarding.answer(request, outcome))
             events = forwarding.events(request, outcome)

@@ -6,11 +6,9 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import anyio.to_thread
-
 from recipes.serving.chat_request import OWN_FIELD, ChatRequest
 from recipes.serving.event_stream import DONE, event
-from recipes.serving.jpeg_pictures import base64_jpeg
+from recipes.serving.jpeg_pictures import PictureForm, as_text
 from recipes.serving.question_work import Outcome
 from recipes.serving.reply_content import own_content, times_of_pictures
 from recipes.serving.request_errors import RequestError
@@ -30,6 +28,12 @@ class Forwarding:
     def __init__(self, upstream: Upstream, metrics: ServingMetrics) -> None:
         self.upstream, self.metrics = upstream, metrics
 
+    @property
+    def pictures(self) -> PictureForm:
+        """How frames are sent."""
+        settings = self.upstream.settings
+        return PictureForm(settings.image_side_px, settings.jpeg_quality)
+
     async def body(self, request: ChatRequest, outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
         """What is sent, and a description of it.
 
@@ -39,13 +43,7 @@ class Forwarding:
         if outcome.pictures is None or outcome.selection is None:
             raise RequestError(400, f"the system {request.model!r} chooses no frames to send on", code="no_frames")
         form, model = await self.upstream.form(), await self.upstream.model()
-        settings = self.upstream.settings
-        pictures = await anyio.to_thread.run_sync(
-            lambda: [
-                base64_jpeg(picture, settings.image_side_px, settings.jpeg_quality)
-                for picture in outcome.pictures  # type: ignore[union-attr]  # looked at above
-            ]
-        )
+        pictures = [as_text(picture) for picture in outcome.pictures]
         candidates = outcome.candidates
         times_s = times_of_pictures(outcome)
         sent = forwarded_body(

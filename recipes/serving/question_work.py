@@ -8,12 +8,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 from torch import Tensor
 
 from modules.records import Candidates, VideoQuestion
 from modules.selection.selection_row import SelectionRow
 from modules.systems.base import Reply
+from recipes.serving.jpeg_pictures import PictureForm
 
 Kind = Literal["answer", "select"]
 
@@ -30,8 +30,9 @@ class Outcome:
     """float32 (T,); None where the system has none."""
     reply: Reply | None
     """None where only frames were chosen."""
-    pictures: np.ndarray | None
-    """uint8 (K, H, W, 3), where they were wanted."""
+    pictures: list[bytes] | None
+    """K JPEG files, one a candidate that was chosen (of a clip, its middle frame), in order of time, where they were
+    wanted."""
     num_wanted: int
     """K that was asked for."""
     num_together: int
@@ -52,8 +53,8 @@ class QuestionWork:
     """By which the client knows it."""
     num_frames: int
     max_new_tokens: int | None
-    pictures: bool
-    """The chosen frames are wanted too."""
+    pictures: PictureForm | None
+    """How the chosen frames are wanted; None: they are not."""
     deadline: float
     """Of ``time.monotonic``."""
     gone: threading.Event = field(default_factory=threading.Event)

@@ -13,10 +13,8 @@ from modules.records import Answer
 from modules.systems.grading import most_probable_option
 from modules.systems.reply_text import answer_text, option_probabilities
 from recipes.serving.chat_request import OWN_FIELD, ChatRequest
-from recipes.serving.jpeg_pictures import base64_jpeg
+from recipes.serving.jpeg_pictures import as_text
 from recipes.serving.question_work import Outcome
-
-_THUMBNAIL_PX, _QUALITY = 240, 80
 
 
 def completion(id_: str, request: ChatRequest, outcome: Outcome) -> dict[str, Any]:
@@ -107,7 +105,7 @@ def thumbnails(outcome: Outcome) -> list[dict[str, Any]]:
         return []
     times = times_of_pictures(outcome)
     return [
-        {"time_s": time_s, "url": f"data:image/jpeg;base64,{base64_jpeg(picture, _THUMBNAIL_PX, _QUALITY)}"}
+        {"time_s": time_s, "url": f"data:image/jpeg;base64,{as_text(picture)}"}
         for time_s, picture in zip(times, outcome.pictures, strict=True)
     ]
 

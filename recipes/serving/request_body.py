@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from recipes.serving.request_errors import RequestError, bad_request
 from recipes.serving.serving_settings import ServingLimits
@@ -19,7 +19,7 @@ _MIB = 2**20
 
 
 class BodyRoom:
-    """Bytes of all bodies that are being read or looked at.
+    """Bytes of all bodies, from their first byte to the last of their answer: a video may be inside.
 
     Args:
         limits: of one, and of all together.
@@ -29,16 +29,16 @@ class BodyRoom:
         self.limits, self.num_bytes = limits, 0
 
     @contextmanager
-    def taking(self) -> Iterator[_Share]:
+    def taking(self) -> Iterator[BodyShare]:
         """The room of one body, given back at the end."""
-        share = _Share(self)
+        share = BodyShare(self)
         try:
             yield share
         finally:
             self.num_bytes -= share.num_bytes
 
 
-class _Share:
+class BodyShare:
     """What one body has taken.
 
     Args:
@@ -68,7 +68,7 @@ def too_large(message: str) -> RequestError:
     return RequestError(413, message, code="request_too_large")
 
 
-async def read_json(request: Request, share: _Share) -> dict[str, Any]:
+async def read_json(request: Request, share: BodyShare) -> dict[str, Any]:
     """The JSON object of a request.
 
     Raises:
@@ -87,8 +87,9 @@ async def read_json(request: Request, share: _Share) -> dict[str, Any]:
     return parsed(await _content(request, share))
 
 
-async def _content(request: Request, share: _Share) -> bytes:
-    chunks, stream = [], request.stream()
+async def _content(request: Request, share: BodyShare) -> bytes:
+    chunks: list[bytes] = []
+    stream = request.stream()
     while True:
         try:
             chunk = await asyncio.wait_for(anext(stream), share.room.limits.reading_s)
@@ -142,6 +143,3 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:20]} is too large for a number")
     return number
-
-
-__all__ = ["BodyRoom", "ClientDisconnect", "parsed", "read_json", "too_large"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from modules.records import QuestionBatch
 from modules.selection.selection_row import SelectionRow
 from modules.systems.base import Reply
 from recipes.launcher.loaded_systems import LoadedSystems
+from recipes.serving.jpeg_pictures import PictureForm
 from recipes.serving.question_work import Outcome, QuestionWork
 from recipes.serving.request_errors import RequestError, bad_request
 from recipes.serving.serving_settings import ServingLimits
@@ -100,7 +100,7 @@ class ServedSystems:
             found = [(reply.selection, reply, scores) for reply, scores in replies]
         outcomes = []
         for b, (work, (row, reply, scores)) in enumerate(zip(works, found, strict=True)):
-            pictures = self._pictures(batch, b, row) if work.pictures else None
+            pictures = None if work.pictures is None else self._pictures(batch, b, row, work.pictures)
             work.lap("answering")
             outcomes.append(
                 Outcome(
@@ -117,14 +117,16 @@ class ServedSystems:
             )
         return outcomes
 
-    def _pictures(self, batch: QuestionBatch, b: int, row: SelectionRow | None) -> np.ndarray | None:
-        """uint8 (K, H, W, 3), one a candidate that was chosen, in order of time."""
+    def _pictures(
+        self, batch: QuestionBatch, b: int, row: SelectionRow | None, form: PictureForm
+    ) -> list[bytes] | None:
+        """JPEG files; of each question by itself, so that no more than its frames are held as they are."""
         if row is None or not row.frame_ids:
             return None
         candidates = batch.candidates[b]
         index = candidates.holding(torch.tensor(row.frame_ids, dtype=torch.int64))
         pixels = self.parts.data.decode(candidates, index)
-        return None if pixels is None else pixels.permute(0, 2, 3, 1).cpu().numpy()
+        return None if pixels is None else [form.encoded(one) for one in pixels.permute(0, 2, 3, 1).cpu().numpy()]
 
     def close(self) -> None:
         """Ends the processes that decode."""

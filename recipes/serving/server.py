@@ -12,6 +12,7 @@ from modules.records import VideoQuestion
 from recipes.serving.access import Access
 from recipes.serving.chat_request import ChatRequest
 from recipes.serving.forwarding import Forwarding
+from recipes.serving.jpeg_pictures import PictureForm
 from recipes.serving.question_lanes import QuestionLanes
 from recipes.serving.question_work import Kind, Outcome, QuestionWork
 from recipes.serving.request_body import BodyRoom
@@ -55,13 +56,13 @@ class Server:
             "kairos_body_bytes": ("Requests that are being read.", lambda: self.bodies.num_bytes),
         }
 
-    async def outcome(self, request: ChatRequest, kind: Kind, pictures: bool) -> Outcome:
+    async def outcome(self, request: ChatRequest, kind: Kind, pictures: PictureForm | None) -> Outcome:
         """What comes of a question; where this is cancelled, so is what is done for it.
 
         Args:
             request: the question.
             kind: whether it is answered.
-            pictures: the chosen frames are wanted too.
+            pictures: how the chosen frames are wanted; None: they are not.
 
         Raises:
             RequestError: nothing does.
@@ -86,7 +87,7 @@ class Server:
         return outcome
 
     def _work(
-        self, request: ChatRequest, kind: Kind, pictures: bool, system: str, video: str, deadline: float
+        self, request: ChatRequest, kind: Kind, pictures: PictureForm | None, system: str, video: str, deadline: float
     ) -> QuestionWork:
         question = VideoQuestion(
             "serve", "predict", "serve-0", video, 0.0, request.question, request.options, until_s=request.at_s

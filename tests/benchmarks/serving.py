@@ -4,9 +4,9 @@
 
 `recipes/serve.yaml` with the small stack, in a process of its own, on Haystack videos of ten minutes (600 candidates),
 four options, eight frames. *First* is the first question on a video that nobody has asked about, *later* one after
-another on known videos; then so many clients at a time, each of which asks its next question when it has its answer. The
-clients and the server share the machine. Memory is the server's own, at rest and at its peak; its decoding processes
-are beside it.
+another on known videos; then so many clients at a time, each of which asks its next question when it has its answer.
+The clients and the server share the machine. Memory is the server's own, at rest and at its peak; its decoding
+processes are beside it.
 
 *Behind* is a small server that answers at once, so that what is measured is choosing, encoding as JPEG and sending:
 eight chosen frames against 64 evenly spaced ones, of a video of 256 px a side. Bytes are those of the whole request.

@@ -82,7 +82,7 @@ def ask(lanes: QuestionLanes, tmp_path: Path) -> Callable[..., QuestionWork]:
             video_name=video,
             num_frames=8,
             max_new_tokens=None,
-            pictures=False,
+            pictures=None,
             deadline=time.monotonic() + within_s,
         )
         lanes.submit(work)
@@ -259,7 +259,7 @@ def test_a_server_that_stops_takes_nothing_more(systems: FakeSystems, tmp_path: 
                 video_name="a",
                 num_frames=8,
                 max_new_tokens=None,
-                pictures=False,
+                pictures=None,
                 deadline=time.monotonic() + 9,
             )
         )

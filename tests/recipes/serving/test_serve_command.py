@@ -182,7 +182,7 @@ def test_what_is_typed_wrongly_is_one_sentence(place: Path) -> None:
             ("--checkpoint", "last:nothing"): "nothing",
             ("--dtype", "int8"): "serve.dtype",
             ("--upstream", "localhost"): "begins with http",
-            ("--overlay", "x.yaml"): "takes no --overlay",
+            ("--overlay", "x.yaml"): "overlay",
         }
         for words, expected in cases.items():
             process = ServingProcess(list(words), place)
