@@ -7,9 +7,11 @@ import hmac
 from typing import Any
 
 import pytest
+from serving_requests import RECIPE
 from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 
+from recipes.launcher.answering_recipe import answering_recipe
 from recipes.serving.access import Access
 from recipes.serving.request_errors import RequestError
 from recipes.serving.serving_settings import ServingLimits, ServingSettings, UpstreamSettings
@@ -67,6 +69,26 @@ def test_without_a_key_a_request_for_another_host_is_refused(client: TestClient)
         assert client.get("/v1/models", headers={"Host": host}).status_code == 200, host
     reply = client.options("/v1/chat/completions", headers={"Origin": "http://evil.org"})
     assert "access-control-allow-origin" not in reply.headers
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("port", 99999, "ports go up to 65535"),
+        ("port", "many", "serve.port"),
+        ("serve.limit.queue", 3, "serve.limit"),
+        ("serve.limits.queue", 0, "serve.limits.queue"),
+        ("serve.limits.body_mib", 512, "bodies_mib"),
+        ("dtype", "int8", "serve.dtype"),
+        ("upstream", "localhost", "begins with http"),
+        ("serve.key_variable", "HOME", "API_KEY"),
+        ("overlay", "x.yaml", "overlay"),
+        ("checkpoint", "last:nothing_of_that_name", "nothing_of_that_name"),
+    ],
+)
+def test_what_is_typed_wrongly_is_told_before_anything_is_built(key: str, value: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        answering_recipe(RECIPE, {key: value}, [])
 
 
 def test_settings_are_checked() -> None:
