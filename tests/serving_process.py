@@ -61,6 +61,14 @@ class ServingProcess:
         task = Path(f"/proc/{self.process.pid}/task")
         return [int(pid) for child in task.glob("*/children") for pid in child.read_text().split()]
 
+    def processor_s(self) -> float:
+        """Seconds of the processor that it and the processes it has started have taken so far."""
+        total = 0
+        for pid, ended in ((self.process.pid, True), *((child, False) for child in self.children())):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += sum(map(int, fields[11 : 15 if ended else 13]))  # its own, and of children that have ended
+        return total / os.sysconf("SC_CLK_TCK")
+
     def resident_mib(self) -> float:
         """Memory of the process itself."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()

@@ -5,7 +5,8 @@
 `recipes/serve.yaml` with the small stack, in a process of its own, on Haystack videos of ten minutes (600 candidates),
 four options, eight frames. *First* is the first question on a video that nobody has asked about, *later* one after
 another on known videos; then so many clients at a time, each of which asks its next question when it has its answer.
-The clients and the server share the machine. Memory is the server's own, at rest and at its peak; its decoding
+The clients and the server share the machine. *Processor* is what the server and its decoding processes take of it for a
+question, which a busy machine does not change. Memory is the server's own, at rest and at its peak; its decoding
 processes are beside it.
 
 *Behind* is a small server that answers at once, so that what is measured is choosing, encoding as JPEG and sending:
@@ -94,14 +95,18 @@ def measure_local(process: ServingProcess, videos: list[str], count: int) -> Non
     """First and later questions, and several clients."""
     address = process.address
     print(f"at rest {process.resident_mib():.0f} MiB")
-    print("| | questions | p50 s | p95 s | answers a second, together, MiB |\n|---|---|---|---|---|")
+    print("| | questions | p50 s | p95 s | processor s | answers a second | together | MiB |\n|---|" + "---|" * 7)
     with httpx2.Client(base_url=address, timeout=600) as client:
         ask(client, videos[-1], 0)  # the check that frames reach the model, and a decoding process that has started
+        before = process.processor_s()
         first = [ask(client, video, n)[0] for n, video in enumerate(videos[:-1])]
-    print(row("first on a video", first, f"-, 1, {process.resident_mib():.0f}"), flush=True)
+        took = (process.processor_s() - before) / len(first)
+    print(row("first on a video", first, f"{took:.2f} | - | 1 | {process.resident_mib():.0f}"), flush=True)
     for clients in (1, 8, 32):
-        seconds, whole, together = many(address, videos[:4], clients, count)
-        more = f"{len(seconds) / whole:.1f}, {together:.1f}, {process.resident_mib():.0f}"
+        before = process.processor_s()
+        seconds, whole, together = many(address, videos[:3], clients, count)
+        took = (process.processor_s() - before) / len(seconds)
+        more = f"{took:.2f} | {len(seconds) / whole:.1f} | {together:.1f} | {process.resident_mib():.0f}"
         print(row(f"later, {clients} clients" if clients > 1 else "later, 1 client", seconds, more), flush=True)
     peak = next(line for line in httpx2.get(f"{address}/metrics").text.splitlines() if "peak_bytes " in line)
     print(f"peak {float(peak.split()[1]) / 2**20:.0f} MiB")
