@@ -275,6 +275,9 @@ class Rollouts:
     undecoded: tuple[int, ...] = ()
     """Questions (positions in the batch) whose frames could not be decoded in this step: their answers are withheld
     (options at -inf, empty texts), and no reward applies to them."""
+    unanswered: tuple[int, ...] = ()
+    """Questions (positions in the batch) that a served model gave no answer to, where a recipe leaves these out: no
+    reward applies to them either."""
 
     @property
     def answer_index(self) -> Tensor:
@@ -300,6 +303,7 @@ class Rollouts:
             None if self.query_features is None else self.query_features[b : b + 1, g],
             None if self.costs is None else [self.costs[b][g]],
             (0,) if b in self.undecoded else (),
+            (0,) if b in self.unanswered else (),
         )
 
     def metadata(self, b: int) -> dict[str, Any]:

@@ -101,6 +101,12 @@ class MLLM(FrameEncoder):
         return False
 
     @property
+    def answers_elsewhere(self) -> bool:
+        """Whether another machine or process answers, so that a question is asked while the next one's frames are
+        decoded, and calls may come from several threads."""
+        return False
+
+    @property
     def has_log_probs(self) -> bool:
         """Whether `score_rows` gives probabilities; else the option that was answered gets 1."""
         return True

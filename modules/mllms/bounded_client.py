@@ -14,6 +14,10 @@ import httpx2
 import openai
 
 
+_KEPT_S = 4.0
+"""A connection that nobody uses; uvicorn, and so vLLM, closes them after five seconds."""
+
+
 class BoundedClient(openai.DefaultAsyncHttpxClient):
     """Gives to the official client only whole answers, and to it alone: redirects are not followed, since the request
     carries a key and somebody's frames.
@@ -21,10 +25,15 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
     Args:
         deadline_s: from a request to the last byte of its answer.
         max_bytes: of an answer, unpacked.
+        connections: kept open between calls, and open at most.
     """
 
-    def __init__(self, deadline_s: float, max_bytes: int) -> None:
-        super().__init__(timeout=deadline_s, follow_redirects=False, headers={"Accept-Encoding": "gzip"})
+    def __init__(self, deadline_s: float, max_bytes: int, connections: int = 100) -> None:
+        limits = httpx2.Limits(
+            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_KEPT_S
+        )
+        headers = {"Accept-Encoding": "gzip"}
+        super().__init__(timeout=deadline_s, follow_redirects=False, headers=headers, limits=limits)
         self.deadline_s, self.max_bytes = deadline_s, max_bytes
 
     async def send(self, request: httpx2.Request, **arguments: Any) -> httpx2.Response:

@@ -18,6 +18,9 @@ _SURE = 0.01
 _NEVER = -1e4
 """Nats below which a probability is 0 in double precision."""
 
+_CUT_OFF = -9998.0
+"""Nats below which vLLM writes -9999 for whatever it is."""
+
 
 class MalformedAnswerError(ValueError):
     """An answer that is none; asking again may help."""
@@ -93,6 +96,23 @@ def letter_log_probs(top: TopLogProbs, num_options: int) -> Tensor:
         letter = token.strip(" \t\n\u2581\u0120")  # and what tokenizers write for a blank
         p[letter] = p.get(letter, 0.0) + math.exp(log_prob)
     return torch.tensor([math.log(p[c]) if p.get(c) else -math.inf for c in LETTERS[:num_options]])
+
+
+def token_log_probs_of(top: TopLogProbs, token_ids: list[int]) -> Tensor | None:
+    """log p of given tokens, where tokens are written as ``token_id:NUMBER``.
+
+    Args:
+        top: of the first token.
+        token_ids: O of them.
+
+    Returns:
+        float32 (O,) nats; None where one of them is missing.
+    """
+    by_name = dict(top)
+    names = [f"token_id:{token_id}" for token_id in token_ids]
+    if any(name not in by_name for name in names):
+        return None
+    return torch.tensor([by_name[name] if by_name[name] > _CUT_OFF else -math.inf for name in names])
 
 
 def tokens_of(reply: Reply) -> tuple[int | None, int | None]:

@@ -1,30 +1,29 @@
 """Any server that speaks OpenAI's chat protocol: vLLM, SGLang, or a closed model. For rewards, in ``evolve: sampler``.
 
-Frames go as JPEG images, each after its time in text. Option log-probabilities come from ``top_logprobs`` of the first
-token where the server gives them; else the answer is read and its option gets probability 1. The official client
-retries what fails on the way (connections, 408, 409, 429, 5xx) with backoff; an answer that is no answer (no choices,
-broken JSON) is asked for again here. What still fails stops the run with the question's name: a reward that is missing
-for some rollouts would bend the advantages of the others.
+What a server can do beyond the protocol is found out once (`modules.mllms.served.server`) and used: log-probabilities of
+the options' letters by name, frames as one video with their true times, names for frames. Where it cannot, the letters
+are looked for among the likeliest 20 tokens, and frames go as JPEG images, each after its time in text; where it gives
+no probabilities at all, the answer is read and its option gets probability 1. Calls keep to a pace that the server
+sets, and are made again where that may help (`modules.mllms.served.calls`). What still fails is an error with the
+question's name: a reward that is missing for some rollouts would bend the advantages of the others.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
-import io
 import logging
 import os
 import threading
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import Any, Literal, TypeVar
 
 import anyio
+import httpx2
 import openai
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
-from PIL import Image
 from torch import Tensor
 
 from modules.mllms.base import MLLM, Generation, Row
@@ -33,14 +32,21 @@ from modules.mllms.chat_answers import (
     ChatChoice,
     MalformedAnswerError,
     Reply,
+    TopLogProbs,
     choice_of,
     letter_log_probs,
     text_of,
+    token_log_probs_of,
     tokens_of,
     top_log_probs,
 )
 from modules.mllms.key_variable import KeyVariable
 from modules.mllms.prompt import Prompt
+from modules.mllms.served.calls import Calls, UnansweredError
+from modules.mllms.served.jpeg_frames import JpegFramesOf
+from modules.mllms.served.media_parts import image_parts, media_settings, video_part
+from modules.mllms.served.retries import is_overload
+from modules.mllms.served.server import Server
 from modules.parsing import parse_option
 
 _log = logging.getLogger(__name__)
@@ -58,10 +64,12 @@ class OpenAIChat(MLLM):
         base_url: e.g. ``http://127.0.0.1:8000/v1``; None is OpenAI's own.
         api_key_variable: environment variable that holds the key, ``..._API_KEY``; the key itself belongs in no recipe.
         prompt: how a question is put; letters only.
-        log_probs_from: ``server`` asks for ``top_logprobs``, ``answer`` reads the text.
-        concurrency: requests at a time.
+        log_probs_from: ``server`` asks for log-probabilities, ``answer`` reads the text.
+        frames: ``images`` with their times in text, one ``video`` that says its times, or ``auto``: a video where the
+            server's model is seen to read its times.
+        concurrency: calls at a time, at most; fewer while the server says that it is overloaded.
         timeout_s: of one request, from its first byte to the last of its answer.
-        max_retries: of a request.
+        max_retries: of a call; and how many rounds without any connection are waited for.
         image_side_px: longer sides are shrunk to this; None sends frames as they are.
         jpeg_quality: 1..95.
         image_detail: what the protocol calls ``detail``.
@@ -75,6 +83,7 @@ class OpenAIChat(MLLM):
         api_key_variable: KeyVariable = _OPENAIS,
         prompt: Prompt | None = None,
         log_probs_from: Literal["server", "answer"] = "server",
+        frames: Literal["auto", "video", "images"] = "auto",
         concurrency: PositiveInt = 8,
         timeout_s: PositiveFloat = 60.0,
         max_retries: NonNegativeInt = 4,
@@ -86,20 +95,28 @@ class OpenAIChat(MLLM):
         self.prompt = prompt or Prompt(timestamps=False)
         if self.prompt.answer_with != "letter":
             raise ValueError("a served model is asked for a letter: prompt.answer_with has to be 'letter'")
-        self.name, self.base_url = model, base_url
-        self.log_probs_from, self.concurrency, self.max_retries = log_probs_from, concurrency, max_retries
-        self.image_side_px, self.jpeg_quality, self.image_detail = image_side_px, jpeg_quality, image_detail
+        self.name, self.base_url, self.log_probs_from, self.frames = model, base_url, log_probs_from, frames
+        self.image_side_px, self.image_detail = image_side_px, image_detail
+        self.jpegs = JpegFramesOf(image_side_px, jpeg_quality)
         self.client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=os.environ.get(KeyVariable(api_key_variable), "none"),
             timeout=timeout_s,
-            http_client=BoundedClient(timeout_s, _MAX_BYTES),
+            max_retries=0,
+            http_client=BoundedClient(timeout_s, _MAX_BYTES, concurrency),
         )
-        self.num_unread = self._num_retries = 0
+        named = base_url or "the OpenAI server"
+        self.calls = Calls(named, self.client.api_key, concurrency, max_retries)
+        self.server = Server(base_url, model, self._page, self._probe)
+        self.num_unread = self.num_unanswered = 0
 
     @property
     def injects(self) -> bool:
         return False
+
+    @property
+    def answers_elsewhere(self) -> bool:
+        return True
 
     @property
     def has_log_probs(self) -> bool:
@@ -116,6 +133,7 @@ class OpenAIChat(MLLM):
             "model": self.name,
             "base_url": self.base_url,
             "prompt": self.prompt.digest(),
+            "frames": self.frames,
             "image_side_px": self.image_side_px,
             "openai": openai.__version__,
         }
@@ -127,26 +145,30 @@ class OpenAIChat(MLLM):
         """uint8 (N, 3, H, W), as they are: the server encodes them."""
         return frames
 
-    def messages(self, row: Row) -> list[Any]:
-        """The conversation of a row: times and frames in turn, then the question."""
-        content: list[dict[str, Any]] = []
-        for frame, time_s in zip(row.tokens, row.timestamps_s.tolist(), strict=True):
-            url = f"data:image/jpeg;base64,{self._jpeg(frame)}"
-            content.append({"type": "text", "text": f"[{time_s:.1f} s]"})
-            content.append({"type": "image_url", "image_url": {"url": url, "detail": self.image_detail}})
+    # ---- what is sent ----
+
+    def messages(self, row: Row, as_video: bool = False, named: bool = False) -> list[Any]:
+        """The conversation of a row: its frames, as one video or as images after their times, then the question."""
+        content: list[Any] = []
+        if len(row.index):
+            frames, times_s = [self.jpegs(row.frames)[n] for n in row.index.tolist()], row.timestamps_s.tolist()
+            if as_video:
+                content = [video_part(frames, media_settings(times_s, row.question.duration_s))]
+            else:
+                content = image_parts(frames, times_s, self.image_detail, named)
         prompt = self.prompt_of(row)
         text = {"type": "text", "text": prompt.text(row.question, row.timestamps_s)}
         content.insert(0 if prompt.question_first else len(content), text)
         system = [{"role": "system", "content": prompt.system}] if prompt.system else []
         return [*system, {"role": "user", "content": content}]
 
-    def _jpeg(self, frame: Tensor) -> str:
-        image = Image.fromarray(frame.permute(1, 2, 0).cpu().numpy())
-        if self.image_side_px is not None:
-            image.thumbnail((self.image_side_px, self.image_side_px))
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=self.jpeg_quality)
-        return base64.b64encode(file.getvalue()).decode()
+    def _request(self, row: Row, as_video: bool, named: bool) -> dict[str, Any]:
+        """What a row adds to a call."""
+        request: dict[str, Any] = {"messages": self.messages(row, as_video, named)}
+        if as_video and len(row.index):
+            settings = media_settings(row.timestamps_s.tolist(), row.question.duration_s)
+            request["extra_body"] = {"media_io_kwargs": settings}
+        return request
 
     async def _ask(self, row: Row, read: Callable[[ChatChoice, Row], T], **arguments: Any) -> T:
         """What is read off the server's answer to a row.
@@ -154,22 +176,60 @@ class OpenAIChat(MLLM):
         Raises:
             ConnectionError: no usable answer could be had; names server and question.
         """
-        left, messages = self.max_retries, await anyio.to_thread.run_sync(self.messages, row)
-        while True:
+        as_video = self.frames == "video" or (self.frames == "auto" and await self.server.takes_timed_video())
+        named = (await self.server.abilities()).names_media
+        request = await anyio.to_thread.run_sync(self._request, row, as_video, named)
+        request["extra_body"] = {**request.get("extra_body", {}), **arguments.pop("extra_body", {})}
+
+        async def call() -> T:
+            reply = await self.client.chat.completions.with_raw_response.create(
+                model=self.name, **{"temperature": 0, **arguments, **request}
+            )
+            found = read(choice_of(reply), row)
+            self._count_tokens(row, reply)
+            return found
+
+        try:
+            return await self.calls.made(call, f"question {row.question.sample_id}")
+        except UnansweredError:
+            self.num_unanswered += 1
+            raise
+
+    async def _page(self, address: str, question: Mapping[str, Any] | None) -> Any:
+        """The JSON of one of the server's own pages; None where it has no such page."""
+
+        async def call() -> Any:
             try:
-                reply = await self.client.with_options(max_retries=left).chat.completions.with_raw_response.create(
-                    model=self.name, messages=messages, **{"temperature": 0, **arguments}
+                if question is None:
+                    answer = await self.client.get(address, cast_to=httpx2.Response)
+                else:
+                    answer = await self.client.post(address, cast_to=httpx2.Response, body=dict(question))
+                return answer.json()
+            except (ValueError, RecursionError):
+                return None
+            except openai.APIStatusError as error:
+                return _nothing_if_refused(error)
+
+        return await self.calls.made(call, address)
+
+    async def _probe(self, content: list[Any], fields: dict[str, Any]) -> int | None:
+        """Tokens of a prompt; None where the server refuses it or does not count."""
+
+        async def call() -> int | None:
+            try:
+                reply = await self.client.chat.completions.with_raw_response.create(
+                    model=self.name, messages=[{"role": "user", "content": content}], max_tokens=1, extra_body=fields
                 )
-                self._num_retries += reply.retries_taken
-                left -= reply.retries_taken
-                found = read(choice_of(reply), row)
-                self._count_tokens(row, reply)
-                return found
-            except (MalformedAnswerError, openai.OpenAIError) as error:
-                if left <= 0 or not isinstance(error, MalformedAnswerError):
-                    raise ConnectionError(self._failed(row, error)) from None
-            left -= 1
-            self._num_retries += 1
+            except openai.APIStatusError as error:
+                _log.info("%s takes no frames as a video: %s", self.base_url, str(error)[:300])
+                return _nothing_if_refused(error)
+            choice_of(reply)
+            return tokens_of(reply)[0]
+
+        try:
+            return await self.calls.made(call, "a video of two grey frames")
+        except UnansweredError:
+            return None
 
     def _count_tokens(self, row: Row, reply: Reply) -> None:
         if self.usage is not None:
@@ -177,33 +237,22 @@ class OpenAIChat(MLLM):
             visual = None if len(row.index) else 0  # a server does not tell frames from text
             self.usage.add(row.question.sample_id, visual_tokens=visual, text_tokens_in=read, text_tokens_out=written)
 
-    def _failed(self, row: Row, error: Exception) -> str:
-        """The error of a call, without the key, which a server may have sent back."""
-        cause = f" ({error.__cause__})" if isinstance(error, openai.APIConnectionError) and error.__cause__ else ""
-        said = f"{str(error)[:300]}{cause}".replace(self.client.api_key, "***")
-        return (
-            f"{self.base_url or 'the OpenAI server'} gave no usable answer to question {row.question.sample_id}, asked "
-            f"up to {self.max_retries + 1} times: {type(error).__name__}: {said}"
-        )
-
     def _ask_all(self, rows: list[Row], read: Callable[[ChatChoice, Row], T], **arguments: Any) -> list[T]:
-        """`_ask` of every row, ``concurrency`` at a time; the first that fails ends all."""
+        """`_ask` of every row, each in its turn; the first that fails ends all."""
+        return self._run(partial(self._gather, [partial(self._ask, row, read, **arguments) for row in rows]))
 
-        async def ask_all() -> list[T]:
-            free = asyncio.Semaphore(self.concurrency)
+    @staticmethod
+    async def _gather(asked: list[Callable[[], Any]]) -> list[Any]:
+        tasks = [asyncio.ensure_future(ask()) for ask in asked]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
 
-            async def ask(row: Row) -> T:
-                async with free:
-                    return await self._ask(row, read, **arguments)
-
-            tasks = [asyncio.ensure_future(ask(row)) for row in rows]
-            try:
-                return await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-
-        running = asyncio.run_coroutine_threadsafe(ask_all(), self._loop)
+    def _run(self, work: Callable[[], Any]) -> Any:
+        """Runs a coroutine on the loop of this model's requests, from any thread."""
+        running = asyncio.run_coroutine_threadsafe(work(), self._loop)
         try:
             return running.result()
         finally:
@@ -216,20 +265,42 @@ class OpenAIChat(MLLM):
         threading.Thread(target=loop.run_forever, daemon=True, name="served model").start()
         return loop
 
+    # ---- what is read ----
+
     def score_rows(self, rows: list[Row]) -> Tensor:
         if self.log_probs_from == "server":
-            scores = self._ask_all(rows, self._from_log_probs, max_tokens=1, logprobs=True, top_logprobs=20)
+            scores = self._run(partial(self._gather, [partial(self._score, row) for row in rows]))
         else:
             scores = self._ask_all(rows, self._from_text, max_tokens=16)
         padded = torch.nn.utils.rnn.pad_sequence(scores, batch_first=True, padding_value=-torch.inf)
         normalised = padded.log_softmax(-1)
         return normalised.masked_fill(padded.isinf().all(-1, keepdim=True), -torch.inf)
 
+    async def _score(self, row: Row) -> Tensor:
+        """log p of each option's letter: asked for by name where the server takes names, else looked for."""
+        ids = await self.server.letter_ids(len(row.question.options))
+        if ids:
+            wanted = {"logprob_token_ids": ids, "return_tokens_as_token_ids": True}
+            read = partial(self._from_token_ids, ids)
+            scores = await self._ask(row, read, max_tokens=1, logprobs=True, extra_body=wanted)
+            if scores is not None:
+                return scores
+            self.server.scores_no_tokens()
+        return await self._ask(row, self._from_log_probs, max_tokens=1, logprobs=True, top_logprobs=20)
+
+    def _from_token_ids(self, ids: list[int], choice: ChatChoice, row: Row) -> Tensor | None:
+        """log p of the tokens that were asked for; None where one is missing."""
+        return token_log_probs_of(self._top(choice), ids)
+
+    @staticmethod
+    def _top(choice: ChatChoice) -> TopLogProbs:
+        if not (top := top_log_probs(choice)):
+            raise MalformedAnswerError("there are no log-probabilities; log_probs_from: answer reads the text")
+        return top
+
     def _from_log_probs(self, choice: ChatChoice, row: Row) -> Tensor:
         """log p of each option's letter; -inf for letters not among the top tokens, and throughout where none is."""
-        top = top_log_probs(choice)
-        if not top:
-            raise MalformedAnswerError("there are no log-probabilities; log_probs_from: answer reads the text")
+        top = self._top(choice)
         scores = letter_log_probs(top, len(row.question.options))
         if scores.isinf().all():
             self._count_unread(choice, row)
@@ -258,7 +329,8 @@ class OpenAIChat(MLLM):
 
     def shortfalls(self) -> dict[str, int]:
         return {
-            f"calls to {self.name} were made again": self._num_retries,
+            f"calls to {self.name} were made again": self.calls.num_retries,
+            f"questions got no answer of {self.name} and were left out": self.num_unanswered,
             f"answers of {self.name} named no option and count as wrong": self.num_unread,
         }
 
@@ -274,3 +346,9 @@ class OpenAIChat(MLLM):
 
     def log_probs(self, rows: list[Row], token_ids: list[Tensor], temperature: float = 1.0) -> Tensor:
         raise ValueError("a served model cannot be trained: evolve has to be 'sampler'")
+
+
+def _nothing_if_refused(error: openai.APIStatusError) -> None:
+    """Nothing is there, unless it is only not there now."""
+    if is_overload(error.status_code):
+        raise error

@@ -123,7 +123,8 @@ class EvolutionModule(EvaluatedTraining, FrameDemand):
             metrics=self.metrics,
         )
         self.rollout_phase = RolloutPhase(
-            sampler, self.answering, query_writer, num_frames, grpo.num_generations, grpo.seed, self.agent
+            *(sampler, self.answering, query_writer, num_frames, grpo.num_generations, grpo.seed, self.agent),
+            leave_out=answering.unanswered == "leave_out",
         )
         untrained, initial = untrained_copy(sampler), None
         if self.objective.initial is not None:

@@ -134,7 +134,7 @@ class RewardSum:
         if tuple(scores.shape) != expected:
             raise ValueError(f"reward {name!r} returned {tuple(scores.shape)}, expected (B, G) = {expected}")
         scores = scores.to(device, torch.float32)
-        for b in rollouts.undecoded:  # nobody saw these frames, so nothing is learnt from the answer
+        for b in (*rollouts.undecoded, *rollouts.unanswered):  # nobody saw these frames, or nobody answered
             scores[b] = torch.nan
         return scores
 

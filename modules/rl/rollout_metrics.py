@@ -29,6 +29,7 @@ def rollout_metrics(
         "reward/std": reward.std(dim=1).nanmean(),
         "reward/zero_std_frac": zero_std(reward).float().mean(),
         "reward/undecoded_frac": len(rollouts.undecoded) / len(rollouts.batch),
+        "reward/unanswered_frac": len(rollouts.unanswered) / len(rollouts.batch),
         "policy/entropy_nats": entropy.mean(),
         "policy/effective_frames": entropy.exp().mean(),
         **{f"reward/{name}": term.nanmean() for name, term in terms.items()},

@@ -50,6 +50,7 @@ class RolloutPhase:
         num_rollouts: G.
         seed: of every draw, together with step, sample_id and the rollout's number.
         agent: follows what was chosen and answers, in the place of ``answering``.
+        leave_out: go on without a question that a served model gives no answer to.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class RolloutPhase:
         num_rollouts: int,
         seed: int,
         agent: Agent | None = None,
+        leave_out: bool = False,
     ) -> None:
+        self.leave_out = leave_out
         self.sampler, self.answering, self.writer, self.agent = sampler, answering, writer, agent
         self.num_frames, self.num_rollouts, self.seed = num_frames, num_rollouts, seed
 
@@ -111,7 +114,9 @@ class RolloutPhase:
                 rollouts = self.agent.follow(batch, sampler_batch, source, selection)
             sampler_selection = rollouts.selection
         elif temperature is None:
-            rollouts = self.answering.answer(source, batch, selection, options=options, text=text)
+            rollouts = self.answering.answer(
+                source, batch, selection, options=options, text=text, leave_out=self.leave_out
+            )
         else:
             rollouts, answers = self.answering.speak(
                 source, batch, selection, temperature, f"{prefix}/answers", options=options

@@ -38,13 +38,18 @@ _QWEN_TOKENS = {
 }
 _QWEN_TOWER = {"depth": 2, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 64}
 _QWEN_VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
+_QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
-def _template(video: str) -> str:
+def _template(video: str, image: str = "") -> str:
     """A chat template in the families' common form."""
+    images = "{% elif c['type'] == 'image' %}" + image if image else ""
     return (
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}"
-        "{% if c['type'] == 'video' %}" + video + "{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
+        "{% if c['type'] == 'video' %}"
+        + video
+        + images
+        + "{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
         "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
 
@@ -59,8 +64,9 @@ def _text(tokenizer: PreTrainedTokenizerFast, **more: Any) -> dict[str, Any]:
     return {**_TEXT, **ids, "vocab_size": len(tokenizer), **more}
 
 
-def _qwen_text(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 3, 3]}
+def _qwen_text(tokenizer: PreTrainedTokenizerFast, sections: list[int]) -> dict[str, Any]:
+    """Sections of the rotary embedding add up to half a head: vLLM asserts it, transformers takes any."""
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": sections}
     return _text(tokenizer, rope_parameters=rope)
 
 
@@ -78,14 +84,14 @@ def qwen25_vl() -> tuple[Any, Any]:
         "tokens_per_second": 2,
     }
     config = tf.Qwen2_5_VLConfig(
-        text_config=_qwen_text(tokenizer), vision_config=vision, **_ids(tokenizer, _QWEN_TOKENS)
+        text_config=_qwen_text(tokenizer, [2, 3, 3]), vision_config=vision, **_ids(tokenizer, _QWEN_TOKENS)
     )
     size = {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 4}
     processor = tf.Qwen2_5_VLProcessor(
         image_processor=tf.Qwen2VLImageProcessor(size=size),
         tokenizer=tokenizer,
         video_processor=tf.Qwen2VLVideoProcessor(size=size),
-        chat_template=_template(_QWEN_VIDEO),
+        chat_template=_template(_QWEN_VIDEO, _QWEN_IMAGE),
     )
     return tf.Qwen2_5_VLForConditionalGeneration(config), processor
 
@@ -98,13 +104,14 @@ def qwen3_vl() -> tuple[Any, Any]:
         "deepstack_visual_indexes": [0],
         "num_position_embeddings": 64,
     }
-    config = tf.Qwen3VLConfig(text_config=_qwen_text(tokenizer), vision_config=vision, **_ids(tokenizer, _QWEN_TOKENS))
+    text = _qwen_text(tokenizer, [24, 20, 20])  # heads of 128
+    config = tf.Qwen3VLConfig(text_config=text, vision_config=vision, **_ids(tokenizer, _QWEN_TOKENS))
     size = {"shortest_edge": 32 * 32, "longest_edge": 32 * 32 * 256}
     processor = tf.Qwen3VLProcessor(
         image_processor=tf.Qwen2VLImageProcessor(size=size, patch_size=16),
         tokenizer=tokenizer,
         video_processor=tf.Qwen3VLVideoProcessor(size=size),
-        chat_template=_template(_QWEN_VIDEO),
+        chat_template=_template(_QWEN_VIDEO, _QWEN_IMAGE),
     )
     return tf.Qwen3VLForConditionalGeneration(config), processor
 

@@ -6,7 +6,10 @@ Shared by training (`modules.rl.evolution`) and evaluation (`modules.evaluation.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,11 +17,28 @@ from torch import Tensor
 from modules.mllms.base import MLLM, FrameTokens, Generation, Row
 from modules.mllms.canary import check_that_frames_matter
 from modules.mllms.completions import Completions
+from modules.mllms.served.calls import UnansweredError
 from modules.records import QuestionBatch, Rollouts, Selection
 from modules.seeds import seed_of
 from modules.systems.answering_settings import AnsweringSettings
 from modules.systems.frame_source import FrameSource
 from modules.systems.stopwatch import Stopwatch
+
+_log = logging.getLogger(__name__)
+_QUESTIONS_AT_A_TIME = 32
+_MOST_LEFT_OUT = 16
+"""Questions in a row; a server that answers none of so many is asked no more."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a question's rollouts show."""
+
+    frames: FrameTokens
+    index: Tensor
+    """int64 (G, K) into ``frames``, on the host, -1 at padding."""
+    undecoded: bool
+    """There should have been frames, and they could not be decoded."""
 
 
 class Answering:
@@ -52,6 +72,7 @@ class Answering:
         self.stopwatch = Stopwatch()
         self._mllm_key = mllm.key
         self._canary_due = canary
+        self._left_out_in_a_row = 0
 
     @classmethod
     def of(cls, mllm: MLLM, settings: AnsweringSettings) -> Answering:
@@ -75,12 +96,20 @@ class Answering:
             B frame sets; int64 (B, G, K) into them, -1 at padding; and the questions whose frames cannot be decoded,
             which are shown none.
         """
+        sets, index, undecoded = [], [], []
+        for b, shown in enumerate(self.frames_of_each(source, batch, candidate_index)):
+            sets.append(shown.frames)
+            index.append(shown.index)
+            undecoded += [b] * shown.undecoded
+        return sets, torch.stack(index).to(candidate_index.device), undecoded
+
+    def frames_of_each(self, source: FrameSource, batch: QuestionBatch, candidate_index: Tensor) -> Iterator[Shown]:
+        """As `frames`, one question after another, each as soon as its frames are there."""
         chosen = candidate_index.cpu()
         unions = [picks[picks >= 0].unique() for picks in chosen]
         stored = [self._stored(source, batch, b, union) for b, union in enumerate(unions)]
         asked = list(zip(batch.candidates, unions, stored, strict=True))
         decoded = source.decode_many([(c, union) for c, union, tokens in asked if tokens is None and len(union)])
-        sets, index, undecoded = [], torch.full_like(chosen, -1), []
         for b, (candidates, union, tokens) in enumerate(asked):
             if self._canary_due and len(union):
                 self._canary(source, batch, b, union)
@@ -88,14 +117,13 @@ class Answering:
                 tokens = tokens.to(batch.features.device, torch.float32)
             elif len(union):
                 tokens = self._decoded(decoded)
-                undecoded += [b] * (tokens is None)
+            index = torch.full_like(chosen[b], -1)
             if tokens is None:  # asked blind
-                sets.append(FrameTokens(torch.empty(0), torch.empty(0)))
+                yield Shown(FrameTokens(torch.empty(0), torch.empty(0)), index, bool(len(union)))
                 continue
-            sets.append(FrameTokens(tokens, candidates.timestamps_s[union].float()))
             real = chosen[b] >= 0
-            index[b][real] = torch.searchsorted(union, chosen[b][real])
-        return sets, index.to(candidate_index.device), undecoded
+            index[real] = torch.searchsorted(union, chosen[b][real])
+            yield Shown(FrameTokens(tokens, candidates.timestamps_s[union].float()), index, False)
 
     @property
     def decodes(self) -> bool:
@@ -142,6 +170,7 @@ class Answering:
         *,
         options: bool = True,
         text: bool = False,
+        leave_out: bool = False,
     ) -> Rollouts:
         """Shows every selection to the MLLM and takes its answers.
 
@@ -151,7 +180,10 @@ class Answering:
             selection: G selections of each.
             options: score the options, where there are any.
             text: generate an answer.
+            leave_out: go on without a question that a served model gives no answer to.
         """
+        if self.mllm.answers_elsewhere:
+            return self._ask_ahead(source, batch, selection, options, text, leave_out)
         return self._ask(source, batch, selection, options, (0.0, "") if text else None)[0]
 
     @torch.no_grad()
@@ -194,6 +226,69 @@ class Answering:
                 rollouts.texts = [flat[b * size : (b + 1) * size] for b in range(len(batch))]
         _withhold(rollouts)
         return rollouts, completions
+
+    def _ask_ahead(
+        self,
+        source: FrameSource,
+        batch: QuestionBatch,
+        selection: Selection,
+        options: bool,
+        text: bool,
+        leave_out: bool,
+    ) -> Rollouts:
+        """A question is asked as soon as its frames are there, while those of the next are decoded."""
+        options = options and any(q.options for q in batch.questions)
+        num_rollouts = selection.candidate_index.shape[1]
+        num_options = max(len(q.options) for q in batch.questions)
+        log_probs = torch.full((len(batch), num_rollouts, num_options), -torch.inf)
+        texts = [[""] * num_rollouts for _ in range(len(batch))]
+
+        def ask(b: int, shown: Shown) -> None:
+            if shown.undecoded:
+                return
+            question, index = batch.questions[b], shown.index[None]
+            if options and question.options:
+                self._count_calls(batch.only(b), index)
+                scores = self.mllm.score_options([question], [shown.frames], index, self.rows_per_forward)
+                log_probs[b, :, : scores.shape[2]] = scores[0].cpu()
+            if text:
+                texts[b] = self._generate(batch.only(b), [shown.frames], index, 0.0, "").generation.texts
+
+        shown, asked = [], []
+        with ThreadPoolExecutor(min(len(batch), _QUESTIONS_AT_A_TIME)) as questions:
+            for b, one in enumerate(self.frames_of_each(source, batch, selection.in_time_order())):
+                shown.append(one)
+                asked.append(questions.submit(ask, b, one))
+            with self.stopwatch.timed("answer"):  # what is still to be waited for
+                failures = [one.exception() for one in asked]
+        unanswered = self._left_out(batch, failures, leave_out)
+        return Rollouts(
+            batch,
+            selection,
+            log_probs.to(selection.candidate_index.device) if options else None,
+            texts if text else None,
+            undecoded=tuple(b for b, one in enumerate(shown) if one.undecoded),
+            unanswered=tuple(unanswered),
+        )
+
+    def _left_out(self, batch: QuestionBatch, failures: list[BaseException | None], leave_out: bool) -> list[int]:
+        """Questions without an answer, where these may be left out.
+
+        Raises:
+            ConnectionError: they may not; or too many in a row were.
+        """
+        unanswered = []
+        for b, failure in enumerate(failures):
+            self._left_out_in_a_row = 0 if failure is None else self._left_out_in_a_row + 1
+            if failure is None:
+                continue
+            if not leave_out or not isinstance(failure, UnansweredError):
+                raise failure
+            if self._left_out_in_a_row > _MOST_LEFT_OUT:
+                raise ConnectionError(f"{self._left_out_in_a_row} questions in a row got no answer") from failure
+            _log.warning("question %s is left out: %s", batch.questions[b].sample_id, failure)
+            unanswered.append(b)
+        return unanswered
 
     def _generate(
         self, batch: QuestionBatch, sets: list[FrameTokens], index: Tensor, temperature: float, seed: str

@@ -28,7 +28,7 @@ class _WholeVideo(OpenAIChat):
 
     send: str = "content"
 
-    def messages(self, row: Row) -> list[Any]:
+    def messages(self, row: Row, as_video: bool = False, named: bool = False) -> list[Any]:
         path = Path(row.question.video)
         if self.send == "path":
             url = path.absolute().as_uri()
@@ -76,6 +76,7 @@ class Served(VideoSystem):
             api_key_variable=api_key_variable,
             prompt=prompt,
             log_probs_from=log_probs_from,
+            frames="images",
             concurrency=concurrency,
             timeout_s=timeout_s,
         )

@@ -113,6 +113,6 @@ def test_the_canary_sees_whether_images_arrive(server, monkeypatch) -> None:
     frames, times = row(30).frames.tokens, torch.tensor([0.0, 1.0])
     check_that_frames_matter(mllm(server), QUESTION, frames, 255 - frames, times)
     blind = mllm(server)
-    monkeypatch.setattr(blind, "messages", lambda r: [{"role": "user", "content": [{"type": "text", "text": "?"}]}])
+    monkeypatch.setattr(blind, "messages", lambda r, *_: [{"role": "user", "content": [{"type": "text", "text": "?"}]}])
     with pytest.raises(RuntimeError, match="not reaching the model"):
         check_that_frames_matter(blind, QUESTION, frames, 255 - frames, times)

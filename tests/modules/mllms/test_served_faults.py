@@ -237,6 +237,7 @@ def test_what_was_made_again_and_what_was_not_read_is_told_at_the_end(server) ->
     served.score_rows([ROW])
     assert served.shortfalls() == {
         "calls to m were made again": 2,
+        "questions got no answer of m and were left out": 0,
         "answers of m named no option and count as wrong": 1,
     }
 
