@@ -27,9 +27,10 @@ def trl_loss(
     num_items=None,
     num_processes: int = 1,
     num_batches: int = 1,
+    importance=None,
 ) -> torch.Tensor:
     """The loss of one of ``num_batches`` micro-batches on one of ``num_processes`` ranks; ``num_items`` is all their
-    positions together, those of the mask by default."""
+    positions together, those of the mask by default; ``importance`` is the ratio to what an engine drew from."""
     high = config.epsilon if config.epsilon_high is None else config.epsilon_high
     if config.loss_type == "cispo" and config.epsilon_high is None:
         high = 5.0
@@ -41,8 +42,8 @@ def trl_loss(
         epsilon_high=high,
         top_entropy_quantile=1.0,
         off_policy_mask_threshold=None,
-        use_vllm=False,
-        vllm_importance_sampling_correction=False,
+        use_vllm=importance is not None,
+        vllm_importance_sampling_correction=importance is not None,
         aux_loss_enabled=False,
         _entropy_bonus_enabled=entropy_coef > 0,
         entropy_coef=entropy_coef,
@@ -77,5 +78,6 @@ def trl_loss(
         "old_per_token_logps": old,
         "ref_per_token_logps": reference,
         "num_items_in_batch": mask.sum() if num_items is None else num_items,
+        "importance_sampling_ratio": importance,
     }
     return trainer.GRPOTrainer._compute_loss(stand_in, None, inputs)

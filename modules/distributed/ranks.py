@@ -45,6 +45,26 @@ class RankError(RuntimeError):
     """Another rank has stopped; carries what it said."""
 
 
+def on_first_rank(work: Callable[[], None]) -> None:
+    """Does something on rank 0 while the others wait. All ranks call it.
+
+    Raises:
+        Exception: what the work raised, on rank 0; on the others a `RankError` that says it.
+    """
+    first = not _has_group() or distributed.get_rank() == 0
+    failure: Exception | None = None
+    if first:
+        try:
+            work()
+        except Exception as error:
+            failure = error
+    said = [words for words in gather_lists([str(failure) if failure else ""]) if words]
+    if failure is not None:
+        raise failure
+    if said:
+        raise RankError(said[0])
+
+
 class SharedWork:
     """Items 0 to N - 1, shared out to all ranks of all nodes: whoever is free takes the next.
 

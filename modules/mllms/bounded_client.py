@@ -13,7 +13,6 @@ import anyio
 import httpx2
 import openai
 
-
 _KEPT_S = 4.0
 """A connection that nobody uses; uvicorn, and so vLLM, closes them after five seconds."""
 

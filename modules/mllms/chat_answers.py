@@ -115,6 +115,27 @@ def token_log_probs_of(top: TopLogProbs, token_ids: list[int]) -> Tensor | None:
     return torch.tensor([by_name[name] if by_name[name] > _CUT_OFF else -math.inf for name in names])
 
 
+def drawn_tokens(choice: ChatChoice) -> tuple[Tensor, Tensor]:
+    """Ids and log-probabilities of the tokens of an answer, the one that ends the turn among them.
+
+    Returns:
+        int64 (L,), and float32 (L,) nats.
+
+    Raises:
+        MalformedAnswerError: the server tells no ids (``return_token_ids``), or not a log-probability for each.
+    """
+    ids: object = getattr(choice, "token_ids", None)
+    content = getattr(choice.logprobs, "content", None) if choice.logprobs else None
+    if not isinstance(ids, list) or not ids or not all(type(i) is int and 0 <= i < 2**31 for i in ids):
+        raise MalformedAnswerError("the answer has no token ids: the engine has to be a vLLM that knows return_token_ids")
+    log_probs = [getattr(entry, "logprob", None) for entry in content or []]
+    if len(log_probs) != len(ids):
+        raise MalformedAnswerError(f"the answer has {len(ids)} tokens and {len(log_probs)} log-probabilities")
+    if not all(isinstance(value, (int, float)) and value <= _SURE for value in log_probs):
+        raise MalformedAnswerError(f"the answer's log-probabilities are none: {log_probs[:5]}")
+    return torch.tensor(ids), torch.tensor(log_probs, dtype=torch.float32).clamp(max=0.0)
+
+
 def tokens_of(reply: Reply) -> tuple[int | None, int | None]:
     """Tokens of prompt (frames among them) and answer, as the server counts them; None where it does not say."""
     usage = getattr(reply.parse(), "usage", None)

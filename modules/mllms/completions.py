@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from modules.mllms.base import Generation, Row
 
 
@@ -13,6 +15,9 @@ class Completions:
 
     rows: list[Row]
     generation: Generation
+    drawn_log_probs: list[Tensor] | None = None
+    """R tensors float32 (L_r,): log-probabilities of what an engine drew the tokens from, where that was not the model
+    itself; those of ``generation`` are the model's then."""
 
     def of(self, rows: list[int]) -> Completions:
         """Some of the texts."""
@@ -24,6 +29,7 @@ class Completions:
                 token_ids=[drawn.token_ids[r] for r in rows],
                 log_probs=[drawn.log_probs[r] for r in rows],
             ),
+            None if self.drawn_log_probs is None else [self.drawn_log_probs[r] for r in rows],
         )
 
     @property

@@ -1,7 +1,7 @@
 """Any server that speaks OpenAI's chat protocol: vLLM, SGLang, or a closed model. For rewards, in ``evolve: sampler``.
 
-What a server can do beyond the protocol is found out once (`modules.mllms.served.server`) and used: log-probabilities of
-the options' letters by name, frames as one video with their true times, names for frames. Where it cannot, the letters
+What a server can do beyond the protocol is found out once (`modules.mllms.served.server`) and used: it is asked for the
+log-probabilities of the options' letters by name, frames go as one video with their true times, and have names. If not, letters
 are looked for among the likeliest 20 tokens, and frames go as JPEG images, each after its time in text; where it gives
 no probabilities at all, the answer is read and its option gets probability 1. Calls keep to a pace that the server
 sets, and are made again where that may help (`modules.mllms.served.calls`). What still fails is an error with the
@@ -42,6 +42,7 @@ from modules.mllms.chat_answers import (
 )
 from modules.mllms.key_variable import KeyVariable
 from modules.mllms.prompt import Prompt
+from modules.mllms.served.abilities import root_of
 from modules.mllms.served.calls import Calls, UnansweredError
 from modules.mllms.served.jpeg_frames import JpegFramesOf
 from modules.mllms.served.media_parts import image_parts, media_settings, video_part
@@ -195,16 +196,18 @@ class OpenAIChat(MLLM):
             self.num_unanswered += 1
             raise
 
+    async def _asked(self, address: str, question: Mapping[str, Any] | None) -> httpx2.Response:
+        """What comes from an address, to which something is posted, or nothing."""
+        if question is None:
+            return await self.client.get(address, cast_to=httpx2.Response)
+        return await self.client.post(address, cast_to=httpx2.Response, body=dict(question))
+
     async def _page(self, address: str, question: Mapping[str, Any] | None) -> Any:
         """The JSON of one of the server's own pages; None where it has no such page."""
 
         async def call() -> Any:
             try:
-                if question is None:
-                    answer = await self.client.get(address, cast_to=httpx2.Response)
-                else:
-                    answer = await self.client.post(address, cast_to=httpx2.Response, body=dict(question))
-                return answer.json()
+                return (await self._asked(address, question)).json()
             except (ValueError, RecursionError):
                 return None
             except openai.APIStatusError as error:
@@ -264,6 +267,36 @@ class OpenAIChat(MLLM):
         loop = asyncio.new_event_loop()
         threading.Thread(target=loop.run_forever, daemon=True, name="served model").start()
         return loop
+
+    # ---- what engines ask ----
+
+    def drawn(
+        self, rows: list[Row], read: Callable[[ChatChoice, Row], T], seeds: list[int], **arguments: Any
+    ) -> list[T]:
+        """What is read off answers that are drawn, each with a seed of its own."""
+        pairs = zip(rows, seeds, strict=True)
+        return self._run(
+            partial(self._gather, [partial(self._ask, row, read, seed=seed, **arguments) for row, seed in pairs])
+        )
+
+    def own_route(self, route: str, body: Mapping[str, Any] | None) -> Any:
+        """Posts to one of the server's own routes, beside ``/v1``.
+
+        Raises:
+            ConnectionError: it did not do what was asked; names the route.
+        """
+        if self.base_url is None:
+            raise ValueError("OpenAI's own server has no routes of its own: name the engine's base_url")
+        address = f"{root_of(self.base_url)}{route}"
+
+        async def call() -> Any:
+            answer = await self._asked(address, body)
+            try:
+                return answer.json() if answer.content else None
+            except (ValueError, RecursionError):
+                return None
+
+        return self._run(partial(self.calls.made, call, f"POST {route}"))
 
     # ---- what is read ----
 

@@ -125,6 +125,7 @@ class EvolutionModule(EvaluatedTraining, FrameDemand):
         self.rollout_phase = RolloutPhase(
             *(sampler, self.answering, query_writer, num_frames, grpo.num_generations, grpo.seed, self.agent),
             leave_out=answering.unanswered == "leave_out",
+            drawn_by=joint.rollouts if joint is not None and evolve == "joint" else None,
         )
         untrained, initial = untrained_copy(sampler), None
         if self.objective.initial is not None:

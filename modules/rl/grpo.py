@@ -157,12 +157,13 @@ def grpo_loss(
     mask: Tensor,
     *,
     ref_log_probs: Tensor | None = None,
+    importance: Tensor | None = None,
     max_length: int | None = None,
     num_items: Tensor | None = None,
 ) -> GRPOLoss:
     """The loss of N sequences.
 
-    ``L = reduce( surrogate(ratio, A) + beta * k3 [* ratio] )``; the entropy bonus is added by the caller, who knows
+    ``L = reduce( w * surrogate(ratio, A) + beta * k3 [* ratio] )``; the entropy bonus is added by the caller, who knows
     the entropy of its policy.
 
     Args:
@@ -172,6 +173,8 @@ def grpo_loss(
         advantages: (N,).
         mask: (N, L), 1 where a position counts.
         ref_log_probs: (N, L) under the reference policy; needed when ``beta`` is above 0.
+        importance: w, (N, L), of tokens that were not drawn from ``old_log_probs`` (`modules.rl.importance`); 1 by
+            default.
         max_length: for dr_grpo; L by default.
         num_items: for dapo and cispo, see `modules.rl.reductions.mean_of_window`; by default the active positions of
             this batch.
@@ -187,6 +190,8 @@ def grpo_loss(
     mask, weight = mask.to(log_probs), advantages.unsqueeze(1)
     ratio = config.log_ratio(log_probs, old_log_probs, mask).exp()
     per_position, clipped = config.surrogate(ratio, weight, log_probs)
+    if importance is not None:
+        per_position = per_position * importance
     kl = None
     if config.beta > 0:
         if ref_log_probs is None:

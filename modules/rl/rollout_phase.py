@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
+from modules.distributed.ranks import on_first_rank
 from modules.mllms.completions import Completions
+from modules.mllms.engine import RolloutEngine
 from modules.records import QuestionBatch, Rollouts, Selection
+from modules.rl.importance import EngineRollouts, with_own_log_probs
 from modules.seeds import seed_of
 from modules.selection.base import FrameSampler
 from modules.selection.policies import FramePolicy
@@ -51,6 +55,7 @@ class RolloutPhase:
         seed: of every draw, together with step, sample_id and the rollout's number.
         agent: follows what was chosen and answers, in the place of ``answering``.
         leave_out: go on without a question that a served model gives no answer to.
+        drawn_by: an engine that draws the answers, where not the MLLM itself does.
     """
 
     def __init__(
@@ -63,8 +68,12 @@ class RolloutPhase:
         seed: int,
         agent: Agent | None = None,
         leave_out: bool = False,
+        drawn_by: EngineRollouts | None = None,
     ) -> None:
-        self.leave_out = leave_out
+        self.leave_out, self.drawn_by = leave_out, drawn_by
+        self._synced_at: int | None = None
+        if drawn_by is not None:
+            drawn_by.engine.prepare(answering.mllm)
         self.sampler, self.answering, self.writer, self.agent = sampler, answering, writer, agent
         self.num_frames, self.num_rollouts, self.seed = num_frames, num_rollouts, seed
 
@@ -118,10 +127,25 @@ class RolloutPhase:
                 source, batch, selection, options=options, text=text, leave_out=self.leave_out
             )
         else:
+            engine = self._synced(step)
             rollouts, answers = self.answering.speak(
-                source, batch, selection, temperature, f"{prefix}/answers", options=options
+                source, batch, selection, temperature, f"{prefix}/answers", options=options, engine=engine
             )
+            if engine is not None and not engine.is_the_model:
+                answers = with_own_log_probs(
+                    answers, self.answering.mllm, temperature, self.answering.rows_per_forward
+                )
             completions = [answers] if written is None else [written.completions, answers]
         if written is not None:
             rollouts = dataclasses.replace(rollouts, queries=written.queries, query_features=written.features)
         return Trajectories(sampler_batch, policy, sampler_selection, seeds, step, rollouts, completions)
+
+    def _synced(self, step: int) -> RolloutEngine | None:
+        """The engine with weights no older than they may be; rank 0 gives them, and the others wait."""
+        if self.drawn_by is None:
+            return None
+        if self._synced_at is None or not 0 <= step - self._synced_at < self.drawn_by.sync_every:
+            with self.answering.stopwatch.timed("sync"):
+                on_first_rank(partial(self.drawn_by.engine.sync_weights, self.answering.mllm, step))
+            self._synced_at = step
+        return self.drawn_by.engine

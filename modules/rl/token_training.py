@@ -23,6 +23,7 @@ from torch import Tensor
 from modules.mllms.base import MLLM
 from modules.mllms.completions import Completions
 from modules.rl.grpo import GRPO, GRPOLoss, LossType, grpo_loss
+from modules.rl.importance import EngineRollouts, importance_weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class JointTraining:
         loss_type, epsilon, epsilon_high, beta: of the token loss, as in TRL; ``beta`` above 0 keeps a frozen copy.
         gradient_checkpointing: compute activations again in the backward pass.
         keep_initial: keep a frozen copy of the MLLM as it was, and test its answers to the same frames too.
+        rollouts: an engine that draws the answers; left out, the MLLM does itself.
     """
 
     learning_rate: float = 1e-6
@@ -52,6 +54,7 @@ class JointTraining:
     beta: float = 0.0
     gradient_checkpointing: bool = False
     keep_initial: bool = False
+    rollouts: EngineRollouts | None = None
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0 or self.temperature <= 0:
@@ -130,7 +133,7 @@ class TokenTraining:
         for rows in self._rows_of_parts(advantages, lengths.sum(0).tolist(), rows_per_forward):
             texts = [turn.of(rows) for turn in completions]
             turns = [self._turn(turn, int(width)) for turn, width in zip(texts, longest, strict=True)]
-            log_probs, old, mask = (torch.cat([turn[n] for turn in turns], 1) for n in range(3))
+            log_probs, old, mask, importance = (torch.cat([turn[n] for turn in turns], 1) for n in range(4))
             reference = None
             if self.grpo.beta > 0:
                 assert self.initial is not None
@@ -145,6 +148,7 @@ class TokenTraining:
                 advantages[rows].to(log_probs),
                 mask,
                 ref_log_probs=reference,
+                importance=None if self.settings.rollouts is None else importance,
                 num_items=mask.new_tensor(total) if num_tokens is None else num_tokens.to(mask),
             )
             of_rows, of_tokens = len(mask) / lengths.shape[1], int(lengths[:, rows].sum()) / total
@@ -158,21 +162,29 @@ class TokenTraining:
         parts = [range(n, min(n + rows_per_forward, len(lengths))) for n in range(0, len(lengths), rows_per_forward)]
         return [[r for r in part if teaches[r]] or [min(part, key=lengths.__getitem__)] for part in parts]
 
-    def _turn(self, completions: Completions, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities now and when drawn, and mask, each (R, width)."""
+    def _turn(self, completions: Completions, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Log-probabilities now and before the update, mask, and what each token counts by, each (R, width)."""
         self.mllm.train(self.settings.gradient_checkpointing)  # transformers checkpoints in training mode alone
         log_probs = self._log_probs_of(self.mllm, completions, width)
         self.mllm.eval()
         lengths = torch.tensor([len(i) for i in completions.generation.token_ids], device=log_probs.device)
         mask = (torch.arange(width, device=log_probs.device)[None] < lengths[:, None]).to(log_probs)
-        old = torch.nn.utils.rnn.pad_sequence(completions.generation.log_probs, batch_first=True)
-        return log_probs, _widen(old, width).to(log_probs), mask
+        old = _padded(completions.generation.log_probs, width).to(log_probs)
+        if completions.drawn_log_probs is None or self.settings.rollouts is None:  # drawn by the model itself
+            return log_probs, old, mask, torch.ones_like(mask)
+        drawn = _padded(completions.drawn_log_probs, width).to(log_probs)
+        return log_probs, old, mask, importance_weights(old, drawn, mask, self.settings.rollouts.importance_cap)
 
     def _log_probs_of(self, mllm: MLLM, completions: Completions, width: int) -> Tensor:
         """Log-probabilities (R, width) of a turn."""
         return _widen(
             mllm.log_probs(completions.rows, completions.generation.token_ids, self.settings.temperature), width
         )
+
+
+def _padded(values: list[Tensor], width: int) -> Tensor:
+    """R tensors (L_r,) as (R, width)."""
+    return _widen(torch.nn.utils.rnn.pad_sequence(values, batch_first=True), width)
 
 
 def _widen(values: Tensor, width: int) -> Tensor:

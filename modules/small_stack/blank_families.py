@@ -64,9 +64,9 @@ def _text(tokenizer: PreTrainedTokenizerFast, **more: Any) -> dict[str, Any]:
     return {**_TEXT, **ids, "vocab_size": len(tokenizer), **more}
 
 
-def _qwen_text(tokenizer: PreTrainedTokenizerFast, sections: list[int]) -> dict[str, Any]:
+def _qwen_text(tokenizer: PreTrainedTokenizerFast, sections: list[int], **more: Any) -> dict[str, Any]:
     """Sections of the rotary embedding add up to half a head: vLLM asserts it, transformers takes any."""
-    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": sections}
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": sections, **more}
     return _text(tokenizer, rope_parameters=rope)
 
 
@@ -104,7 +104,8 @@ def qwen3_vl() -> tuple[Any, Any]:
         "deepstack_visual_indexes": [0],
         "num_position_embeddings": 64,
     }
-    text = _qwen_text(tokenizer, [24, 20, 20])  # heads of 128
+    # heads of 128; transformers interleaves the sections whatever is said here, vLLM only where it is
+    text = _qwen_text(tokenizer, [24, 20, 20], mrope_interleaved=True)
     config = tf.Qwen3VLConfig(text_config=text, vision_config=vision, **_ids(tokenizer, _QWEN_TOKENS))
     size = {"shortest_edge": 32 * 32, "longest_edge": 32 * 32 * 256}
     processor = tf.Qwen3VLProcessor(

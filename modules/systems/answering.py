@@ -17,6 +17,7 @@ from torch import Tensor
 from modules.mllms.base import MLLM, FrameTokens, Generation, Row
 from modules.mllms.canary import check_that_frames_matter
 from modules.mllms.completions import Completions
+from modules.mllms.engine import LocalEngine, RolloutEngine
 from modules.mllms.served.calls import UnansweredError
 from modules.records import QuestionBatch, Rollouts, Selection
 from modules.seeds import seed_of
@@ -196,12 +197,13 @@ class Answering:
         seed: str,
         *,
         options: bool = True,
+        engine: RolloutEngine | None = None,
     ) -> tuple[Rollouts, Completions]:
-        """As `answer`, with an answer drawn for every selection, and its tokens.
+        """As `answer`, with an answer drawn for every selection, and its tokens; by an engine, where there is one.
 
         A draw is a function of (``seed``, sample_id, number of the rollout), whatever else is in the batch.
         """
-        rollouts, completions = self._ask(source, batch, selection, options, (temperature, seed))
+        rollouts, completions = self._ask(source, batch, selection, options, (temperature, seed), engine)
         assert completions is not None
         return rollouts, completions
 
@@ -212,6 +214,7 @@ class Answering:
         selection: Selection,
         options: bool,
         text: tuple[float, str] | None,
+        engine: RolloutEngine | None = None,
     ) -> tuple[Rollouts, Completions | None]:
         completions = None
         sets, index, undecoded = self.frames(source, batch, selection.in_time_order())
@@ -221,7 +224,7 @@ class Answering:
                 self._count_calls(batch, index)
                 rollouts.option_log_probs = self.mllm.score_options(batch.questions, sets, index, self.rows_per_forward)
             if text is not None:
-                completions = self._generate(batch, sets, index, *text)
+                completions = self._generate(batch, sets, index, *text, engine)
                 flat, size = completions.generation.texts, index.shape[1]
                 rollouts.texts = [flat[b * size : (b + 1) * size] for b in range(len(batch))]
         _withhold(rollouts)
@@ -291,29 +294,43 @@ class Answering:
         return unanswered
 
     def _generate(
-        self, batch: QuestionBatch, sets: list[FrameTokens], index: Tensor, temperature: float, seed: str
+        self,
+        batch: QuestionBatch,
+        sets: list[FrameTokens],
+        index: Tensor,
+        temperature: float,
+        seed: str,
+        engine: RolloutEngine | None = None,
     ) -> Completions:
         """B x G answers."""
         rows, seeds = [], []
         for question, frames, group in zip(batch.questions, sets, index.cpu(), strict=True):  # rows lie on the host
             rows += [Row(question, frames, picks[picks >= 0]) for picks in group]
             seeds += [seed_of(f"{seed}/{question.sample_id}/{g}") for g in range(len(group))]
-        return self.generate(rows, seeds, temperature, self.max_new_tokens)
+        return self.generate(rows, seeds, temperature, self.max_new_tokens, engine)
 
     def _count_calls(self, batch: QuestionBatch, index: Tensor) -> None:
         if self.mllm.usage is not None:
             for question, picks in zip(batch.questions, (index >= 0).sum((1, 2)).tolist(), strict=True):
                 self.mllm.usage.call(question.sample_id, picks)
 
-    def generate(self, rows: list[Row], seeds: list[int], temperature: float, max_new_tokens: int) -> Completions:
-        """Texts of any number of rows, in forwards of ``rows_per_forward``."""
+    def generate(
+        self,
+        rows: list[Row],
+        seeds: list[int],
+        temperature: float,
+        max_new_tokens: int,
+        engine: RolloutEngine | None = None,
+    ) -> Completions:
+        """Texts of any number of rows, in forwards of ``rows_per_forward``; by the MLLM itself, or by an engine."""
+        engine = engine or LocalEngine(self.mllm)
         whole = Generation([], [], [])
         if self.mllm.usage is not None:
             for row in rows:
                 self.mllm.usage.call(row.question.sample_id, len(row.index))
         for start in range(0, len(rows), self.rows_per_forward):
             chunk = slice(start, start + self.rows_per_forward)
-            part = self.mllm.generate(rows[chunk], max_new_tokens, temperature, seeds[chunk])
+            part = engine.generate(rows[chunk], max_new_tokens, temperature, seeds[chunk])
             whole.texts.extend(part.texts)
             whole.token_ids.extend(part.token_ids)
             whole.log_probs.extend(part.log_probs)

@@ -255,7 +255,7 @@ def test_what_the_server_asks_for_is_waited(waits) -> None:
 
 
 def test_a_used_up_budget_ends_in_an_error_that_says_so(waits) -> None:
-    found, _, number = made([status(500)] * 20, concurrency=1, max_retries=0)
+    _, _, number = made([status(500)] * 20, concurrency=1, max_retries=0)
     assert number == 1
     calls = Calls("s", "k", 1, 3)
     calls.budget.left = 1.0
