@@ -22,6 +22,11 @@ Fault = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
 NEW_FIELDS = ("logprob_token_ids", "return_tokens_as_token_ids", "return_token_ids", "media_io_kwargs")
 """Of vLLM 0.32, beyond OpenAI's protocol."""
 
+_ROUTES = (
+    *("/pause", "/resume", "/collective_rpc", "/reset_prefix_cache", "/update_weight_version", "/get_world_size"),
+    *("/init_weight_transfer_engine", "/start_weight_update", "/update_weights", "/finish_weight_update"),
+)
+
 
 class ChatServer:
     """Answers by the mean brightness of the first frame, so that frames matter; ``faults`` are played one a request: by
@@ -46,6 +51,8 @@ class ChatServer:
         self.faults: list[str | Fault] = []
         self.requests: list[dict[str, Any]] = []
         self.pages: list[str] = []
+        self.routes: list[tuple[str, Any]] = []
+        """What was posted to vLLM's routes for reinforcement learning, in order."""
         self.connections: set[Any] = set()
         self.encoded: set[str] = set()
         """Names of images that it has seen, or their content where they have none."""
@@ -135,6 +142,9 @@ class ChatServer:
             request = {"properties": {name: {} for name in ("messages", *self.fields)}}
             image = {"properties": {"image_url": {}, "uuid": {}}}
             return {"components": {"schemas": {"ChatCompletionRequest": request, "ImageParam": image}}}
+        if path.split("?")[0] in _ROUTES:
+            self.routes.append((path, body))
+            return {"world_size": 2} if path == "/get_world_size" else {}
         if path == "/tokenize" and body is not None:
             return {"tokens": [ord(c) for c in body["prompt"]]}
         return None
@@ -177,6 +187,10 @@ class ChatServer:
                 tops = [(f"token_id:{i}", known.get(i, 1e-30)) for i in (ord("T"), *body["logprob_token_ids"])]
             top = [{"token": t, "logprob": math.log(q), "bytes": None} for t, q in tops]
             choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
+        if body.get("return_token_ids") and "return_token_ids" in self.fields:
+            choice["token_ids"] = [ord(text[0]), 2]
+            spoken = [{"token": t, "logprob": -0.5, "bytes": None, "top_logprobs": []} for t in (text[0], "")]
+            choice["logprobs"] = {"content": spoken}
         usage = {"prompt_tokens": 7 + len(frames) + len(times), "completion_tokens": 1, "total_tokens": 8 + len(frames)}
         head = {"id": "x", "object": "chat.completion", "created": 0, "model": "m"}
         return {**head, "choices": [choice], "usage": usage}

@@ -127,7 +127,9 @@ def drawn_tokens(choice: ChatChoice) -> tuple[Tensor, Tensor]:
     ids: object = getattr(choice, "token_ids", None)
     content = getattr(choice.logprobs, "content", None) if choice.logprobs else None
     if not isinstance(ids, list) or not ids or not all(type(i) is int and 0 <= i < 2**31 for i in ids):
-        raise MalformedAnswerError("the answer has no token ids: the engine has to be a vLLM that knows return_token_ids")
+        raise MalformedAnswerError(
+            "the answer has no token ids: the engine has to be a vLLM that knows return_token_ids"
+        )
     log_probs = [getattr(entry, "logprob", None) for entry in content or []]
     if len(log_probs) != len(ids):
         raise MalformedAnswerError(f"the answer has {len(ids)} tokens and {len(log_probs)} log-probabilities")

@@ -132,9 +132,7 @@ class RolloutPhase:
                 source, batch, selection, temperature, f"{prefix}/answers", options=options, engine=engine
             )
             if engine is not None and not engine.is_the_model:
-                answers = with_own_log_probs(
-                    answers, self.answering.mllm, temperature, self.answering.rows_per_forward
-                )
+                answers = with_own_log_probs(answers, self.answering.mllm, temperature, self.answering.rows_per_forward)
             completions = [answers] if written is None else [written.completions, answers]
         if written is not None:
             rollouts = dataclasses.replace(rollouts, queries=written.queries, query_features=written.features)

@@ -47,7 +47,9 @@ class VLLMEngine(RolloutEngine):
                 "frames: let it encode frames with each row (Qwen-VL: frames_per_grid: 2), or leave joint.rollouts out"
             )
         if self.served.prompt.digest() != mllm.prompt.digest():
-            raise ValueError("the engine's prompt is not that of the trained model: give joint.rollouts.engine the same")
+            raise ValueError(
+                "the engine's prompt is not that of the trained model: give joint.rollouts.engine the same"
+            )
 
     def generate(self, rows: list[Row], max_new_tokens: int, temperature: float, seeds: list[int]) -> Generation:
         if temperature != 1.0 and self.log_probs == "raw":

@@ -85,7 +85,9 @@ def refuse(server: ChatServer, *names: str) -> None:
 def named(whole: QuestionBatch) -> QuestionBatch:
     """With the video's name in the question."""
     for n, question in enumerate(whole.questions):
-        whole.questions[n] = VideoQuestion("d", "s", question.sample_id, question.video, 8.0, question.video, ("no", "yes"), 1)
+        whole.questions[n] = VideoQuestion(
+            "d", "s", question.sample_id, question.video, 8.0, question.video, ("no", "yes"), 1
+        )
     return whole
 
 
