@@ -1,8 +1,8 @@
 """Who draws the answers that an MLLM is trained on: the model itself, or an engine that has its weights.
 
-An engine is quicker at long answers and may run elsewhere; what it draws from is then the model of its last `sync_weights`,
-in other kernels. Its log-probabilities are those of what it drew from, and training corrects for the difference
-(`modules.rl.importance`).
+An engine is quicker at long answers and may run elsewhere; what it draws from is then the model of its last
+`sync_weights`, in other kernels. Its log-probabilities are those of what it drew from, and training corrects for the
+difference (`modules.rl.importance`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ class RolloutEngine(ABC):
     is_the_model: bool = False
     """Whether it is the model that is trained, so that nothing has to be given or corrected."""
 
+    @abstractmethod
     def prepare(self, mllm: MLLM) -> None:
         """Told before training whose answers it will draw.
 
@@ -50,6 +51,10 @@ class LocalEngine(RolloutEngine):
 
     def __init__(self, mllm: MLLM) -> None:
         self.mllm = mllm
+
+    def prepare(self, mllm: MLLM) -> None:
+        if mllm is not self.mllm:
+            raise ValueError("a local engine draws for the model that it is, and was given another one")
 
     def generate(self, rows: list[Row], max_new_tokens: int, temperature: float, seeds: list[int]) -> Generation:
         return self.mllm.generate(rows, max_new_tokens, temperature, seeds)

@@ -1,7 +1,7 @@
 """Any server that speaks OpenAI's chat protocol: vLLM, SGLang, or a closed model. For rewards, in ``evolve: sampler``.
 
-What a server can do beyond the protocol is found out once (`modules.mllms.served.server`) and used: it is asked for the
-log-probabilities of the options' letters by name, frames go as one video with their true times, and have names. If not, letters
+What a server can do beyond the protocol is found out once (`modules.mllms.served.server`) and used: log-probabilities
+of the options' letters by name, frames as one video with their true times, names for frames. Where it cannot, letters
 are looked for among the likeliest 20 tokens, and frames go as JPEG images, each after its time in text; where it gives
 no probabilities at all, the answer is read and its option gets probability 1. Calls keep to a pace that the server
 sets, and are made again where that may help (`modules.mllms.served.calls`). What still fails is an error with the

@@ -57,6 +57,15 @@ def importance_weights(old_log_probs: Tensor, drawn_log_probs: Tensor, mask: Ten
     return difference.exp().clamp(max=cap)
 
 
+def importance_ratio(completions: list[Completions]) -> Tensor | None:
+    """pi_old / pi_drawn of every token that an engine drew, without a cap, one after another; None where none did."""
+    by_engine = [(turn.generation.log_probs, turn.drawn_log_probs) for turn in completions if turn.drawn_log_probs]
+    if not by_engine:
+        return None
+    own, drawn = (torch.cat([row for turn in by_engine for row in turn[n] or ()]) for n in (0, 1))
+    return torch.nan_to_num(own - drawn, nan=0.0).exp()
+
+
 @torch.no_grad()
 def with_own_log_probs(completions: Completions, mllm: MLLM, temperature: float, rows_per_forward: int) -> Completions:
     """Texts that an engine drew, with the log-probabilities that the trained model gives them beside the engine's.

@@ -18,6 +18,7 @@ from torch import Tensor
 from modules.mllms.base import MLLM
 from modules.mllms.completions import Completions
 from modules.rl.grpo import GRPO
+from modules.rl.importance import importance_ratio
 from modules.rl.optimization import Optimization
 from modules.rl.reward_sum import Rewards, RewardSum, RewardTerm
 from modules.rl.token_training import JointTraining, TokenTraining
@@ -184,6 +185,8 @@ class JointObjective(Objective):
 
     def _watch(self, completions: list[Completions], sums: Mapping[str, Tensor]) -> None:
         self.metrics.add({f"tokens/{name}": value for name, value in sums.items()})
+        if (ratio := importance_ratio(completions)) is not None:
+            self.metrics.add({"tokens/importance_mean": ratio.mean(), "tokens/importance_max": ratio.max()})
         self.metrics.add({"tokens/length": sum(turn.num_tokens for turn in completions) / len(completions[0].rows)})
 
 

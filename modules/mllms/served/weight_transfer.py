@@ -1,8 +1,9 @@
 """How weights reach a vLLM server that draws rollouts: as files that it reads again, or from GPU to GPU.
 
-Both pause the server, give the weights, drop what it had computed with the old ones, and let it go on (vLLM's routes for
-reinforcement learning, 0.32; they exist where the server is started with ``VLLM_SERVER_DEV_MODE=1``, which is for
-networks that nobody else is on). Where something fails the server stays paused: half of new weights answers nothing.
+Both pause the server, give the weights, drop what it had computed with the old ones, and let it go on. These are vLLM's
+routes for reinforcement learning (0.32); they exist where the server is started with ``VLLM_SERVER_DEV_MODE=1``, which
+is for networks that nobody else is on. Where something fails the server stays paused: with half of new weights it
+answers nothing.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def whole_model(mllm: MLLM) -> Any:
 class WeightFiles(WeightTransfer):
     """Writes safetensors into a folder that the server can read, and has it read them (``reload_weights``).
 
-    Needs no GPU and no common network of GPUs: seconds for a few billion parameters on a local disk. A folder is written
-    whole before the server hears of it, and the one before it is removed afterwards.
+    Needs no GPU and no common network of GPUs. A folder is written whole before the server hears of it, and the one
+    before it is removed afterwards.
 
     Args:
         folder: seen under the same path by trainer and server.

@@ -108,7 +108,7 @@ def test_a_server_that_did_not_take_them_draws_no_more(server, tmp_path: Path, m
 
 
 def test_weights_go_from_gpu_to_gpu_by_vllms_own_half(server, monkeypatch) -> None:
-    """With stand-ins of vLLM's classes that do as they do: tests/integrations/vllm.sh binds the calls to the real ones."""
+    """With stand-ins of vLLM's classes; tests/integrations/vllm.sh binds the calls to the real ones."""
     met: list[Any] = []
 
     @dataclass

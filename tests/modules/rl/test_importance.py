@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from modules.rl.importance import EngineRollouts, importance_weights, with_own_l
 from modules.rl.rollout_phase import RolloutPhase
 from modules.rl.token_training import JointTraining, TokenTraining
 from modules.small_stack.blank_families import write_blank_family
+from modules.systems.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 QUESTION = VideoQuestion("d", "s", "q", "v", 8.0, "What colour is the star?", ("red", "green", "blue"), 1)
@@ -32,6 +34,9 @@ class CopyEngine(RolloutEngine):
     def __init__(self) -> None:
         self.copy: MLLM | None = None
         self.versions: list[int] = []
+
+    def prepare(self, mllm: MLLM) -> None:
+        pass
 
     def generate(self, rows: list[Row], max_new_tokens: int, temperature: float, seeds: list[int]) -> Generation:
         assert self.copy is not None
@@ -162,20 +167,12 @@ def test_a_resumed_run_gives_its_weights_first() -> None:
 def phase_with(sync_every: int) -> tuple[RolloutPhase, Any]:
     class Silent(CopyEngine):
         def sync_weights(self, mllm: MLLM, version: int) -> None:
-            self.versions.append(version)
-
-    class Nothing:
-        mllm = None
-
-        class stopwatch:
-            @staticmethod
-            def timed(_: str) -> Any:
-                return torch.no_grad()
+            self.versions.append(version)  # no copy
 
     engine = Silent()
     rollouts = EngineRollouts(engine=engine, sync_every=sync_every)
     sampler: Any = None
-    answering: Any = Nothing()
+    answering: Any = SimpleNamespace(mllm=None, stopwatch=Stopwatch())
     return RolloutPhase(sampler, answering, None, 2, 2, 0, drawn_by=rollouts), engine
 
 
