@@ -54,7 +54,7 @@ class RealServer:
 
     def start(self) -> None:
         own = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_SERVER_DEV_MODE": "1"}
-        quiet = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "PYTHONPATH": ""}
+        quiet = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "PYTHONPATH": "", "TORCHDYNAMO_DISABLE": "1"}
         command = f"serve {self.folder} --served-model-name m --host 127.0.0.1 --port {self.port}"
         settings = "--enforce-eager --max-model-len 4096 --dtype float32 --trust-request-mm-kwargs"
         self._process = subprocess.Popen(
