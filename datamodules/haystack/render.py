@@ -96,15 +96,16 @@ def _cos(phase: np.ndarray) -> np.ndarray:
 
 
 def _background(plan: VideoPlan, times_s: np.ndarray, size_px: int) -> np.ndarray:
-    """Float32 (N, H, W, 3) in 0..255: two dim waves whose hue and direction change with each scene (~40 s)."""
+    """Float32 (N, 3, H, W) in 0..255: two dim waves whose hue and direction change with each scene (~40 s)."""
     rng = np.random.default_rng(plan.seed)
     num_scenes = int(plan.duration_s // 40) + 2
-    colour = rng.uniform(40, 120, (num_scenes, 1, 1, 3)).astype(np.float32)
+    colour = rng.uniform(40, 120, (num_scenes, 1, 1, 3)).astype(np.float32)[:, 0, 0]
     wave = rng.normal(0, 1, (num_scenes, 2, 3)).astype(np.float32) * np.array([5.0, 5.0, 0.6], np.float32)
     tint = rng.uniform(-22, 22, (num_scenes, 2, 3)).astype(np.float32)
     scene = np.clip((times_s // 40).astype(int), 0, num_scenes - 1)
     grid = np.linspace(0, 1, size_px, dtype=np.float32)
-    frames = np.repeat(np.repeat(colour[scene], size_px, 1), size_px, 2)
+    frames = np.empty((len(times_s), 3, size_px, size_px), np.float32)
+    frames[:] = colour[scene][:, :, None, None]
     for i in range(2):
         kx, ky, kt = (wave[scene, i, j, None] for j in range(3))
         phase_x, phase_y = kx * grid + (kt * times_s[:, None]).astype(np.float32), ky * grid
@@ -112,26 +113,28 @@ def _background(plan: VideoPlan, times_s: np.ndarray, size_px: int) -> np.ndarra
         # sin(a + b) = sin a cos b + cos a sin b: 2 x size sines a frame instead of size squared
         pattern = sin_x[:, None, :] * cos_y[:, :, None]
         pattern += cos_x[:, None, :] * sin_y[:, :, None]
-        frames += pattern[..., None] * tint[scene, i][:, None, None, :]
+        for channel in range(3):
+            frames[:, channel] += pattern * tint[scene, i, channel, None, None]
     return frames
 
 
 def _clutter(plan: VideoPlan, times_s: np.ndarray, frames: np.ndarray) -> None:
     """Six small dim bars wander through the picture; drawn in place."""
-    size_px = frames.shape[1]
+    size_px = frames.shape[-1]
     rng = np.random.default_rng(plan.seed + 1)
     start, speed = rng.uniform(0, 1, (6, 2)), rng.normal(0, 0.03, (6, 2))
     extent = rng.uniform(0.04, 0.16, (6, 2))
-    shade = rng.uniform(25, 150, (6, 1)) + rng.uniform(-20, 20, (6, 3))
-    for n, t in enumerate(times_s):
-        left, top = (((start + speed * t) % 1.0) * size_px).astype(int).T
-        width, height = (np.maximum(extent * size_px, 1)).astype(int).T
-        for i in range(6):
-            frames[n, top[i] : top[i] + height[i], left[i] : left[i] + width[i]] = shade[i]
+    shade = (rng.uniform(25, 150, (6, 1)) + rng.uniform(-20, 20, (6, 3)))[:, :, None, None]
+    width, height = (np.maximum(extent * size_px, 1)).astype(int).T
+    corners = (((start + speed * times_s[:, None, None]) % 1.0) * size_px).astype(int)
+    for frame, bars in zip(frames, corners.tolist(), strict=True):
+        for i, (left, top) in enumerate(bars):
+            frame[:, top : top + height[i], left : left + width[i]] = shade[i]
 
 
 def _draw_event(frame: np.ndarray, event: Event, time_s: float) -> None:
-    size_px = frame.shape[0]
+    """Draws an event into a frame (3, H, W)."""
+    size_px = frame.shape[-1]
     width_px = int(event.size * size_px)
     sprite = _sprite(event.kind, event.colour, event.label, width_px)
     x, y = event.x, event.y
@@ -142,9 +145,9 @@ def _draw_event(frame: np.ndarray, event: Event, time_s: float) -> None:
     left, top = round(x * size_px - width_px / 2), round(y * size_px - width_px / 2)
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + width_px, size_px), min(top + width_px, size_px)
-    patch = sprite[y0 - top : y1 - top, x0 - left : x1 - left]
-    alpha = patch[..., 3:]
-    frame[y0:y1, x0:x1] = frame[y0:y1, x0:x1] * (1 - alpha) + patch[..., :3] * 255 * alpha
+    patch = np.moveaxis(sprite[y0 - top : y1 - top, x0 - left : x1 - left], -1, 0)
+    alpha = patch[3:]
+    frame[:, y0:y1, x0:x1] = frame[:, y0:y1, x0:x1] * (1 - alpha) + patch[:3] * 255 * alpha
 
 
 def render(plan: VideoPlan, times_s: np.ndarray, size_px: int) -> np.ndarray:
@@ -156,7 +159,7 @@ def render(plan: VideoPlan, times_s: np.ndarray, size_px: int) -> np.ndarray:
         size_px: height and width.
 
     Returns:
-        uint8 (N, H, W, 3).
+        uint8 (N, H, W, 3), whose memory is in the order (N, 3, H, W).
     """
     times_s = np.asarray(times_s, dtype=np.float64)
     frames = _background(plan, times_s, size_px)
@@ -164,4 +167,4 @@ def render(plan: VideoPlan, times_s: np.ndarray, size_px: int) -> np.ndarray:
     for event in plan.events:
         for n in np.flatnonzero((times_s >= event.start_s) & (times_s < event.end_s)):
             _draw_event(frames[n], event, float(times_s[n]))
-    return np.clip(frames, 0, 255).astype(np.uint8)
+    return np.moveaxis(np.clip(frames, 0, 255, out=frames).astype(np.uint8), 1, -1)

@@ -63,14 +63,30 @@ def planes(frames: np.ndarray) -> np.ndarray:
         uint8 (N, 3H/2, W), the planes of yuv420p below one another.
     """
     num, height, width, _ = frames.shape
-    red, green, blue = np.moveaxis(frames.astype(np.int32), -1, 0)
-    luma = (16829 * red + 33039 * green + 6416 * blue + (16 << 16) + (1 << 15)) >> 16
-    blocks = (x.reshape(num, height // 2, 2, width // 2, 2).sum((2, 4)) for x in (red, green, blue))
-    red, green, blue = blocks  # sums of four
-    cb = (-9714 * red - 19070 * green + 28784 * blue + (128 << 18) + (1 << 17)) >> 18
-    cr = (28784 * red - 24103 * green - 4681 * blue + (128 << 18) + (1 << 17)) >> 18
+    red, green, blue = (np.ascontiguousarray(frames[..., i]) for i in range(3))
+    luma = _weighed(red, green, blue, (16829, 33039, 6416), (16 << 16) + (1 << 15)) >> 16
+    red, green, blue = (_sums_of_four(x) for x in (red, green, blue))
+    cb = _weighed(red, green, blue, (-9714, -19070, 28784), (128 << 18) + (1 << 17)) >> 18
+    cr = _weighed(red, green, blue, (28784, -24103, -4681), (128 << 18) + (1 << 17)) >> 18
     rows = np.concatenate([plane.reshape(num, -1) for plane in (luma, cb, cr)], axis=1)
     return rows.astype(np.uint8).reshape(num, height * 3 // 2, width)
+
+
+def _weighed(
+    red: np.ndarray, green: np.ndarray, blue: np.ndarray, weights: tuple[int, int, int], offset: int
+) -> np.ndarray:
+    """int32 of the shape of each."""
+    total = np.multiply(red, np.int32(weights[0]), dtype=np.int32)
+    total += np.multiply(green, np.int32(weights[1]), dtype=np.int32)
+    total += np.multiply(blue, np.int32(weights[2]), dtype=np.int32)
+    total += np.int32(offset)
+    return total
+
+
+def _sums_of_four(plane: np.ndarray) -> np.ndarray:
+    """uint8 (N, H, W) -> uint16 (N, H/2, W/2)."""
+    rows = plane[:, ::2].astype(np.uint16) + plane[:, 1::2]
+    return rows[..., ::2] + rows[..., 1::2]
 
 
 def write_videos(root: str, world: World | ClipWorld, num_videos: dict[str, int], num_workers: int) -> None:
