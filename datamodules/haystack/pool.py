@@ -7,7 +7,7 @@ that samplers are trained and tested on.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from datamodules.haystack.drawing_processes import map_in_processes
 from datamodules.haystack.render import render
+from datamodules.haystack.video_writing import parameters
 from datamodules.haystack.world import Event, VideoPlan, World
 from modules.files.whole_files import appearing, sweep
 
@@ -66,7 +67,7 @@ class FramePool:
 
     @property
     def path(self) -> Path:
-        identity = repr((sorted(asdict(self.world).items()), self.num_videos, FRAMES_PER_EVENT, BACKGROUND_FRAMES))
+        identity = repr((sorted(parameters(self.world).items()), self.num_videos, FRAMES_PER_EVENT, BACKGROUND_FRAMES))
         return Path(self.cache_dir) / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.safetensors"
 
     def build(self) -> None:

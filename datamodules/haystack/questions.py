@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from datamodules.haystack.world import COLOURS, DIRECTIONS, DOTS, GLYPHS, QUESTION_KINDS, Event, VideoPlan
+from datamodules.haystack.world import COLOURS, DIRECTIONS, DOTS, GLYPHS, QUESTION_KINDS, SHAPES, Event, VideoPlan
 from modules.records import VideoQuestion
 
 NUM_OPTIONS = 4
+_SECONDS = ("2", "4", "8", "16")
 Draft = tuple[str, str, list[str], list[Event]]
 """Question, answer, wrong options best first, evidence events."""
 
@@ -31,7 +32,7 @@ def _needle(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
     shapes = [e for role in ("triple-before", "triple-middle", "triple-after") for e in plan.by_role(role)]
     for event in rng.permutation(np.array(signs, dtype=object)):
         text, vocabulary = _SIGN_QUESTIONS[event.kind]
-        others = [e.label for e in signs if e.kind == event.kind and e is not event]
+        others = [e.label for e in plan.events if e.kind == event.kind and e is not event]
         wrong = [*others, *(str(v) for v in rng.permutation(vocabulary))]
         if event.kind == "boxes":  # the box that is named is no answer
             wrong = [w for w in wrong if w != event.colour]
@@ -90,6 +91,32 @@ def _when(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
             yield text, str(answer), [q for q in quarters if q != answer], [event]
 
 
+def _never(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
+    """Three shapes that are shown are the evidence; where each shape happens, nobody can be asked."""
+    unique = [e for e in plan.events if e.role.startswith("triple")]
+    absent = sorted(set(SHAPES) - {e.label for e in plan.events if e.kind == "shape"})
+    while absent:
+        events = sorted((unique[i] for i in rng.permutation(len(unique))[: NUM_OPTIONS - 1]), key=lambda e: e.start_s)
+        answer = str(rng.choice(absent))
+        names = [str(n) for n in rng.permutation([answer, *(e.label for e in events)])]
+        text = f"Which of these never happens: {names[0]}, {names[1]}, {names[2]} or {names[3]}?"
+        yield text, answer, [e.label for e in events], events
+
+
+def _how_long(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
+    """Seconds to the nearest of four powers of two; events between two of them are not asked about.
+
+    All four are the answer alike where durations are uneven and reach from 1.6 to 20.2 s.
+    """
+    unique = [e for e in plan.events if e.role.startswith("triple")]
+    for answer in rng.permutation(_SECONDS):
+        close = [e for e in unique if abs(np.log2((e.end_s - e.start_s) / int(answer))) < 1 / 3]
+        if close:
+            event = close[rng.integers(len(close))]
+            text = f"About how many seconds is the {event.label} shown?"
+            yield text, str(answer), [s for s in _SECONDS if s != answer], [event]
+
+
 def _colours(rng: np.random.Generator) -> list[str]:
     return [str(c) for c in rng.permutation(COLOURS)]
 
@@ -103,6 +130,8 @@ _DRAFTS: dict[str, Callable[[VideoPlan, np.random.Generator], Iterator[Draft]]] 
     "order": _order,
     "count": _count,
     "when": _when,
+    "never": _never,
+    "how_long": _how_long,
 }
 
 

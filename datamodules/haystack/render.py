@@ -96,13 +96,16 @@ def _cos(phase: np.ndarray) -> np.ndarray:
 
 
 def _background(plan: VideoPlan, times_s: np.ndarray, size_px: int) -> np.ndarray:
-    """Float32 (N, 3, H, W) in 0..255: two dim waves whose hue and direction change with each scene (~40 s)."""
+    """Float32 (N, 3, H, W) in 0..255: two dim waves whose hue and direction change at each cut."""
     rng = np.random.default_rng(plan.seed)
-    num_scenes = int(plan.duration_s // 40) + 2
+    num_cuts = int(plan.duration_s // plan.scene_s) + 2
+    num_scenes = num_cuts if plan.num_scenes is None else plan.num_scenes
     colour = rng.uniform(40, 120, (num_scenes, 1, 1, 3)).astype(np.float32)[:, 0, 0]
     wave = rng.normal(0, 1, (num_scenes, 2, 3)).astype(np.float32) * np.array([5.0, 5.0, 0.6], np.float32)
     tint = rng.uniform(-22, 22, (num_scenes, 2, 3)).astype(np.float32)
-    scene = np.clip((times_s // 40).astype(int), 0, num_scenes - 1)
+    scene = np.clip((times_s // plan.scene_s).astype(int), 0, num_cuts - 1)
+    if plan.num_scenes is not None:  # each cut goes on by 1 to n - 1 places in the circle of scenes
+        scene = np.cumsum(rng.integers(1, num_scenes, num_cuts))[scene] % num_scenes
     grid = np.linspace(0, 1, size_px, dtype=np.float32)
     frames = np.empty((len(times_s), 3, size_px, size_px), np.float32)
     frames[:] = colour[scene][:, :, None, None]
@@ -146,7 +149,7 @@ def _draw_event(frame: np.ndarray, event: Event, time_s: float) -> None:
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + width_px, size_px), min(top + width_px, size_px)
     patch = np.moveaxis(sprite[y0 - top : y1 - top, x0 - left : x1 - left], -1, 0)
-    alpha = patch[3:]
+    alpha = patch[3:] * event.opacity
     frame[:, y0:y1, x0:x1] = frame[:, y0:y1, x0:x1] * (1 - alpha) + patch[:3] * 255 * alpha
 
 

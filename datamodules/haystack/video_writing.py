@@ -13,6 +13,7 @@ import json
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -33,8 +34,13 @@ _FRAMES_PER_PIECE = 256
 def world_dir(root: str, world: World | ClipWorld) -> Path:
     """Folder of a world's videos, named by a key of its parameters and of how they are encoded."""
     encoder = {**_ENCODER, "g": _FRAMES_PER_GOP}
-    identity = json.dumps({"format": FORMAT_VERSION, "encoder": encoder, **asdict(world)}, sort_keys=True)
+    identity = json.dumps({"format": FORMAT_VERSION, "encoder": encoder, **parameters(world)}, sort_keys=True)
     return Path(root) / hashlib.sha256(identity.encode()).hexdigest()[:12]
+
+
+def parameters(world: World | ClipWorld) -> dict[str, Any]:
+    """What a world's files are named by; without what is none, so that a world with no difficulty keeps its folder."""
+    return {name: value for name, value in asdict(world).items() if value is not None}
 
 
 def write_video(path: Path, world: World | ClipWorld, split: str, number: int) -> None:
@@ -97,7 +103,9 @@ def write_videos(root: str, world: World | ClipWorld, num_videos: dict[str, int]
     if not missing:
         return
     with appearing(folder / "world.json", "description of the world") as partial:
-        partial.write_text(json.dumps({**asdict(world), "encoder": _ENCODER, "pyav": av.__version__}, indent=2) + "\n")
+        partial.write_text(
+            json.dumps({**parameters(world), "encoder": _ENCODER, "pyav": av.__version__}, indent=2) + "\n"
+        )
     sweep(folder)
     paths = [video_path(root, world, split, n) for split, n in missing]
     map_in_processes(

@@ -11,7 +11,8 @@ Layout of a video, by role:
 - *signs*: of the kinds glyph, dots, boxes and ball, in look-alike couples (needle), so that the couple's other event
   shows a plausible wrong answer.
 
-Shapes of triples occur once in a video, so needle and order questions can name them.
+Shapes of triples occur once in a video, so needle and order questions can name them. A `Difficulty` makes it harder to
+find things, and no harder to read them once they are found.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datamodules.haystack.difficulty import Cast, Difficulty, add_look_alikes
+
 SHAPES = ("triangle", "star", "cross", "ring", "heart", "moon", "diamond", "arrow", "square")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
 GLYPHS = ("A", "H", "K", "S", "T", "Z")
 DOTS = ("1", "2", "3", "4", "5", "6")
 DIRECTIONS = ("left", "right", "up", "down")
 SIGN_KINDS = ("glyph", "dots", "boxes", "ball")
-QUESTION_KINDS = ("needle", "begin", "end", "before", "after", "order", "count", "when")
+QUESTION_KINDS = ("needle", "begin", "end", "before", "after", "order", "count", "when", "never", "how_long")
 SPLITS = ("train", "val", "test", "stream")
 
 
@@ -47,6 +50,8 @@ class Event:
     y: float
     size: float
     """Width, as a fraction of the frame."""
+    opacity: float = 1.0
+    """Below 1, the background shines through."""
 
     @property
     def span_s(self) -> tuple[float, float]:
@@ -62,6 +67,10 @@ class VideoPlan:
     duration_s: float
     events: tuple[Event, ...]
     """In order of time."""
+    scene_s: float = 40.0
+    """How long the background stays before a cut."""
+    num_scenes: int | None = None
+    """How many backgrounds there are, shown again and again; None: each is new."""
 
     def by_role(self, role: str) -> list[Event]:
         return [e for e in self.events if e.role == role]
@@ -79,6 +88,7 @@ class World:
         event_duration_s: shortest and longest event.
         gap_s: shortest and longest pause inside a triple.
         sign_kinds: which of glyph, dots, boxes, ball happen; two kinds a video at most.
+        difficulty: what makes things hard to find; None: nothing.
     """
 
     seed: int = 0
@@ -88,6 +98,7 @@ class World:
     event_duration_s: tuple[float, float] = (2.0, 3.0)
     gap_s: tuple[float, float] = (0.5, 1.5)
     sign_kinds: tuple[str, ...] = SIGN_KINDS
+    difficulty: Difficulty | None = None
 
     def __post_init__(self) -> None:
         if self.size_px % 2 or self.size_px < 32:
@@ -102,64 +113,77 @@ class World:
         unknown = set(self.sign_kinds) - set(SIGN_KINDS)
         if unknown:
             raise ValueError(f"sign_kinds: {sorted(unknown)} unknown; choose from {list(SIGN_KINDS)}")
-        busy_s = 21 * self.event_duration_s[1] + 4 * self.gap_s[1]
-        if busy_s > 0.8 * self.duration_s:
+        hard = self.difficulty
+        num_events, room = (21, 0.8) if hard is None else (21 + hard.max_look_alikes, 0.95 - 2 * hard.edges_frac)
+        busy_s = num_events * self.event_duration_s[1] + 4 * self.gap_s[1]
+        if busy_s > room * self.duration_s:
             raise ValueError(
-                f"duration_s={self.duration_s} is too short: up to 21 events of {self.event_duration_s[1]} s need "
-                f"{busy_s / 0.8:.0f} s. Make the video longer or the events shorter."
+                f"duration_s={self.duration_s} is too short: up to {num_events} events of {self.event_duration_s[1]} s "
+                f"need {busy_s / room:.0f} s. Make the video longer or the events shorter."
             )
 
     def plan(self, split: str, number: int) -> VideoPlan:
         """The plan of one video; the same for the same arguments, on any machine."""
         rng = np.random.default_rng([self.seed, SPLITS.index(split), number])
+        hard = self.difficulty
         shapes = [str(s) for s in rng.permutation(SHAPES)]
-        groups = [
-            *self._triples(rng, shapes[:6]),
-            *self._repeated(rng, shapes[6:8]),
-            *self._signs(rng),
-        ]
+        triples = self._triples(rng, shapes[:6])
+        repeated = self._repeated(rng, shapes[6:8] if hard is None or not hard.absent_shape else shapes[6:7])
+        signs = self._signs(rng)
+        if hard is not None and hard.look_alikes:
+            triples, signs = add_look_alikes(rng, triples, signs, vocabularies())
+        groups = [*triples, *repeated, *signs]
         first, last = (str(c) for c in rng.choice(COLOURS, 2, replace=False))
-        opening = [("shape", first, shapes[8], "opening")]
-        closing = [("shape", last, shapes[8], "closing")]
-        order = rng.permutation(len(groups))
-        events = [
-            *self._place(rng, [opening], 0.01, 0.06),
-            *self._place(rng, [groups[i] for i in order], 0.08, 0.92),
-            *self._place(rng, [closing], 0.94, 0.99),
-        ]
-        video_id = f"{split}-{number:05d}"
-        return VideoPlan(video_id, int(rng.integers(2**31)), self.duration_s, tuple(events))
+        opening = [Cast("shape", first, shapes[8], "opening")]
+        closing = [Cast("shape", last, shapes[8], "closing")]
+        groups = [groups[i] for i in rng.permutation(len(groups))]
+        if hard is None:
+            events = [
+                *self._place(rng, [opening], 0.01, 0.06),
+                *self._place(rng, groups, 0.08, 0.92),
+                *self._place(rng, [closing], 0.94, 0.99),
+            ]
+        else:  # nothing tells where the first and the last event lie, but that there is none beyond
+            low, high = rng.uniform(0.01, hard.edges_frac), 1 - rng.uniform(0.01, hard.edges_frac)
+            events = self._place(rng, [opening, *groups, closing], low, high)
+        video_id, seed = f"{split}-{number:05d}", int(rng.integers(2**31))
+        scenes = {} if hard is None else {"scene_s": hard.scene_s, "num_scenes": hard.num_scenes}
+        return VideoPlan(video_id, seed, self.duration_s, tuple(events), **scenes)
 
-    def _triples(self, rng: np.random.Generator, shapes: list[str]) -> list[list[tuple[str, str, str, str]]]:
+    def _triples(self, rng: np.random.Generator, shapes: list[str]) -> list[list[Cast]]:
         triples = []
         for names in (shapes[:3], shapes[3:6]):
             colours = rng.choice(COLOURS, 3, replace=False)
             roles = ("triple-before", "triple-middle", "triple-after")
-            triples.append([("shape", str(c), n, r) for c, n, r in zip(colours, names, roles, strict=True)])
+            triples.append([Cast("shape", str(c), n, r) for c, n, r in zip(colours, names, roles, strict=True)])
         return triples
 
-    def _repeated(self, rng: np.random.Generator, shapes: list[str]) -> list[list[tuple[str, str, str, str]]]:
+    def _repeated(self, rng: np.random.Generator, shapes: list[str]) -> list[list[Cast]]:
         groups = []
         for name in shapes:
             for colour in rng.choice(COLOURS, rng.integers(1, 5), replace=False):
-                groups.append([("shape", str(colour), name, "repeated")])
+                groups.append([Cast("shape", str(colour), name, "repeated")])
         return groups
 
-    def _signs(self, rng: np.random.Generator) -> list[list[tuple[str, str, str, str]]]:
+    def _signs(self, rng: np.random.Generator) -> list[list[Cast]]:
         groups = []
         for kind in rng.permutation(self.sign_kinds)[:2]:
             vocabulary = {"glyph": GLYPHS, "dots": DOTS, "ball": DIRECTIONS}.get(str(kind))
             colours = [str(c) for c in rng.choice(COLOURS, 4, replace=False)]
             labels = colours[2:] if vocabulary is None else [str(v) for v in rng.choice(vocabulary, 2, replace=False)]
-            groups += [[(str(kind), c, v, "sign")] for c, v in zip(colours[:2], labels, strict=True)]
+            groups += [[Cast(str(kind), c, v, "sign")] for c, v in zip(colours[:2], labels, strict=True)]
         return groups
 
-    def _place(self, rng: np.random.Generator, groups: list, low: float, high: float) -> list[Event]:
+    def _place(self, rng: np.random.Generator, groups: list[list[Cast]], low: float, high: float) -> list[Event]:
         """Lays groups one after another into [low, high] of the video, sharing the spare time at random."""
+        hard = self.difficulty or Difficulty()
         lengths, gaps = [], []
         for group in groups:
-            lengths.append(rng.uniform(*self.event_duration_s, len(group)))
+            lengths.append(self._durations(rng, len(group)))
             gaps.append(np.append(rng.uniform(*self.gap_s, len(group) - 1), 0.0))
+            near = [n for n, cast in enumerate(group[1:]) if cast.near]
+            if near:
+                gaps[-1][near] = rng.uniform(*hard.near_s, len(near))
         used_s = sum(float(n.sum() + g.sum()) for n, g in zip(lengths, gaps, strict=True))
         start, stop = low * self.duration_s, high * self.duration_s
         spare_s = max(stop - start - used_s, 0.0)
@@ -167,12 +191,22 @@ class World:
         events, now = [], start
         for group, length, gap, pause in zip(groups, lengths, gaps, pauses[:-1], strict=True):
             now += pause
-            for (kind, colour, label, role), seconds, rest in zip(group, length, gap, strict=True):
+            for cast, seconds, rest in zip(group, length, gap, strict=True):
                 x, y = rng.uniform(0.36, 0.64, 2)
-                events.append(
-                    Event(
-                        kind, colour, label, now, now + seconds, role, float(x), float(y), float(rng.uniform(0.5, 0.62))
-                    )
-                )
+                size = float(rng.uniform(*hard.event_size))
+                opacity = 1.0 if hard.event_opacity == (1.0, 1.0) else float(rng.uniform(*hard.event_opacity))
+                where = (cast.role, float(x), float(y), size, opacity)
+                events.append(Event(cast.kind, cast.colour, cast.label, now, now + seconds, *where))
                 now += seconds + rest
         return events
+
+    def _durations(self, rng: np.random.Generator, number: int) -> np.ndarray:
+        """(N,) seconds."""
+        if self.difficulty is not None and self.difficulty.uneven_durations:
+            return np.exp(rng.uniform(*np.log(self.event_duration_s), number))
+        return rng.uniform(*self.event_duration_s, number)
+
+
+def vocabularies() -> dict[str, tuple[str, ...]]:
+    """What can be asked of each kind of sign."""
+    return {"glyph": GLYPHS, "dots": DOTS, "boxes": COLOURS, "ball": DIRECTIONS}
