@@ -111,6 +111,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.files.whole_files",
         "recipes",
     ),
+    "recipes.launcher.hub_folder": (
+        "modules.console",
+        "modules.files",
+        "modules.selection",
+        "recipes.launcher",
+    ),
+    "recipes.launcher.model_card": ("modules.evaluation.statistics", "recipes.launcher"),
     "recipes.launcher.loaded_systems": ("modules", "datamodules", "recipes.launcher"),
     "recipes.launcher.lmms_eval": ("modules", "datamodules", "recipes.launcher"),
     "recipes.launcher.serve": ("modules.console", "modules.part_progress", "recipes"),

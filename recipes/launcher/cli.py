@@ -113,7 +113,10 @@ def _run(options: argparse.Namespace, rest: list[str], folders: list[Path]) -> N
 def _of_finished_runs(options: argparse.Namespace, rest: list[str]) -> None:
     if rest:
         raise ValueError(f"{options.command} does not know {' '.join(rest)}; lightning {options.command} --help")
+    name, file = options.command, _OF_FINISHED_RUNS[options.command]
+    if getattr(options, "hub_folder", None) is not None:
+        name = file = "hub_folder"
     with library_imports():
-        module = importlib.import_module(f"recipes.launcher.{_OF_FINISHED_RUNS[options.command]}")
-    if (text := getattr(module, f"{options.command}_command")(options)) is not None:
+        module = importlib.import_module(f"recipes.launcher.{file}")
+    if (text := getattr(module, f"{name}_command")(options)) is not None:
         print(text)

@@ -127,13 +127,18 @@ def _add_result_commands(commands: Any) -> None:
     command.add_argument("--system-a", "--arm-a", help="system of run A, where it has several")
     command.add_argument("--system-b", "--arm-b", help="system of run B, where it has several")
     command.add_argument("--scorer", default="option-logprob", help="for both" + scoring)
-    command = commands.add_parser("export", help="write selections in another harness's form")
-    command.add_argument("selections", help=".parquet, .jsonl, or a published *_frameIdx.json")
-    command.add_argument("--format", required=True, help="tspo, tspo-float, json or vlmevalkit")
-    command.add_argument("--out", required=True, help="file; a folder for vlmevalkit")
+    command = commands.add_parser("export", help="write selections in another harness's form, or a folder for the hub")
+    command.add_argument("selections", help=".parquet, .jsonl, or a published *_frameIdx.json; for --hub-folder a run")
+    command.add_argument("--format", help="tspo, tspo-float, json or vlmevalkit")
+    command.add_argument("--out", help="file; a folder for vlmevalkit")
+    command.add_argument(
+        "--hub-folder", metavar="DIR", help="write weights, selections and a model card of a run there; uploads nothing"
+    )
+    command.add_argument("--selections-file", metavar="FILE", help="for --hub-folder: of another run than the training")
     command.add_argument("--sampler", help="which system, where the file holds several")
     command.add_argument("--num-frames", type=int, help="the best so many of each selection")
     command.add_argument("--annotations", help="the benchmark's own file, for tspo and tspo-float")
+    add_user_dir(command)
     command = commands.add_parser(
         "consolidate", help="turn a checkpoint into a sampler.safetensors and, if it was trained, the MLLM's folder"
     )

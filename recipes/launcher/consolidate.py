@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,41 +34,75 @@ def consolidate_command(options: argparse.Namespace) -> None:
     consolidate(options.checkpoint, options.out, folders_of(options.user_dir))
 
 
+@dataclass(frozen=True)
+class Consolidated:
+    """What a checkpoint became."""
+
+    file: Path
+    num_parameters: int
+    """Of the sampler."""
+    recipe: str | None
+    """Text of the recipe it was trained by, where the checkpoint says."""
+    mllm: Path | None = None
+    """Folder of the MLLM, where it was trained too."""
+    num_mllm_parameters: int = 0
+    """Of those that were trained."""
+
+
 def consolidate(checkpoint: str, out: str, folders: Sequence[Path] = ()) -> None:
+    """Writes the files of `write_consolidated`, and says what they are for.
+
+    Args:
+        checkpoint: of a run.
+        out: folder.
+        folders: that may hold an MLLM's class of the person's own.
+    """
+    folder, console = Path(out), PlainConsole()
+    written = write_consolidated(resolve_checkpoint(checkpoint), folder, folders)
+    if written.recipe is None:
+        _log.warning(
+            "%s does not say what it is, so %s cannot either: whoever uses it names its sampler", checkpoint, out
+        )
+    console.print(f"sampler     {written.file}  {written.num_parameters:,} parameters")
+    words = f"--model.init_from {written.file}"
+    if written.mllm is not None:
+        console.print(f"mllm        {written.mllm}  {written.num_mllm_parameters:,} trained parameters")
+        words += f" --model.mllm.path {written.mllm}"
+    console.print(f"ask         lightning run recipes/ask.yaml --checkpoint {folder} --video FILE --question WORDS")
+    console.print(f"train on    lightning run RECIPE {words}", soft_wrap=True)
+
+
+def write_consolidated(path: Path, folder: Path, folders: Sequence[Path] = ()) -> Consolidated:
     """Writes ``sampler.safetensors`` and, where the MLLM was trained, its folder ``mllm`` with processor and tokenizer.
 
     The MLLM is written first: a folder with a sampler in it is complete.
 
     Args:
-        checkpoint: of a run.
-        out: folder.
+        path: of a checkpoint.
+        folder: where the files go.
         folders: that may hold an MLLM's class of the person's own.
 
     Raises:
         ValueError: no such checkpoint, one that is consolidated already, or its run folder does not say which MLLM it
             was.
     """
-    path, folder, console = resolve_checkpoint(checkpoint), Path(out), PlainConsole()
     if path.suffix == SUFFIX:
         raise ValueError(f"{path} is what `lightning consolidate` wrote: there is nothing left to take out of it")
     saved = read(path)
     weights, recipe = weights_of(saved, str(path)), recorded_text(path)
     sampler = {n: w.contiguous() for n, w in weights.items() if n.startswith(SAMPLER)}
     mllm = {n.removeprefix(_MLLM): w for n, w in weights.items() if n.startswith(_MLLM)}
-    if recipe is None:
-        _log.warning("%s does not say what it is, so %s cannot either: whoever uses it names its sampler", path, out)
     if mllm:
         _write_mllm(path, mllm, folder / MLLM_FOLDER, folders)
     file = folder / SAMPLER_FILE
     write_sampler(file, sampler, recipe=recipe, temperature=saved.get(TEMPERATURE_KEY), with_mllm=bool(mllm))
-    console.print(f"sampler     {file}  {sum(w.numel() for w in sampler.values()):,} parameters")
-    words = f"--model.init_from {file}"
-    if mllm:
-        count = sum(w.numel() for w in mllm.values())
-        console.print(f"mllm        {folder / MLLM_FOLDER}  {count:,} trained parameters")
-        words += f" --model.mllm.path {folder / MLLM_FOLDER}"
-    console.print(f"ask         lightning run recipes/ask.yaml --checkpoint {folder} --video FILE --question WORDS")
-    console.print(f"train on    lightning run RECIPE {words}", soft_wrap=True)
+    return Consolidated(
+        file,
+        sum(w.numel() for w in sampler.values()),
+        recipe,
+        folder / MLLM_FOLDER if mllm else None,
+        sum(w.numel() for w in mllm.values()),
+    )
 
 
 def _write_mllm(checkpoint: Path, trained: dict[str, Any], out: Path, folders: Sequence[Path]) -> None:

@@ -30,6 +30,8 @@ def compare_command(options: argparse.Namespace) -> None:
 
 def export_command(options: argparse.Namespace) -> None:
     """``lightning export SELECTIONS``."""
+    if missing := [word for word in ("format", "out") if getattr(options, word) is None]:
+        raise ValueError(f"export needs --{' and --'.join(missing)}, or --hub-folder; lightning export --help")
     export(options.selections, options.format, options.out, options.sampler, options.num_frames, options.annotations)
 
 
