@@ -117,7 +117,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.selection",
         "recipes.launcher",
     ),
-    "recipes.launcher.model_card": ("modules.evaluation.statistics", "recipes.launcher"),
+    "recipes.launcher.model_card": (
+        "modules.evaluation.statistics",
+        "modules.selection.selection_row",
+        "recipes.launcher",
+    ),
     "recipes.launcher.loaded_systems": ("modules", "datamodules", "recipes.launcher"),
     "recipes.launcher.lmms_eval": ("modules", "datamodules", "recipes.launcher"),
     "recipes.launcher.serve": ("modules.console", "modules.part_progress", "recipes"),

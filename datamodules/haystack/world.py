@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datamodules.haystack.difficulty import Cast, Difficulty, add_look_alikes
+from datamodules.haystack.world_difficulty import Cast, Difficulty, add_look_alikes
 
 SHAPES = ("triangle", "star", "cross", "ring", "heart", "moon", "diamond", "arrow", "square")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "white")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.haystack.difficulty import Difficulty
 from datamodules.haystack.questions import ask
 from datamodules.haystack.world import VideoPlan, World
+from datamodules.haystack.world_difficulty import Difficulty
 from modules.methods.training_free.aks import AKS
 from modules.methods.training_free.bin_max import BinMax
 from modules.methods.training_free.bolt import BOLT

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.haystack.difficulty import Difficulty
 from datamodules.haystack.questions import ask
 from datamodules.haystack.render import render
 from datamodules.haystack.video_writing import world_dir
 from datamodules.haystack.world import SHAPES, Event, VideoPlan, World
+from datamodules.haystack.world_difficulty import Difficulty
 from modules.records import Candidates, QuestionBatch, VideoQuestion
 from modules.selection.evidence import oracle_selection
 
