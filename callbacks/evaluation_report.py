@@ -206,6 +206,7 @@ class EvaluationReport(L.Callback):
             console.print(f"look        {place}", soft_wrap=True)
         console.print(f"score again lightning score {self.run_dir} --scorer NAME", soft_wrap=True)
         console.print(f"compare     lightning compare {self.run_dir} OTHER_RUN", soft_wrap=True)
+        console.print(f"one page    lightning report {self.run_dir} [OTHER_RUN ...]", soft_wrap=True)
         if self.next_command:
             self._print_next(console, [a.answer for a in answered], str(checkpoint))
 

@@ -64,6 +64,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.files.whole_files",
         "datamodules",
     ),
+    "datamodules.video.thumbnails": ("modules.evaluation.report.picture_source", "datamodules.video"),
     "callbacks": (
         "modules.console",
         "modules.part_progress",
@@ -103,6 +104,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.selection.selection_row",
         "datamodules.questions.exports",
     ),
+    "recipes.launcher.report": ("modules.console", "modules.evaluation", "datamodules.video.thumbnails"),
     "recipes.launcher.cache": ("datamodules.video.cached_entries", "datamodules.video.in_use"),
     "recipes.launcher.consolidate": (
         "modules.checkpoints",

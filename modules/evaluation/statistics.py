@@ -39,6 +39,32 @@ def cluster_bootstrap(
     return float(low), float(high)
 
 
+def mean_intervals(values: np.ndarray, clusters: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """`cluster_bootstrap` of the mean of each row, all rows on the same draws, in one product of matrices.
+
+    A draw counts each cluster c_v times, and its mean is sum_v c_v s_v / sum_v c_v n_v with the sums s_v and sizes n_v
+    of the clusters; so 200 pairs of systems take no longer than one.
+
+    Args:
+        values: float (M, N).
+        clusters: (N,) cluster of each column.
+        seed: of the resampling; the draws are those of `cluster_bootstrap`.
+
+    Returns:
+        Ends (M,) and (M,) of 95 % percentile intervals; NaN for a single cluster.
+    """
+    names, place = np.unique(clusters, return_inverse=True)
+    if len(names) < 2:
+        return np.full(len(values), np.nan), np.full(len(values), np.nan)
+    member = np.eye(len(names))[place]
+    rng = np.random.default_rng(seed)
+    draws = [rng.integers(0, len(names), len(names)) for _ in range(NUM_RESAMPLES)]
+    times = np.stack([np.bincount(drawn, minlength=len(names)) for drawn in draws])
+    means = (values @ member) @ times.T / (times @ member.sum(0))
+    low, high = np.percentile(means, [2.5, 97.5], axis=1)
+    return low, high
+
+
 def gap_closed(arm: np.ndarray, floor: np.ndarray, ceiling: np.ndarray) -> float:
     """Share of the way from floor to ceiling: (arm - floor) / (ceiling - floor), of means; NaN without a gap."""
     gap = ceiling.mean() - floor.mean()

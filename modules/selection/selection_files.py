@@ -70,8 +70,24 @@ def read_selections(path: str | Path, sampler: str | None = None) -> list[Select
 
     Raises:
         ValueError: no such file, another format, a row that is no selection or a question's second one, or several
-        systems
-            and none named.
+            systems and none named.
+    """
+    rows = read_all_selections(path)
+    if sampler is not None:
+        rows = [r for r in rows if r.sampler == sampler]
+    systems = sorted({r.sampler for r in rows})
+    if len(systems) > 1:
+        raise ValueError(f"selections {path} holds several systems ({', '.join(systems)}); name one")
+    if not rows:
+        raise ValueError(f"selections {path} holds no row" + (f" of sampler {sampler!r}" if sampler else ""))
+    return rows
+
+
+def read_all_selections(path: str | Path) -> list[SelectionRow]:
+    """Rows of all systems of such a file, perhaps none.
+
+    Raises:
+        ValueError: no such file, another format, a row that is no selection or a question's second one.
     """
     path = Path(path)
     if path.suffix not in _READERS:
@@ -83,13 +99,6 @@ def read_selections(path: str | Path, sampler: str | None = None) -> list[Select
             raise RowError(found, "sample_id", row.sample_id, "one selection a question and sampler")
         seen.add((row.sampler, row.sample_id))
         rows.append(row)
-    if sampler is not None:
-        rows = [r for r in rows if r.sampler == sampler]
-    systems = sorted({r.sampler for r in rows})
-    if len(systems) > 1:
-        raise ValueError(f"selections {path} holds several systems ({', '.join(systems)}); name one")
-    if not rows:
-        raise ValueError(f"selections {path} holds no row" + (f" of sampler {sampler!r}" if sampler else ""))
     return rows
 
 
@@ -112,8 +121,8 @@ def _numbers(value: Any) -> tuple[float, ...]:
 
 def _ranks(value: Any) -> tuple[int, ...]:
     found = tuple(map(as_whole, _numbers(value)))
-    if sorted(found) != list(range(len(found))):
-        raise ValueError("ranks from 0, each once")
+    if sorted(set(found)) != list(range(len(set(found)))):  # the frames of a clip share its rank
+        raise ValueError("ranks from 0, none left out")
     return found
 
 

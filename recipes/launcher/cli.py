@@ -1,4 +1,4 @@
-"""``lightning run | serve | submit | check | ls | score | compare | export | consolidate | track | cache``.
+"""``lightning run | serve | submit | check | ls | score | compare | report | export | consolidate | track | cache``.
 
 Each command is in a file of its own, which is imported when the command is given: `lightning ls` needs no torch.
 """
@@ -20,6 +20,7 @@ from recipes.launcher.parent import begin_with_parent, end_with_parent
 _OF_FINISHED_RUNS = {
     "score": "results",
     "compare": "results",
+    "report": "report",
     "export": "results",
     "consolidate": "consolidate",
     "track": "track",

@@ -20,6 +20,7 @@ _EPILOG = """examples:
   lightning check recipes/paper/tspo_qwen2_5_vl_7b.yaml --memory --time --gpu h100
   lightning score outputs/videomme/20261121-120000 --scorer lmms-eval
   lightning compare RUN_A RUN_B
+  lightning report outputs/comparison/20261121-120000
   lightning export RUN/selections.parquet --format tspo --annotations videomme.json --out frames.json"""
 
 
@@ -127,6 +128,13 @@ def _add_result_commands(commands: Any) -> None:
     command.add_argument("--system-a", "--arm-a", help="system of run A, where it has several")
     command.add_argument("--system-b", "--arm-b", help="system of run B, where it has several")
     command.add_argument("--scorer", default="option-logprob", help="for both" + scoring)
+    command = commands.add_parser("report", help="one HTML page of evaluations: tables, cost, every question")
+    command.add_argument("runs", nargs="+", metavar="RUN", help="run folder; several on the same questions")
+    command.add_argument("--out", help="file (report.html in the run's folder; of several runs, here)")
+    command.add_argument("--scorer", help="says what is right; the one that fits by default" + scoring)
+    command.add_argument("--questions", type=int, default=200, metavar="N", help="shown one by one, at most (200)")
+    command.add_argument("--max-mb", type=float, default=5.0, metavar="MB", help="size of the file, at most (5)")
+    command.add_argument("--no-thumbnails", action="store_true", help="read no videos")
     command = commands.add_parser("export", help="write selections in another harness's form, or a folder for the hub")
     command.add_argument("selections", help=".parquet, .jsonl, or a published *_frameIdx.json; for --hub-folder a run")
     command.add_argument("--format", help="tspo, tspo-float, json or vlmevalkit")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from modules.evaluation.statistics import cluster_bootstrap, gap_closed
+from modules.evaluation.statistics import cluster_bootstrap, gap_closed, mean_intervals
 
 
 def test_gap() -> None:
@@ -31,3 +31,13 @@ def test_nothing_to_resample() -> None:
     low, high = cluster_bootstrap(lambda i: float("nan"), np.arange(3))
     assert math.isnan(low)
     assert math.isnan(high)
+
+
+def test_intervals_of_many_means_are_those_of_each() -> None:
+    rng = np.random.default_rng(1)
+    values, clusters = rng.random((3, 50)), rng.integers(0, 7, 50)
+    low, high = mean_intervals(values, clusters)
+    for m, row in enumerate(values):
+        assert (low[m], high[m]) == pytest.approx(cluster_bootstrap(lambda i, row=row: row[i].mean(), clusters))
+    alone = mean_intervals(values, np.zeros(50))
+    assert np.isnan(alone).all()
