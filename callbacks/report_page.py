@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class ReportPage(L.Callback):
-    """Writes ``report.html`` of what `callbacks.evaluation_report.EvaluationReport`, which comes before it, has written.
+    """Writes ``report.html`` of the files that `callbacks.evaluation_report.EvaluationReport`, before it, has written.
 
     An evaluation is not lost with its page: where that cannot be written, the reason is said and the run goes on.
 

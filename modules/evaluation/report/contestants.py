@@ -51,8 +51,8 @@ class Contestant:
     replicates: list[Replicate]
     graded: Graded
     """The answers of all replicates, one replicate behind the other."""
-    num_alike: int = 0
-    """Replicates that were left out because they answered exactly as another one did."""
+    alike: list[Replicate]
+    """Those that were left out because they answered exactly as another one did."""
     grades: np.ndarray = field(init=False)
     """float (R, N), of each replicate."""
 
@@ -116,7 +116,8 @@ def contest_of(runs: Sequence[EvaluatedRun], scorer: Scorer) -> Contest:
     if blind_oracles:
         remarks.append("The oracle is left out: no question says where its evidence is.")
         replicates = [one for one in replicates if one not in blind_oracles]
-    contestants = [_contestant(own, scorer, remarks) for own in _same_things(replicates)]
+    contestants = [_contestant(own, scorer) for own in _same_things(replicates)]
+    remarks += _of_pooling(contestants)
     _label(contestants)
     order = list(in_order({one.system for one in contestants}))
     contestants.sort(key=lambda one: (order.index(one.system), one.num_frames or 0, one.label))
@@ -165,20 +166,38 @@ def _same_things(replicates: list[Replicate]) -> list[list[Replicate]]:
     return [members for _, members in groups]
 
 
-def _contestant(replicates: list[Replicate], scorer: Scorer, remarks: list[str]) -> Contestant:
+def _contestant(replicates: list[Replicate], scorer: Scorer) -> Contestant:
     distinct: dict[tuple, Replicate] = {}
+    alike = []
     for one in replicates:
         said = tuple((a.answer.option_log_probs, a.answer.text, a.answer.timestamps_s) for a in one.answered)
-        distinct.setdefault(said, one)
+        if distinct.setdefault(said, one) is not one:
+            alike.append(one)
     kept, system = list(distinct.values()), replicates[0].system
-    if len(kept) > 1:
-        remarks.append(f"Pooled as seeds of one thing: {system} of {', '.join(one.run.name for one in kept)}.")
-    if len(kept) < len(replicates):
-        names = ", ".join(one.run.name for one in replicates)
-        what = "once" if len(kept) == 1 else f"{len(kept)} times"
-        remarks.append(f"Some answers are word for word the same, and count {what}: {system} of {names}.")
     graded = grade([a.answer for one in kept for a in one.answered], scorer)
-    return Contestant(system, system, num_frames_of(kept[0].run), kept, graded, len(replicates) - len(kept))
+    return Contestant(system, system, num_frames_of(kept[0].run), kept, graded, alike)
+
+
+def _of_pooling(contestants: list[Contestant]) -> list[str]:
+    """Which runs were taken for seeds of one thing, and which answers counted once; systems alike in one sentence."""
+    pooled: dict[str, list[str]] = {}
+    once: dict[str, list[str]] = {}
+    for one in contestants:
+        if len(one.replicates) > 1:
+            pooled.setdefault(_names(one.replicates), []).append(one.system)
+        if one.alike:
+            once.setdefault(_names([*one.replicates, *one.alike]), []).append(one.system)
+    return [
+        *(f"Pooled as seeds of one thing, in {names}: {', '.join(systems)}." for names, systems in pooled.items()),
+        *(
+            f"Answers that are word for word the same in {names} count once: {', '.join(systems)}."
+            for names, systems in once.items()
+        ),
+    ]
+
+
+def _names(replicates: list[Replicate]) -> str:
+    return ", ".join(dict.fromkeys(one.run.name for one in replicates))
 
 
 def _label(contestants: list[Contestant]) -> None:

@@ -86,4 +86,4 @@ def family(folders: list[Path]) -> str:
         return recipe if len(names) > 1 else f"{recipe} {names[0]}"
     alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     common = "".join(letters[0] for letters in alike)
-    return re.sub(r"[-_. ]*(seed|s)?[-_. ]*\d*$", "", common) or names[0]
+    return re.sub(r"[-_. ]+(seed|s)?[-_. ]*\d*$", "", common) or names[0]

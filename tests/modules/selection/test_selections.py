@@ -53,6 +53,14 @@ def test_round_trip(tmp_path: Path, suffix: str) -> None:
     assert read_selections(path) == [ROW, bare]
 
 
+def test_frames_of_clips_share_a_rank(tmp_path: Path) -> None:
+    """The third clip was looked at again and brought no frame of its own."""
+    row = SelectionRow("d", "s", "a", "v.mp4", "x", (1, 2, 7, 8), (0.1, 0.2, 0.7, 0.8), ranks=(3, 3, 0, 0))
+    write_selections(tmp_path / "s.jsonl", [row])
+    assert read_selections(tmp_path / "s.jsonl") == [row]
+    assert row.best(2) == (7, 8)
+
+
 def test_arms_and_broken_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     write_selections(path, [ROW, SelectionRow("d", "s", "Q1", "v", "uniform", (1,))])
@@ -137,7 +145,6 @@ def test_nearest_frame_of_a_grid() -> None:
         ("frame_ids", [10**30]),
         ("timestamps_s", [float("nan"), 1.0]),
         ("scores", [0.5, float("-inf")]),
-        ("ranks", [0, 2]),
         ("ranks", [1, 1]),
         ("ranks", [0, 1.5]),
         ("ranks", [-1, 0]),
