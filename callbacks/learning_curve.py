@@ -8,18 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import matplotlib
 import numpy as np
 
 from callbacks.after_update import AfterUpdate
+from callbacks.learning_curve_picture import draw_learning_curve
 from callbacks.tracking.run_logger import run_loggers
 from modules.files.whole_files import write_whole
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter
-
-plt.rcParams["text.parse_math"] = False  # a kind of question may have dollars in its name
 
 _TRACKED = ("reward/total", "reward/accuracy", "reward/zero_std_frac", "policy/entropy_nats", "policy/effective_frames")
 
@@ -32,9 +26,12 @@ class LearningCurve(AfterUpdate):
 
     Args:
         run_dir: where the files go.
+        at_start: validate before the first update too, for a curve that begins at what was there before, between the
+            floor and the ceiling (``val/uniform`` and ``val/oracle``), which are measured then.
     """
 
-    def __init__(self, *, run_dir: str) -> None:
+    def __init__(self, *, run_dir: str, at_start: bool = False) -> None:
+        self.at_start = at_start
         self.csv, self.png = Path(run_dir) / "curve.csv", Path(run_dir) / "learning_curve.png"
         self.points: list[tuple[int, str, float]] = []
 
@@ -49,10 +46,12 @@ class LearningCurve(AfterUpdate):
         self._make_up_for_validation(trainer)
 
     def _make_up_for_validation(self, trainer: L.Trainer) -> None:
-        """A checkpoint is written before its step's validation, which a run that was stopped there has never had."""
+        """A checkpoint is written before its step's validation, which a run that was stopped there has never had; and
+        Lightning has none before the first update."""
         loop = trainer.fit_loop.epoch_loop
         every = trainer.val_check_batch
-        due = trainer.global_step > 0 and every is not None and (loop.total_batch_idx + 1) % every == 0
+        due = every is not None and (loop.total_batch_idx + 1) % every == 0
+        due = self.at_start and every is not None if trainer.global_step == 0 else due
         known = any(step == trainer.global_step and name.startswith("val/") for step, name, _ in self.points)
         if due and not known and trainer.enable_validation:
             trainer.validating = True
@@ -94,37 +93,6 @@ class LearningCurve(AfterUpdate):
     def draw(self) -> None:
         """Writes the picture."""
         series: dict[str, np.ndarray] = {}
-        for name in {p[1] for p in self.points}:
+        for name in sorted({p[1] for p in self.points}):
             series[name] = np.array([(step, value) for step, n, value in self.points if n == name])
-        figure, axes = plt.subplots(1, 3, figsize=(14, 3.8), layout="constrained")
-        for name, colour in (("reward/total", "#1f3a5f"), ("reward/accuracy", "#c8322b")):
-            if name in series:
-                steps, values = series[name].T
-                axes[0].plot(steps, values, color=colour, alpha=0.2)
-                axes[0].plot(steps, _smooth(values), color=colour, label=name)
-        axes[0].set_title("reward of the rollouts")
-        for name in sorted(s for s in series if s.startswith("val/accuracy")):
-            wide = name == "val/accuracy"
-            axes[1].plot(*series[name].T, label=name.removeprefix("val/"), linewidth=3 if wide else 1, marker=".")
-        axes[1].set_title("accuracy on the validation videos, best K frames")
-        if "policy/effective_frames" in series:
-            axes[2].plot(*series["policy/effective_frames"].T, color="#2f7d4f", label="effective frames (exp entropy)")
-            axes[2].set_yscale("log")
-            for which in ("major", "minor"):  # plain numbers: powers would be formulas
-                getattr(axes[2].yaxis, f"set_{which}_formatter")(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes[2].set_title("frames the policy wavers between")
-        for axis in axes:
-            axis.set_xlabel("updates")
-            axis.grid(alpha=0.3)
-            if axis.get_legend_handles_labels()[0]:
-                axis.legend(fontsize=7, framealpha=0.6)
-        figure.savefig(self.png, dpi=90)
-        plt.close(figure)
-
-
-def _smooth(values: np.ndarray, width: int = 15) -> np.ndarray:
-    """Running mean over the last ``width`` points."""
-    sums = np.cumsum(np.insert(values, 0, 0.0))
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - width, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+        draw_learning_curve(series, self.png)

@@ -16,7 +16,7 @@ from callbacks.option_bars import draw_option_bars
 from modules.selection.even_spacing import evenly_spaced
 from modules.systems.option_shares import OptionShare
 
-_INK, _EVIDENCE, _CHOSEN = "#1f3a5f", "#f2b134", "#c8322b"
+_INK, _EVIDENCE, _CHOSEN, _DRAWN = "#1f3a5f", "#e69f00", "#c8322b", "#56b4e9"  # orange and sky blue are Okabe and Ito's
 _DPI = 90
 _MOST_THUMBNAILS = 64
 
@@ -62,8 +62,8 @@ def timeline_figure(
         axis.axvspan(middle - half, middle + half, color=_EVIDENCE, alpha=0.9, label=None if n else "evidence")
     if drawn is not None and drawn.any():
         twin = axis.twinx()
-        twin.bar(timestamps_s, drawn, width=timestamps_s[-1] / 300, color="#7a9cc6", alpha=0.6)
-        twin.set_ylabel("times drawn", color="#7a9cc6")
+        twin.bar(timestamps_s, drawn, width=timestamps_s[-1] / 300, color=_DRAWN, alpha=0.6)
+        twin.set_ylabel("times drawn by the rollouts (bars)")
     if scores is not None:
         axis.plot(timestamps_s, scores, color=_INK, linewidth=0.9, label="score")
         axis.set_ylabel("score")
@@ -71,7 +71,7 @@ def timeline_figure(
     axis.scatter(times, heights, color=_CHOSEN, zorder=3, s=28, label="chosen")
     axis.set_xlim(timestamps_s[0], max(timestamps_s[-1], timestamps_s[0] + 1e-3))
     axis.set_xlabel("seconds")
-    axis.legend(loc="best", fontsize=8)
+    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, fontsize=8, frameon=False)  # hides nothing
     figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 

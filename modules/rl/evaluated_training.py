@@ -18,10 +18,13 @@ from modules.rl.validation import Validation
 from modules.systems.base import Reply, Setting, VideoSystem, answer_all, prepared
 from modules.systems.stage_data import StageData, data_of
 
+YARDSTICKS = ("uniform", "oracle")
+"""Systems that no training changes: floor and ceiling of its curve, ``val/uniform`` and ``val/oracle``."""
+
 
 class EvaluatedTraining(L.LightningModule, ABC):
     """A training that compares `systems` under `setting`: each question of a validation is answered by the one that is
-    trained, each of the test by all of them."""
+    trained, before the first update also by uniform frames and the oracle; each of the test by all of them."""
 
     systems: dict[str, VideoSystem]
     setting: Setting
@@ -30,6 +33,7 @@ class EvaluatedTraining(L.LightningModule, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._gathered_for_evaluation = ExitStack()
+        self._yardsticks: dict[str, Validation] = {}
 
     @abstractmethod
     def gathered(self) -> AbstractContextManager[None]:
@@ -54,14 +58,21 @@ class EvaluatedTraining(L.LightningModule, ABC):
     def on_validation_epoch_start(self) -> None:
         self._begin_evaluation()
         self.validation.begin()
+        asked = [name for name in YARDSTICKS if name in self.systems and self.trainer.global_step == 0]
+        self._yardsticks = {name: Validation(self.validation.chosen_option) for name in asked}
 
     @torch.no_grad()
     def validation_step(self, batch: QuestionBatch, batch_idx: int) -> None:
         self.validation.add(batch.questions, self.systems[TRAINED].answer(batch, self.source))
+        for name, validation in self._yardsticks.items():
+            validation.add(batch.questions, self.systems[name].answer(batch, self.source))
 
     def on_validation_epoch_end(self) -> None:
         self._end_evaluation()
-        log_means(self, self.validation.means())
+        yardsticks = {
+            f"val/{name}": validation.means()["val/accuracy"] for name, validation in self._yardsticks.items()
+        }
+        log_means(self, self.validation.means() | yardsticks)
 
     @torch.no_grad()
     def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[Reply]:

@@ -10,8 +10,8 @@ from itertools import pairwise
 from modules.evaluation.report.marks import Mark
 
 WIDTH, HEIGHT = 420.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 14.0, 46.0
-_ROOM = 44.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 58.0, 14.0, 46.0
+_ROOM = 50.0
 """Units that a label of the horizontal axis takes."""
 
 
@@ -103,7 +103,7 @@ def chart(
             lines.append((own[0].point.mark.colour, " ".join(f"{one.x},{one.y}" for one in own)))
     return Chart(
         title=title,
-        finding=_finding(known, told),
+        finding=_finding(known, told if seconds else lambda cost: f"{_plain(cost)} frames"),
         x_title=x_title,
         points=placed,
         lines=lines,
