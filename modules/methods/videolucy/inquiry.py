@@ -86,7 +86,8 @@ class Inquiry:
             spending: pays for the reasoner; nothing has been spent.
         """
         other = copy.copy(self)
-        other.spending, other.tree = spending, MemoryTree(self.clock, len(self.levels))
+        other.spending = spending
+        other.tree = MemoryTree(self.clock, len(self.levels), self.roles.notation)
         other.tree.put(self.tree.entries)
         other.searched, other.steps, other.captions = [*self.searched], [*self.steps], [*self.captions]
         return other

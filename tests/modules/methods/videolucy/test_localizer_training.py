@@ -17,6 +17,8 @@ from modules.methods.training_free.random import Random
 from modules.methods.training_free.top_k import TopK
 from modules.methods.tspo.agent import TSPOSampler
 from modules.methods.videolucy.localizers import OracleLocalizer, RandomLocalizer
+from modules.methods.videolucy.lucy_settings import LucySettings
+from modules.methods.videolucy.notation import Notation
 from modules.methods.videolucy.rollouts_of_orders import Outcome, rollouts_of
 from modules.methods.videolucy.scopes import Level, Scopes
 from modules.methods.videolucy.videolucy import VideoLucy
@@ -169,6 +171,16 @@ def test_each_search_is_made_once_and_its_captions_too(world: SearchWorld) -> No
     assert (len(captioner.requests), len(reasoner.asked)) == before
     assert again.costs == first.costs  # as if nothing had been known
     assert again.texts == first.texts
+
+
+def test_a_rollout_reads_memories_in_the_notation_of_the_agent(world: SearchWorld) -> None:
+    """A search that goes on from a coarse memory writes it down as that was written."""
+    notation = Notation(repeats=False, leave_out=["A"])
+    settings = LucySettings(memories=str(world.folder / "memories"), notation=notation, entry_features="texts")
+    _, agent = rolled_out(world, [[[0, 1, 2]]] * 4, settings=settings)
+    prompts = [prompt for role, prompt in agent.roles.reasoner.asked if role in ("answer", "forced")]
+    assert len(prompts) > 4
+    assert all("s] room with" in prompt and "A room" not in prompt for prompt in prompts)
 
 
 def test_a_search_does_not_depend_on_what_is_drawn_behind_its_end_nor_on_other_searches(world: SearchWorld) -> None:
