@@ -33,7 +33,7 @@ from modules.mllms.base import MLLM
 from modules.mllms.prompt import Prompt
 from modules.records import VideoQuestion
 from modules.systems.answering import Answering
-from modules.systems.base import Setting, VideoSystem
+from modules.systems.base import Setting, VideoSystem, prepared
 from recipes.launcher.check import problems
 from recipes.launcher.merge import merge, resolve
 from recipes.launcher.mistakes import RecipeError
@@ -94,16 +94,17 @@ class Kairos(lmms):
             self.data_arguments |= {"encoder": None, "selections": {"path": selections}}
         elif chosen is None:
             raise ValueError(f"system={system}: the recipe's systems are {', '.join(model['systems'])}")
-        parts = _build(model["mllm"], chosen, self.data_arguments.pop("encoder", None))
-        self.mllm, self.system, self.encoder = parts
+        systems = _with_model(system, {**model["systems"], system: chosen})
+        self.mllm, built, self.encoder = _build(model["mllm"], systems, self.data_arguments.pop("encoder", None))
+        self.system = built[system]
         self.num_frames, self.prompt_key = int(num_frames or model.get("num_frames", 64)), prompt_key
         self.torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        for part in parts:
+        for part in (self.mllm, *built.values(), self.encoder):
             if part is not None:
                 part.to(self.torch_device)
         self.answering = Answering(self.mllm)
         setting = Setting(answering=self.answering, num_frames=self.num_frames, score_options=False, write_text=True)
-        self.system.prepare(system, setting, {system: self.system})
+        prepared(built, setting)
         asked: Prompt = getattr(self.mllm, "prompt", Prompt())
         self.mllm.prompt = Prompt(system=asked.system, timestamps=asked.timestamps)  # type: ignore[assignment]
 
@@ -178,10 +179,18 @@ class Kairos(lmms):
         raise NotImplementedError("kairos answers tasks of output_type generate_until")
 
 
-def _build(mllm: Any, system: Any, encoder: Any) -> tuple[MLLM, VideoSystem, ImageTextEncoder | None]:
+def _with_model(name: str, systems: dict[str, Any]) -> dict[str, Any]:
+    """A system, and before it the one that it is like, if it is like one."""
+    like = (systems[name].get("init_args") or {}).get("like")
+    return {key: systems[key] for key in (like, name) if key in systems}
+
+
+def _build(
+    mllm: Any, systems: dict[str, Any], encoder: Any
+) -> tuple[MLLM, dict[str, VideoSystem], ImageTextEncoder | None]:
     parser = ArgumentParser(parser_mode="omegaconf+")
     parser.add_argument("--mllm", type=MLLM)
-    parser.add_argument("--system", type=VideoSystem)
+    parser.add_argument("--systems", type=dict[str, VideoSystem])
     parser.add_argument("--encoder", type=ImageTextEncoder | None)
-    built = parser.instantiate(parser.parse_object({"mllm": mllm, "system": system, "encoder": encoder}))
-    return built.mllm, built.system, built.encoder
+    built = parser.instantiate(parser.parse_object({"mllm": mllm, "systems": systems, "encoder": encoder}))
+    return built.mllm, built.systems, built.encoder
