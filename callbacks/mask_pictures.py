@@ -45,9 +45,9 @@ class MaskPictures(L.Callback):
     on_fit_end = on_validation_end
 
     def _draw(self, trainer: L.Trainer, pl_module: Any) -> None:
+        links, grid = pl_module.mask_links()  # of all ranks together: each may hold a share of it
         if not trainer.is_global_zero:
             return
-        links, grid = pl_module.mask_links()
         path = self.folder / f"mask_{trainer.global_step:06d}.png"
         figure = mask_figure(links, _Grid(*grid), trainer.global_step)
         save_figure(figure, path)

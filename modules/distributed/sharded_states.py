@@ -72,10 +72,21 @@ def whole_shape(parameter: nn.Parameter) -> torch.Size:
 
 
 def master(parameter: nn.Parameter) -> Tensor:
-    """The float32 parameter behind what DeepSpeed computes with."""
+    """The float32 parameter behind what DeepSpeed computes with; one that is not trained has no other behind it."""
+    if not parameter.requires_grad:
+        return _whole(parameter)
     from deepspeed.utils import safe_get_full_fp32_param
 
     return safe_get_full_fp32_param(parameter)
+
+
+def _whole(parameter: nn.Parameter) -> Tensor:
+    if not hasattr(parameter, "ds_id"):  # stage 2
+        return parameter.detach()
+    from deepspeed.runtime.zero import GatheredParameters
+
+    with GatheredParameters([parameter]):
+        return parameter.detach().clone()
 
 
 @torch.no_grad()

@@ -1,13 +1,15 @@
-"""DeepSpeed ZeRO as a strategy of the trainer: the MLLM in shares, the sampler whole, checkpoints like any other.
+"""DeepSpeed ZeRO as a strategy of the trainer: a large part in shares, the rest whole, checkpoints like any other.
 
-What it adds to Lightning's `DeepSpeedStrategy`:
+The module says which part of it is scattered (`Scattering`): the MLLM beside a sampler, or a captioner as a whole.
+What is added to Lightning's `DeepSpeedStrategy`:
 
-- **The sampler stays outside.** The engine holds the MLLM alone, in bfloat16 with float32 master weights where it was
-  loaded so (ZeRO takes one precision), else in float32. The sampler is float32 and whole on every rank; its gradients
+- **The rest stays outside.** The engine holds that part alone, in bfloat16 with float32 master weights where it was
+  loaded so (ZeRO takes one precision), else in float32. A sampler is float32 and whole on every rank; its gradients
   are averaged once an update, and torch's AdamW steps it. Both sit behind the one optimizer that the module made.
-- **One plain file a checkpoint**, the same under every strategy: the trained parameters whole, and Adam's moments of
-  each. So a run goes on under another strategy or on another number of ranks, and nothing is ever unpickled
-  (DeepSpeed's own checkpoints are folders of pickles, bound to the number of ranks). It is written tensor by tensor.
+- **One plain file a checkpoint**, the same under every strategy: the trained parameters whole (all of them, and the
+  buffers, where the module loads strictly), and Adam's moments of each. So a run goes on under another strategy or on
+  another number of ranks, and nothing is ever unpickled (DeepSpeed's own checkpoints are folders of pickles, bound to
+  the number of ranks). It is written tensor by tensor.
 - **CPU processes over gloo**, so that sharded training is tested where there is no GPU.
 
 Facts (lightning 2.6.6, deepspeed 0.19): the strategy refuses CPUs in two places; DeepSpeed compares device indices, so
@@ -21,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jsonargparse.typing import NonNegativeInt
@@ -34,8 +36,24 @@ from modules.checkpoints.checkpoint_files import Gathered, read, write
 from modules.distributed.sharded_states import MOMENTS, ShardedStates, master, set_parameter, whole_shape
 
 
+class Scattering(Protocol):
+    """What ZeRO asks of a LightningModule."""
+
+    strict_loading: bool
+    """Whether a checkpoint has all of its parameters and buffers, or those alone that are trained."""
+
+    @property
+    def scattered(self) -> nn.Module:
+        """The child whose parameters are scattered over the ranks."""
+        ...
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Of its one optimizer, each with its ``params``."""
+        ...
+
+
 class ShardedStrategy(DeepSpeedStrategy):
-    """ZeRO: the MLLM's optimizer states and gradients (stage 2) and parameters (3) lie scattered over the ranks.
+    """ZeRO: optimizer states and gradients (stage 2) and parameters (3) of one part lie scattered over the ranks.
 
     Args:
         stage: 2 or 3.
@@ -86,6 +104,17 @@ class ShardedStrategy(DeepSpeedStrategy):
 
     # ---- training ----
 
+    @contextmanager
+    def model_sharded_context(self) -> Iterator[None]:
+        """A module is built whole, with the weights that it begins with, and scattered after that."""
+        yield
+
+    @property
+    def scattered_name(self) -> str:
+        """Of the child that is scattered."""
+        module: Any = self.lightning_module
+        return next(name for name, child in module.named_children() if child is module.scattered)
+
     def setup(self, trainer: Any) -> None:
         # `modules.distributed.precision` has settled who computes in what
         self.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
@@ -93,11 +122,11 @@ class ShardedStrategy(DeepSpeedStrategy):
         super().setup(trainer)
 
     def _initialize_deepspeed_train(self, module: Any) -> None:
-        """Gives the engine the MLLM and its groups; the module's optimizer keeps the sampler's."""
+        """Gives the engine the scattered part and its groups; the module's optimizer keeps the others."""
         optimizer, schedule = self._init_optimizers()
         module.to(self.root_device)
         self._replicate(module)
-        held = {id(p) for p in module.mllm.parameters()}
+        held = {id(p) for p in module.scattered.parameters()}
         self._sharded = [g for g in optimizer.param_groups if any(id(p) in held for p in g["params"])]
         if not self._sharded:
             raise ValueError(
@@ -106,7 +135,7 @@ class ShardedStrategy(DeepSpeedStrategy):
             )
         self._configure(module)
         inner = AdamW([dict(group) for group in self._sharded])
-        engine, _ = self._setup_model_and_optimizer(_Held(module.mllm), inner)
+        engine, _ = self._setup_model_and_optimizer(_Held(module.scattered), inner)
         self._set_deepspeed_activation_checkpointing()
         self._engine = self.model = engine
         self._states = ShardedStates(engine)
@@ -118,7 +147,7 @@ class ShardedStrategy(DeepSpeedStrategy):
     def _configure(self, module: Any) -> None:
         """What DeepSpeed has to be told of this model."""
         assert isinstance(self.config, dict)
-        half = any(p.dtype == torch.bfloat16 for p in module.mllm.parameters())
+        half = any(p.dtype == torch.bfloat16 for p in module.scattered.parameters())
         self.config["bf16"] = {"enabled": half}
         if half:  # parts of a batch add up in float32
             self.config["data_types"] = {"grad_accum_dtype": "fp32"}
@@ -127,13 +156,14 @@ class ShardedStrategy(DeepSpeedStrategy):
 
     def _replicate(self, module: Any) -> None:
         """What DeepSpeed does not hold begins on every rank as it is on the first."""
-        for tensor in (*self._whole(module), *module.sampler.buffers()):
+        held = {id(buffer) for buffer in module.scattered.buffers()}
+        for tensor in (*self._whole(module), *(b for b in module.buffers() if id(b) not in held)):
             torch.distributed.broadcast(tensor.data, 0)
 
     @staticmethod
     def _whole(module: Any) -> list[nn.Parameter]:
         """Parameters that every rank has, in one order."""
-        held = {id(p) for p in module.mllm.parameters()}
+        held = {id(p) for p in module.scattered.parameters()}
         return [p for p in module.parameters() if id(p) not in held]
 
     def average_gradients(self) -> None:
@@ -174,7 +204,7 @@ class ShardedStrategy(DeepSpeedStrategy):
 
         Lightning's own way takes every hook off the model, also those by which transformers collects hidden states.
         """
-        trained_here = self._engine is not None and self._engine.module.mllm is module.mllm
+        trained_here = self._engine is not None and self._engine.module.part is module.scattered
         self.model = self._engine if trained_here else module.to(self.root_device)
 
     @contextmanager
@@ -201,17 +231,20 @@ class ShardedStrategy(DeepSpeedStrategy):
 
     # ---- checkpoints ----
 
-    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
-        assert self.lightning_module is not None
-        return ((n, p) for n, p in self.lightning_module.named_parameters() if p.requires_grad)
+    def _saved(self) -> Iterator[tuple[str, Any]]:
+        """What a checkpoint has of the module, by name."""
+        module: Any = self.lightning_module
+        if module.strict_loading:
+            return iter(module.state_dict(keep_vars=True).items())
+        return ((n, p) for n, p in module.named_parameters() if p.requires_grad)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Every trained parameter, or what will put it together."""
+        """Everything that is saved, or what will put it together."""
         module: Any = self.lightning_module
-        held = {id(p) for p in module.mllm.parameters()} if self._engine is not None else set()
+        held = {id(p) for p in module.scattered.parameters()} if self._engine is not None else set()
         return {
             name: Gathered(whole_shape(p), partial(master, p)) if id(p) in held else p.detach()
-            for name, p in self._trained()
+            for name, p in self._saved()
         }
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
@@ -253,7 +286,7 @@ class ShardedStrategy(DeepSpeedStrategy):
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         saved = checkpoint["state_dict"]
-        for name, parameter in self._trained():
+        for name, parameter in self._saved():
             if name in saved:
                 set_parameter(parameter, saved[name])
 
@@ -277,9 +310,9 @@ class ShardedStrategy(DeepSpeedStrategy):
 class _Held(nn.Module):
     """What DeepSpeed holds. Its forward runs what it is given, for the sake of what the engine does around it."""
 
-    def __init__(self, mllm: nn.Module) -> None:
+    def __init__(self, part: nn.Module) -> None:
         super().__init__()
-        self.mllm = mllm
+        self.part = part
 
     def forward(self, run: Callable[[], Any]) -> Any:
         return run()

@@ -182,6 +182,11 @@ class EvolutionModule(EvaluatedTraining, FrameDemand):
         """Every term of the reward, and their sums."""
         return self.objective.reward_sum.score(rollouts, self.device)
 
+    @property
+    def scattered(self) -> MLLM:
+        """What ZeRO holds in shares."""
+        return self.mllm
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Named groups of the one optimizer: the sampler's, and the MLLM's where it is trained."""
         return [*self.optimization.groups_of(self.sampler), *self.objective.parameter_groups()]

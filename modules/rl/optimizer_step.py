@@ -27,7 +27,7 @@ class OptimizerStep:
     """
 
     shards = False
-    """Whether the MLLM lies scattered over ranks, so that its graph built inside `gathered` is of no use outside."""
+    """Whether parameters lie scattered over ranks, so that a graph built inside `gathered` is of no use outside."""
 
     def __init__(self, max_grad_norm: float, max_nonfinite_steps: int) -> None:
         self.max_grad_norm, self.max_nonfinite_steps = max_grad_norm, max_nonfinite_steps
@@ -94,8 +94,8 @@ class OptimizerStep:
 
 
 class ShardedOptimizerStep(OptimizerStep):
-    """DeepSpeed holds the MLLM's gradients and optimizer states (ZeRO-2), and its parameters too (3), a share on each
-    rank, and clips them; the sampler is whole on every rank, and what is above holds for it."""
+    """DeepSpeed holds gradients and optimizer states of what is scattered (ZeRO-2), and its parameters too (3), a share
+    on each rank, and clips them all together; a sampler is whole on every rank, and what is above holds for it."""
 
     shards = True
     _finite = True
@@ -125,8 +125,8 @@ class ShardedOptimizerStep(OptimizerStep):
             norms = self.clip(optimizer)
             finite = not norms or self.is_finite(module, list(norms.values()))
         if finite:
-            norms["mllm"] = strategy.step_sharded()
-            finite = bool(norms["mllm"].isfinite())
+            norm = norms[strategy.scattered_name] = strategy.step_sharded()
+            finite = bool(norm.isfinite())
         else:
             strategy.drop_gradients()
         self.finish(module, finite, loss)

@@ -27,6 +27,7 @@ from modules.small_stack.blank_families import (
 )
 from recipes.jobs.base import Job
 from recipes.jobs.question_files import tspo_record, write_lines
+from recipes.jobs.try_out_captions import write_blank_swinbert, write_captions, write_clips
 
 _KINDS = {"needle": 1, "begin": 1, "end": 1, "order": 1}
 
@@ -35,7 +36,7 @@ class WriteTryOut(Job):
     """Writes small random models, videos and benchmark files, on which every recipe for real ones can be tried.
 
     Args:
-        folder: gets ``models/``, ``videos/`` and a folder for each benchmark.
+        folder: gets ``models/``, ``videos/``, ``clips/`` of eight seconds, and a folder for each benchmark.
         num_videos: of 75 seconds.
         seed: of videos and weights.
     """
@@ -49,7 +50,9 @@ class WriteTryOut(Job):
         write_blank_hf_clip(self.folder / "models" / "clip", seed=self.seed)
         write_blank_refocus(self.folder / "models" / "refocus", seed=self.seed)
         write_blank_videostreaming(self.folder / "models" / "videostreaming", seed=self.seed)
+        write_blank_swinbert(self.folder / "models" / "swinbert", self.seed)
         write_annotations(self.folder, self._questions())
+        write_captions(self.folder, write_clips(self.folder, self.seed))
         PlainConsole().print(f"written     {self.folder}")
         PlainConsole().print(
             "next        lightning run recipes/eval/mlvu.yaml --overlay recipes/overlays/try_out/eval.yaml "

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM, LlavaOnevisionForConditionalGeneration, Qwen2_5_VLForConditionalGeneration
 
 from datamodules.annotations.long_video_qa import LongVideoQA
 from datamodules.annotations.training import TSPO10K
 from modules.evaluation.answer_files import read_answers
 from modules.evaluation.evaluation_module import EvaluationModule
+from modules.methods.swinbert.swinbert_folder import load_network
 from modules.records import QuestionBatch, Rollouts
 from modules.rl.evolution import EvolutionModule
 from modules.rl.reward_sum import Rewards
@@ -94,6 +95,59 @@ def test_videostreamings_paper_recipe_takes_two_steps(dtype: str, run, monkeypat
     assert any(not torch.equal(w.float().cpu(), begun[n].float()) for n, w in trained.items())
     assert {"mllm.output.0.weight", "sampler.question_head.weight", "sampler.clip_head.weight"} <= saved.keys()
     assert all(w.dtype == torch.float32 for w in saved.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16-mixed", pytest.param("32-true", marks=pytest.mark.long)])
+def test_swinberts_paper_recipe_takes_two_steps(precision: str, run) -> None:
+    """On clips in MSR-VTT's layout: all of its parts learn, in float32, and what it leaves behind is a captioner."""
+    run_dir, printed = run("paper/swinbert_msrvtt.yaml", *overlay("swinbert_msrvtt"), "--trainer.precision", precision)
+    saved = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    begun = load_file("build/try_out/models/swinbert/vidswin.safetensors")
+    weights = {name.removeprefix("network."): w.cpu() for name, w in saved["state_dict"].items()}
+    assert all(w.dtype == torch.float32 for name, w in weights.items() if not name.endswith("index"))
+    assert any(not torch.equal(weights[f"backbone.{name}"], w) for name, w in begun.items())
+    assert not torch.equal(weights["mask.logits"], torch.full_like(weights["mask.logits"], 2.0))
+    captions = [a for a in read_answers(run_dir) if a.system == "swinbert"]
+    assert len(captions) == 2
+    assert all(len(a.references) == 5 and a.text is not None for a in captions)
+    assert "cider-d@1, msrvtt/test" in printed
+    assert load_network(str(run_dir / "model")).num_frames == 4
+
+
+CAPTIONS = {
+    "msrvtt": "test_videodatainfo.json",
+    "msvd": "video_corpus.csv",
+    "vatex": "vatex_public_test_english_v1.1.json",
+    "tvc": "tvc_val_release.jsonl",
+    "youcook2": "youcookii_annotations_trainval.json",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n if n == "msrvtt" else pytest.param(n, marks=pytest.mark.long) for n in CAPTIONS])
+def test_caption_benchmarks_end_with_a_card_and_numbers(name: str, run) -> None:
+    more = ["--clips", "null"] if name == "msvd" else []
+    file = f"build/try_out/{name}/{CAPTIONS[name]}"
+    run_dir, printed = run(f"eval/{name}.yaml", *overlay("eval_captions"), "--annotations", file, *more)
+    assert json.loads((run_dir / "card.json").read_text())["systems"]
+    assert "bleu-4@1" in printed
+    answers = read_answers(run_dir)
+    assert {a.system for a in answers} == {"captioner"}
+    assert len(answers) == 2
+    assert all(a.text is not None and a.references for a in answers)
+    within_s = {"tvc": (0, 6.5), "youcook2": (1, 7)}.get(name, (0, 8))
+    assert all(within_s[0] <= t <= within_s[1] for a in answers for t in a.timestamps_s)
+
+
+@pytest.mark.long
+def test_an_mllm_is_scored_as_a_captioner_too(run) -> None:
+    words = ["--overlay", str(RECIPES / "overlays/eval_caption_mllm.yaml"), *overlay("eval_captions")]
+    small = ["--model.captioners.mllm.mllm.loading.dtype", "float32"]
+    small += ["--model.captioners.mllm.mllm.frame_pixels", "[784, 1568]", "--model.captioners.mllm.max_new_tokens", "4"]
+    file = ["--annotations", "build/try_out/msrvtt/test_videodatainfo.json"]
+    run_dir, _ = run("eval/msrvtt.yaml", *words, *file, "--mllm", "build/try_out/models/qwen2_5_vl", *small)
+    assert {a.system for a in read_answers(run_dir)} == {"mllm"}
 
 
 @pytest.mark.slow

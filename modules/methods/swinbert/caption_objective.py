@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,9 @@ class ObjectiveLoss:
     """Of one batch."""
 
     loss: Tensor
-    """Scalar with graph."""
+    """Scalar with graph, a mean."""
+    counted: float
+    """Of how many words or captions it is the mean: ranks that have more of them count more."""
     metrics: Mapping[str, Tensor | float]
     """By the path that each is logged under."""
 
@@ -40,6 +43,17 @@ class Dice:
         return torch.Generator().manual_seed(seed_of(words))
 
 
+@dataclass(frozen=True)
+class Holding:
+    """How this rank holds the network's parameters."""
+
+    scattered: bool = False
+    """Whether they lie scattered over the ranks: then all ranks run the same forwards outside of `gathered`, and what
+    is computed inside has no graph."""
+    gathered: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Inside, every rank has all of them, and may run as many forwards as it likes."""
+
+
 class CaptionObjective(ABC):
     """One way to learn captions."""
 
@@ -47,5 +61,5 @@ class CaptionObjective(ABC):
         """Told all questions that are trained on, before the first step of every run."""
 
     @abstractmethod
-    def loss(self, network: SwinBERT, clips: ReadClips, dice: Dice) -> ObjectiveLoss:
+    def loss(self, network: SwinBERT, clips: ReadClips, dice: Dice, holding: Holding) -> ObjectiveLoss:
         """The loss of a batch; puts the network into the mode, training or not, that it needs."""

@@ -2,21 +2,22 @@
 
 One update, for B clips: T evenly spaced frames of each are decoded and cut to squares; the objective gives its loss,
 hidden words (`masked_word_loss`) or rewards (`rewarded_captions`); the sparsity loss, the mean of the mask's links
-times its weight, is added; one AdamW step on named groups with rates of their own.
+times its weight, is added; one AdamW step on named groups with rates of their own. Several ranks take the step that one
+process would take on all of their clips, whoever has more words of them; under ZeRO the whole network is scattered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from jsonargparse.typing import NonNegativeFloat
-from lightning.pytorch.strategies import DeepSpeedStrategy
 from torch import Tensor
 
 from modules.checkpoints.checkpoint_files import plain_files, read
@@ -25,10 +26,10 @@ from modules.encoders.base import FrameEncoder
 from modules.encoders.frame_demand import FrameDemand
 from modules.files.paths import ModelPath
 from modules.methods.swinbert.caption_encoder import EncoderSize
-from modules.methods.swinbert.caption_objective import CaptionObjective, Dice
+from modules.methods.swinbert.caption_objective import CaptionObjective, Dice, Holding, ObjectiveLoss
 from modules.methods.swinbert.caption_rates import CaptionRates
 from modules.methods.swinbert.captioning_system import CaptionDecoding, CommonCaption, SwinBERTSystem
-from modules.methods.swinbert.clip_reading import read_clips
+from modules.methods.swinbert.clip_reading import blank_clips, read_clips
 from modules.methods.swinbert.kept_network import kept_tokenizer, network_state, take_network
 from modules.methods.swinbert.masked_word_loss import MaskedWordLoss
 from modules.methods.swinbert.swinbert_folder import save_network
@@ -41,7 +42,7 @@ from modules.records import Answer, QuestionBatch
 from modules.rewards.caption_metrics import caption_metrics
 from modules.rewards.exact_match import exact_match
 from modules.rl.optimization import Optimization
-from modules.rl.optimizer_step import OptimizerStep
+from modules.rl.optimizer_step import OptimizerStep, optimizer_step_for
 from modules.rl.update_metrics import UpdateMetrics, log_means
 from modules.systems.base import Reply, VideoSystem, answer_all, described
 from modules.systems.stage_data import data_of
@@ -113,7 +114,7 @@ class CaptionTraining(L.LightningModule, FrameDemand):
         self.init_from, self.output, self.seed = init_from, output, seed
         self.network: SwinBERT | None = None
         self.metrics = UpdateMetrics()
-        self.gradient_step = OptimizerStep(self.optimization.max_grad_norm, self.optimization.max_nonfinite_steps)
+        self.gradient_step: OptimizerStep
         self.systems: dict[str, VideoSystem] = {}
         self._validated: list[Answer] = []
         self._batches = 0
@@ -147,11 +148,8 @@ class CaptionTraining(L.LightningModule, FrameDemand):
 
     def setup(self, stage: str) -> None:
         strategy: Any = self.trainer.strategy
-        if isinstance(strategy, DeepSpeedStrategy):
-            raise ValueError(
-                "trainer.strategy: a SwinBERT of the paper's size has 0.25 billion parameters, which every rank holds "
-                "whole; take ddp (recipes/overlays/ddp.yaml) and not ZeRO"
-            )
+        limits = (self.optimization.max_grad_norm, self.optimization.max_nonfinite_steps)
+        self.gradient_step = optimizer_step_for(strategy, *limits)
         precision = str(strategy.precision_plugin.precision)
         if precision not in ("32-true", "bf16-mixed"):
             raise ValueError(
@@ -176,13 +174,19 @@ class CaptionTraining(L.LightningModule, FrameDemand):
         squares = [dice.of(question, "square") for question in batch.questions] if self.frames.random_crop else None
         clips = read_clips(batch, source, self.frames.num_frames, self.frames.size_px, squares)
         self.metrics.add({"train/undecoded_frac": 1 - (0 if clips is None else len(clips.places)) / len(batch)})
-        if clips is None:  # all ranks take part in a backward
-            loss = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
-        else:
-            found = self.objective.loss(network, clips, dice)
+        holding = Holding(self.gradient_step.shards, partial(self.gradient_step.gathered, self))
+        with self._computing():
+            read = clips or blank_clips(batch, self.frames.num_frames, self.frames.size_px)
+            found = self.objective.loss(network, read, dice, holding)
             sparsity = network.mask.sparsity().to(found.loss.device)
-            loss = found.loss + float(self.sparsity_weight) * sparsity
-            self.metrics.add({**found.metrics, "mask/mean": sparsity.detach(), "train/loss": loss.detach()})
+        share = self._share(found if clips is not None else None)
+        if share is None:  # no rank has a clip: the sparsity loss alone would go on closing links
+            loss = (found.loss + sparsity) * 0.0
+        else:
+            loss = found.loss * share + float(self.sparsity_weight) * sparsity
+            self.metrics.add({"mask/mean": sparsity.detach(), "train/loss": loss.detach()})
+        if clips is not None:
+            self.metrics.add(found.metrics)
         self._batches += 1
         last = self._batches % self.optimization.accumulate == 0
         self.gradient_step.backward(self, loss / self.optimization.accumulate, last)
@@ -193,9 +197,30 @@ class CaptionTraining(L.LightningModule, FrameDemand):
             log_means(self, self.metrics.reduced(), self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         return {"loss": loss.detach()}
 
+    def _share(self, found: ObjectiveLoss | None) -> float | None:
+        """What this rank's mean is multiplied by, so that the ranks' mean is that of all words (or captions) of all
+        ranks; None where there are none."""
+        counted = torch.tensor([0.0 if found is None else float(found.counted)], device=self.device)
+        total = float(self.trainer.strategy.reduce(counted.clone(), reduce_op="sum"))
+        return float(counted) * self.trainer.world_size / total if total else None
+
+    def _computing(self) -> AbstractContextManager[Any]:
+        """DeepSpeed's engine leaves the autocast that Lightning has begun."""
+        half = self.gradient_step.shards and str(self.trainer.precision) == "bf16-mixed"
+        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
+
+    @property
+    def scattered(self) -> SwinBERT:
+        """What ZeRO holds in shares."""
+        return self._network
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Named groups of the one optimizer."""
+        return self.rates.groups(self._network, self.optimization)
+
     def configure_optimizers(self) -> dict[str, Any]:
         max_steps = self.trainer.max_steps if self.trainer.max_steps > 0 else None
-        groups = self.rates.groups(self._network, self.optimization)
+        groups = self.parameter_groups()
         optimizer = torch.optim.AdamW(groups)
         schedules = [self.optimization.schedule(max_steps)] * len(groups)
         return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, schedules)}
@@ -212,7 +237,8 @@ class CaptionTraining(L.LightningModule, FrameDemand):
 
     @torch.no_grad()
     def validation_step(self, batch: QuestionBatch, batch_idx: int) -> None:
-        self._validated += [reply.answer for reply in self._captioner().answer(batch, data_of(self.trainer))]
+        with self.gradient_step.gathered(self):  # ranks have unlike numbers of words to write
+            self._validated += [reply.answer for reply in self._captioner().answer(batch, data_of(self.trainer))]
 
     def on_validation_epoch_end(self) -> None:
         answers = gather_lists(self._validated, key=lambda answer: answer.sample_id)
@@ -230,7 +256,8 @@ class CaptionTraining(L.LightningModule, FrameDemand):
     @torch.no_grad()
     def test_step(self, batch: QuestionBatch, batch_idx: int) -> list[Reply]:
         """A reply to each question of each system that is compared."""
-        return answer_all(self.systems, batch, data_of(self.trainer))
+        with self.gradient_step.gathered(self):
+            return answer_all(self.systems, batch, data_of(self.trainer))
 
     def describe(self) -> dict[str, Any]:
         """For the evaluation card."""
@@ -239,7 +266,8 @@ class CaptionTraining(L.LightningModule, FrameDemand):
     def mask_links(self) -> tuple[Tensor, TokenGrid]:
         """The mask as it is now, float32 (M, M) on the host, and where its tokens lie; for pictures."""
         grid = self._network.grid(self.frames.num_frames)
-        return self._network.mask.links(grid).detach().cpu(), grid
+        with self.gradient_step.gathered(self):
+            return self._network.mask.links(grid).detach().cpu(), grid
 
     # ---- Lightning ----
 
@@ -259,10 +287,13 @@ class CaptionTraining(L.LightningModule, FrameDemand):
         self._batches = checkpoint["captioner"]["batches"]
 
     def on_train_end(self) -> None:
-        if self.output is not None and self.trainer.is_global_zero:
-            recipe = Path(self.output).parent / "recipe.yaml"
-            text = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
-            save_network(self._network, Path(self.output), updates=self.global_step, recipe=text)
+        if self.output is None:
+            return
+        with self.gradient_step.gathered(self):
+            if self.trainer.is_global_zero:
+                recipe = Path(self.output).parent / "recipe.yaml"
+                text = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
+                save_network(self._network, Path(self.output), updates=self.global_step, recipe=text)
 
 
 def _validation_means(answers: list[Answer]) -> dict[str, float]:

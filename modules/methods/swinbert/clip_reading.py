@@ -63,6 +63,16 @@ def read_clips(
     return ReadClips(some_of(batch, places), places, torch.stack(clips), Selection(chosen, torch.zeros(chosen.shape)))
 
 
+def blank_clips(batch: QuestionBatch, num_frames: int, size_px: int) -> ReadClips:
+    """What a rank none of whose clips could be decoded computes beside the others, for all of them to compute alike.
+
+    Nothing is learnt of it: its loss counts for nothing.
+    """
+    index = torch.zeros(1, 1, num_frames, dtype=torch.int64)
+    frames = torch.zeros(1, num_frames, 3, size_px, size_px, dtype=torch.uint8)
+    return ReadClips(some_of(batch, [0]), [], frames, Selection(index, torch.zeros(index.shape)))
+
+
 def some_of(batch: QuestionBatch, places: Sequence[int]) -> QuestionBatch:
     """The questions at some places of a batch."""
     rows = list(places)

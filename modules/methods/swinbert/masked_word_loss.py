@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from modules.methods.swinbert.caption_objective import CaptionObjective, Dice, ObjectiveLoss
+from modules.methods.swinbert.caption_objective import CaptionObjective, Dice, Holding, ObjectiveLoss
 from modules.methods.swinbert.clip_reading import ReadClips
 from modules.methods.swinbert.masked_words import IGNORED, mask_words
 from modules.methods.swinbert.swinbert_network import SwinBERT
@@ -40,25 +40,24 @@ class MaskedWordLoss(CaptionObjective):
             captions_per_video,
         )
 
-    def loss(self, network: SwinBERT, clips: ReadClips, dice: Dice) -> ObjectiveLoss:
+    def loss(self, network: SwinBERT, clips: ReadClips, dice: Dice, holding: Holding) -> ObjectiveLoss:
         network.train()
         seen, targets, word_ids = [], [], network.word_ids
         for question in clips.batch.questions:
             generator = dice.of(question, "words")
             order = torch.randperm(len(question.references), generator=generator)
             which = order[torch.arange(self.captions_per_video) % len(order)]
-            for caption in (question.references[n] for n in which.tolist()):
-                ids, lengths = network.tokenize([caption], self.max_tokens)
-                hidden = mask_words(
-                    *(ids, lengths),
-                    mask_id=network.mask_id,
-                    word_ids=word_ids,
-                    share=self.share,
-                    at_most=self.at_most,
-                    generator=generator,
-                )
-                seen.append(hidden[0][0])
-                targets.append(hidden[1][0])
+            captions = [question.references[n] for n in which.tolist()]
+            read, wanted = mask_words(
+                *network.tokenize(captions, self.max_tokens),
+                mask_id=network.mask_id,
+                word_ids=word_ids,
+                share=self.share,
+                at_most=self.at_most,
+                generator=generator,
+            )
+            seen += list(read)
+            targets += list(wanted)
         ids = pad_sequence(seen, batch_first=True, padding_value=network.pad_id)
         wanted = pad_sequence(targets, batch_first=True, padding_value=IGNORED)
         keys = network.read(clips.frames).repeated(self.captions_per_video)
@@ -68,5 +67,6 @@ class MaskedWordLoss(CaptionObjective):
         loss = functional.cross_entropy(logits, right)
         return ObjectiveLoss(
             loss,
+            len(right),
             {"train/masked_word_nats": loss, "train/masked_word_accuracy": (logits.argmax(-1) == right).float().mean()},
         )

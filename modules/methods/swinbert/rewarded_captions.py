@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from modules.methods.swinbert.caption_objective import CaptionObjective, Dice, ObjectiveLoss
+from modules.methods.swinbert.caption_objective import CaptionObjective, Dice, Holding, ObjectiveLoss
 from modules.methods.swinbert.clip_reading import ReadClips
+from modules.methods.swinbert.layer_keys import VideoKeys
 from modules.methods.swinbert.swinbert_network import SwinBERT
 from modules.records import Rollouts, Selection, VideoQuestion
 from modules.rl.advantages import zero_std
 from modules.rl.grpo import GRPO, grpo_loss
+from modules.rl.reductions import BY_LENGTH, BY_SEQUENCE
 from modules.rl.reward_sum import RewardSum, RewardTerm
 
 
@@ -55,17 +57,19 @@ class RewardedCaptions(CaptionObjective):
         for term in self.reward_sum.terms.values():
             term.reward.training_begins(questions)
 
-    def loss(self, network: SwinBERT, clips: ReadClips, dice: Dice) -> ObjectiveLoss:
+    def loss(self, network: SwinBERT, clips: ReadClips, dice: Dice, holding: Holding) -> ObjectiveLoss:
         network.eval()
         group = self.grpo.num_generations
         questions = clips.batch.questions
-        keys = network.read(clips.frames).repeated(group)
-        written = network.draw(
-            keys,
-            max_words=self.max_words,
-            generators=[dice.of(q, "caption", g) for q in questions for g in range(group)],
-            temperature=self.temperature,
-        )
+        keys = None if holding.scattered else network.read(clips.frames).repeated(group)
+        with holding.gathered():  # captions of unlike lengths are unlike numbers of forwards
+            written = network.draw(
+                _without_graph(network, clips, group) if keys is None else keys,
+                max_words=self.max_words,
+                generators=[dice.of(q, "caption", g) for q in questions for g in range(group)],
+                temperature=self.temperature,
+            )
+        keys = network.read(clips.frames).repeated(group) if keys is None else keys
         texts = [network.text_of(ids) for ids in written.ids]
         rollouts = _rollouts(clips, texts, group)
         rewards = self.reward_sum.score(rollouts, network.device)
@@ -83,7 +87,13 @@ class RewardedCaptions(CaptionObjective):
             "tokens/surprise_nats": -(log_probs.detach() * real).sum() / real.sum(),
             "tokens/ended_frac": sum(int(ids[-1]) == network.end_id for ids in written.ids) / len(texts),
         }
-        return ObjectiveLoss(found.loss, metrics)
+        by_caption = self.grpo.reduction in (BY_SEQUENCE, BY_LENGTH)
+        return ObjectiveLoss(found.loss, len(texts) if by_caption else int(lengths.sum()), metrics)
+
+
+@torch.no_grad()
+def _without_graph(network: SwinBERT, clips: ReadClips, group: int) -> VideoKeys:
+    return network.read(clips.frames).repeated(group)
 
 
 def _rollouts(clips: ReadClips, texts: list[str], group: int) -> Rollouts:

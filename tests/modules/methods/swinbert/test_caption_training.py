@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from coloured_clips import ColouredClips, caption_training
 from quiet_trainer import quiet_trainer
-from swinbert_parts import small_swin
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from modules.checkpoints.checkpoint_files import read
-from modules.methods.swinbert.caption_encoder import EncoderSize
 from modules.methods.swinbert.caption_rates import CaptionRates
 from modules.methods.swinbert.caption_training import CaptionTraining, ClipFrames
 from modules.methods.swinbert.captioning_system import CaptionDecoding
@@ -25,103 +22,19 @@ from modules.methods.swinbert.masked_word_loss import MaskedWordLoss
 from modules.methods.swinbert.rewarded_captions import RewardedCaptions
 from modules.methods.swinbert.swinbert_captioner import SwinBERTCaptioner
 from modules.methods.swinbert.swinbert_folder import load_network
-from modules.methods.swinbert.video_masks import BinaryMask, FullMask, LogMask, VideoMask
-from modules.records import Candidates, QuestionBatch, Rollouts, VideoQuestion
+from modules.methods.swinbert.video_masks import BinaryMask, FullMask
+from modules.records import QuestionBatch, Rollouts
 from modules.rewards.base import Reward
 from modules.rl.grpo import GRPO
 from modules.rl.optimization import Optimization
 from modules.rl.reward_sum import RewardTerm
 from modules.roles.captioner import CaptionRequest
 
-_COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
-
-
-class ColouredClips(L.LightningDataModule):
-    """Clips of one colour, then another, from memory; ``bad`` are files that cannot be decoded."""
-
-    def __init__(self, bad: Sequence[str] = (), *, size_px: int = 16) -> None:
-        super().__init__()
-        self.bad, self.size_px, self.counted = set(bad), size_px, 0
-        self.bad_videos: dict[str, str] = {}
-        self._questions = [
-            VideoQuestion(
-                *("colours", "train", f"{a}-{b}", f"{a}-{b}.mp4", 4.0, "Describe the video."),
-                references=(f"{a} becomes {b}",),
-                groups={"kind": "order"},
-            )
-            for a in _COLOURS
-            for b in _COLOURS
-            if a != b
-        ]
-
-    def questions(self, split: str) -> list[VideoQuestion]:
-        return self._questions
-
-    def describe(self) -> dict[str, Any]:
-        return {}
-
-    def decode_many(self, asked: Sequence[tuple[Candidates, Tensor]]) -> Iterator[Tensor | None]:
-        for candidates, index in asked:
-            if candidates.video in self.bad:
-                self.bad_videos[candidates.video] = "cannot be decoded"
-                yield None
-                continue
-            names = Path(candidates.video).stem.split("-")
-            colours = torch.tensor([_COLOURS[names[int(n >= 4)]] for n in index])
-            yield colours[:, :, None, None].expand(-1, -1, self.size_px, self.size_px + 4).to(torch.uint8)
-
-    def count_batch(self) -> None:
-        self.counted += 1
-
-    def _batch(self, questions: list[VideoQuestion]) -> QuestionBatch:
-        times = torch.arange(8, dtype=torch.float64) / 2
-        candidates = [Candidates(q.video, torch.arange(8), times, 4.0, 8) for q in questions]
-        size = (len(questions), 8)
-        return QuestionBatch(
-            *(questions, candidates, torch.zeros(*size, 0), torch.ones(size).bool()),
-            times.float().expand(size),
-            torch.zeros(len(questions), 0, 0),
-        )
-
-    def train_dataloader(self) -> DataLoader:
-        return DataLoader(self._questions * 50, batch_size=6, collate_fn=self._batch)
-
-    def val_dataloader(self) -> DataLoader:
-        return DataLoader(self._questions, batch_size=4, collate_fn=self._batch)
-
-    test_dataloader = val_dataloader
-
-
-def training(mask: VideoMask | None = None, **settings: Any) -> CaptionTraining:
-    torch.manual_seed(0)
-    own: dict[str, Any] = {
-        "backbone": small_swin(),
-        "mask": mask or LogMask(),
-        "encoder": EncoderSize(
-            width=32,
-            num_layers=2,
-            num_heads=2,
-            inner_width=64,
-            video_width=16,
-            max_positions=16,
-            dropout=0.0,
-            video_places=True,
-            initial_std=0.1,
-        ),
-        "frames": ClipFrames(num_frames=4, size_px=16),
-        "objective": MaskedWordLoss(captions_per_video=2),
-        "sparsity_weight": 0.1,
-        "optimizer": Optimization(learning_rate=4e-3, warmup_steps=5, lr_scheduler_type="constant_with_warmup"),
-        "rates": CaptionRates(backbone_lr_share=1.0),
-        "decoding": CaptionDecoding(max_words=8),
-    }
-    return CaptionTraining(**{**own, **settings})
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[CaptionTraining, Path]:
     folder = tmp_path_factory.mktemp("swinbert")
-    model = training(output=str(folder / "model"))
+    model = caption_training(output=str(folder / "model"))
     trainer = quiet_trainer(70, limit_val_batches=2, check_val_every_n_epoch=None, val_check_interval=70)
     trainer.fit(model, ColouredClips())
     trainer.save_checkpoint(folder / "last.ckpt")
@@ -169,7 +82,7 @@ def test_its_folder_is_a_captioner_that_says_the_same(trained: tuple[CaptionTrai
     data = ColouredClips()
     requests, expected = [], []
     for question in data.questions("test"):
-        batch = data._batch([question])
+        batch = data.batch_of([question])
         frames = next(data.decode_many([(batch.candidates[0], torch.arange(8))]))
         assert frames is not None
         requests.append(CaptionRequest(question.sample_id, frames, batch.candidates[0].timestamps_s, "anything"))
@@ -209,12 +122,12 @@ def test_other_folders_are_refused(trained: tuple[CaptionTraining, Path], tmp_pa
 
 
 def test_a_resumed_run_is_the_same_as_one_that_was_not_stopped(tmp_path: Path) -> None:
-    whole = training()
+    whole = caption_training()
     quiet_trainer(6).fit(whole, ColouredClips())
-    first, trainer = training(), quiet_trainer(3)
+    first, trainer = caption_training(), quiet_trainer(3)
     trainer.fit(first, ColouredClips())
     trainer.save_checkpoint(tmp_path / "three.ckpt")
-    second = training()
+    second = caption_training()
     quiet_trainer(6).fit(second, ColouredClips(), ckpt_path=str(tmp_path / "three.ckpt"), weights_only=True)
     for (name, one), (_, two) in zip(whole.named_parameters(), second.named_parameters(), strict=True):
         torch.testing.assert_close(one, two, msg=name)
@@ -222,7 +135,7 @@ def test_a_resumed_run_is_the_same_as_one_that_was_not_stopped(tmp_path: Path) -
 
 def test_weights_are_taken_to_twice_the_frames_and_to_a_binary_mask(trained: tuple[CaptionTraining, Path]) -> None:
     model, folder = trained
-    longer = training(
+    longer = caption_training(
         BinaryMask(budget_frac=0.25), frames=ClipFrames(num_frames=8, size_px=16), init_from=str(folder / "last.ckpt")
     )
     quiet_trainer(1).fit(longer, ColouredClips())
@@ -231,10 +144,10 @@ def test_weights_are_taken_to_twice_the_frames_and_to_a_binary_mask(trained: tup
     expected = model._network.mask.logits_on(network.grid(8))
     assert network.mask.logits.equal(expected.detach())  # it is no part of what learns
     assert network.tokenizer.get_vocab() == model._network.tokenizer.get_vocab()
-    other = training(frames=ClipFrames(num_frames=4, size_px=32), init_from=str(folder / "last.ckpt"))
+    other = caption_training(frames=ClipFrames(num_frames=4, size_px=32), init_from=str(folder / "last.ckpt"))
     with pytest.raises(ValueError, match="only the number of frames may change"):
         quiet_trainer(1).fit(other, ColouredClips(size_px=32))
-    quiet_trainer(1).fit(training(FullMask(), init_from=str(folder / "last.ckpt")), ColouredClips())
+    quiet_trainer(1).fit(caption_training(FullMask(), init_from=str(folder / "last.ckpt")), ColouredClips())
 
 
 def test_checkpoints_say_which_words_they_know(trained: tuple[CaptionTraining, Path], tmp_path: Path) -> None:
@@ -244,14 +157,14 @@ def test_checkpoints_say_which_words_they_know(trained: tuple[CaptionTraining, P
     data = ColouredClips()
     data._questions = [dataclasses.replace(q, references=("other words",)) for q in data._questions]
     with pytest.raises((ValueError, RuntimeError), match=r"words|size mismatch"):
-        quiet_trainer(80).fit(training(), data, ckpt_path=str(trained[1] / "last.ckpt"), weights_only=True)
+        quiet_trainer(80).fit(caption_training(), data, ckpt_path=str(trained[1] / "last.ckpt"), weights_only=True)
 
 
 @pytest.mark.parametrize(
     "bad", [["red-blue.mp4"], [q.video for q in ColouredClips().questions("train")]], ids=["one", "all"]
 )
 def test_clips_that_cannot_be_decoded_are_left_out_and_counted(bad: list[str]) -> None:
-    model, data = training(), ColouredClips(bad=bad)
+    model, data = caption_training(), ColouredClips(bad=bad)
     quiet_trainer(2).fit(model, data)
     assert model.trainer.callback_metrics["train/undecoded_frac"] == pytest.approx(len(bad) / 6)
     assert set(data.bad_videos) == set(bad)
@@ -274,7 +187,7 @@ def test_rewards_of_captions_are_learnt_from() -> None:
         objective = RewardedCaptions(
             rewards={"green": RewardTerm(reward=SaysGreen(), weight=weight)}, grpo=GRPO(num_generations=6), max_words=4
         )
-        model = training(
+        model = caption_training(
             objective=objective,
             optimizer=Optimization(learning_rate=3e-3, lr_scheduler_type="constant"),
             rates=CaptionRates(backbone_lr_share=0.0, mask_lr_share=0.0),
@@ -304,17 +217,17 @@ def test_what_does_not_go_together_is_refused() -> None:
     with pytest.raises(ValueError, match="captions_per_video=0"):
         MaskedWordLoss(captions_per_video=0)
     with pytest.raises(ValueError, match="bf16-mixed"):
-        quiet_trainer(1, precision="bf16-true").fit(training(), ColouredClips())
+        quiet_trainer(1, precision="bf16-true").fit(caption_training(), ColouredClips())
 
 
 def test_in_mixed_precision_it_trains() -> None:
-    model = training()
+    model = caption_training()
     quiet_trainer(2, precision="bf16-mixed").fit(model, ColouredClips())
     assert all(p.dtype == torch.float32 and bool(p.isfinite().all()) for p in model.parameters())
 
 
 def test_parts_learn_at_rates_of_their_own() -> None:
-    model = training(rates=CaptionRates(backbone_lr_share=0.05, mask_lr_share=2.0))
+    model = caption_training(rates=CaptionRates(backbone_lr_share=0.05, mask_lr_share=2.0))
     quiet_trainer(1).fit(model, ColouredClips())
     groups = {
         g["name"]: g for g in CaptionRates().groups(model._network, Optimization(learning_rate=1.0, weight_decay=0.2))
@@ -328,7 +241,7 @@ def test_parts_learn_at_rates_of_their_own() -> None:
 
 def test_the_sparsity_loss_closes_links() -> None:
     """A weight far above the captions' own gradient closes them, whatever the captions want."""
-    model = training(sparsity_weight=1000.0, rates=CaptionRates(mask_lr_share=20.0))
+    model = caption_training(sparsity_weight=1000.0, rates=CaptionRates(mask_lr_share=20.0))
     quiet_trainer(8).fit(model, ColouredClips())
     assert model.network is not None
     assert float(model.network.mask.sparsity().detach()) < 0.85  # sigmoid(2) = 0.88 at the start
