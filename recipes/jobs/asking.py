@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from datamodules.video.decode_pool import DecodeWorker, ReadRequest
 from modules.mllms.base import MLLM, FrameTokens, Row
@@ -70,11 +71,19 @@ class Clips:
         """The frames of a file, and its duration in seconds."""
         tokens = self._kept.get(video)
         if tokens is None:
-            info = self._worker.probe(video)
-            frame_ids = evenly_spaced(info.num_frames, min(self.num_frames, info.num_frames)).numpy()
-            request = ReadRequest(video, tuple(frame_ids.tolist()), short_side_px=self.short_side_px)
-            frames = torch.from_numpy(self._worker.read(request)[2]).permute(0, 3, 1, 2)
-            times = torch.from_numpy(info.timestamps_s[frame_ids]).float()
+            frames, times = self.decode(video)
             tokens = self._kept.put(video, FrameTokens(self.mllm.encode_frames(frames), times))
-            self._durations_s[video] = info.duration_s
         return tokens, self._durations_s[video]
+
+    def decode(self, video: str) -> tuple[Tensor, Tensor]:
+        """The frames of a file, uint8 (K, 3, H, W), and their seconds (K,).
+
+        Raises:
+            BadVideoError: it cannot be read.
+        """
+        info = self._worker.probe(video)
+        frame_ids = evenly_spaced(info.num_frames, min(self.num_frames, info.num_frames)).numpy()
+        request = ReadRequest(video, tuple(frame_ids.tolist()), short_side_px=self.short_side_px)
+        frames = torch.from_numpy(self._worker.read(request)[2]).permute(0, 3, 1, 2)
+        self._durations_s[video] = info.duration_s
+        return frames, torch.from_numpy(info.timestamps_s[frame_ids]).float()

@@ -23,6 +23,7 @@ from modules.files.paths import InputPath
 from modules.mllms.base import MLLM, FrameTokens, Row
 from modules.part_progress import tracked
 from modules.records import VideoQuestion
+from modules.roles.captioner import Captioner, CaptionRequest
 from modules.seeds import seed_of
 from recipes.jobs.asking import Clips, videos_below
 from recipes.jobs.base import Job
@@ -59,6 +60,7 @@ class BuildNeedles(Job):
         min_words: shorter descriptions are none.
         short_side_px: frames are shrunk to this; None keeps them.
         seed: of distractors and orders.
+        captioner: that describes in the place of the MLLM, which answers then.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class BuildNeedles(Job):
         min_words: PositiveInt = 5,
         short_side_px: PositiveInt | None = None,
         seed: int = 0,
+        captioner: Captioner | None = None,
     ) -> None:
+        self.captioner = captioner
         self.videos, self.mllm, self.out, self.style = Path(videos), mllm, Path(out), style
         self.num_frames, self.num_distractors, self.max_right_frac = num_frames, num_distractors, max_right_frac
         self.max_new_tokens, self.min_words, self.seed = max_new_tokens, min_words, seed
@@ -107,14 +111,19 @@ class BuildNeedles(Job):
         for video in tracked(files, "Describing clips", len(files), "videos"):
             if video in known:
                 continue
-            ask = VideoQuestion("needles", "train", Path(video).stem, video, 0.0, _DESCRIBE)
             try:
-                row = clips.row(ask, video)
+                known[video] = self._description(video, clips)
             except BadVideoError:
                 continue
-            known[video] = self.mllm.generate([row], self.max_new_tokens).texts[0]
             append_line(notes, {"video": video, "description": known[video]})
         return {video: known[video] for video in files if video in known}
+
+    def _description(self, video: str, clips: Clips) -> str:
+        if self.captioner is not None:
+            request = CaptionRequest(Path(video).stem, *clips.decode(video), _DESCRIBE, video)
+            return self.captioner.caption([request])[0].text
+        ask = VideoQuestion("needles", "train", Path(video).stem, video, 0.0, _DESCRIBE)
+        return self.mllm.generate([clips.row(ask, video)], self.max_new_tokens).texts[0]
 
     def _question(self, video: str, described: dict[str, str], clips: Clips) -> tuple[VideoQuestion | None, str]:
         """A question that identifies the clip, and ``kept`` or why not."""

@@ -1,4 +1,4 @@
-"""Trainings of `train_joint.py` on one or more ranks, each run once, and what is compared of them."""
+"""Trainings of a script on one or more ranks, each run once, and what is compared of them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SCRIPT = ROOT / "tests/distributed/train_joint.py"
 class Runs:
     """Trainings, each run once and kept."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, script: Path = SCRIPT) -> None:
+        self.root, self.script = root, script
 
     def __call__(self, name: str, **settings: Any) -> Path:
         folder = self.root / name
@@ -34,7 +34,7 @@ class Runs:
         folder = self.root / name
         folder.mkdir()
         return subprocess.run(
-            [sys.executable, str(SCRIPT), str(folder), json.dumps(settings)],
+            [sys.executable, str(self.script), str(folder), json.dumps(settings)],
             cwd=folder,
             capture_output=True,
             text=True,

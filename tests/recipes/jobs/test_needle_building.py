@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
+from swinbert_parts import small_network
 
 from datamodules.annotations.training import TSPO10K
 from datamodules.haystack.video_writing import write_video
+from modules.methods.swinbert.swinbert_captioner import SwinBERTCaptioner
+from modules.methods.swinbert.swinbert_folder import save_network
 from modules.mllms.openai import OpenAIChat
 from modules.records import VideoQuestion
+from modules.roles.captioner import CaptionRequest
 from recipes.jobs.asking import Clips
 from recipes.jobs.counts import report
 from recipes.jobs.needle_questions import BuildNeedles
@@ -127,3 +131,28 @@ def test_an_answer_that_names_no_option_is_wrong_even_where_the_first_is_right(s
     server.text = "A"
     assert looked.right(asked, asked.video)
     looked.close()
+
+
+def test_a_swinbert_describes_in_the_mllms_place(server: Writer, clips: Path, tmp_path: Path) -> None:
+    save_network(small_network(), tmp_path / "model", updates=0, recipe="")
+    captioner = SwinBERTCaptioner(path=str(tmp_path / "model"))  # type: ignore[arg-type]
+    mllm = OpenAIChat(model="m", base_url=server.url, concurrency=1)
+    out = tmp_path / "needles.jsonl"
+    job = BuildNeedles(
+        videos=str(clips),  # type: ignore[arg-type]
+        mllm=mllm,
+        out=str(out),
+        style="identify",
+        num_frames=4,
+        min_words=40,  # the server is not asked to answer here
+        captioner=captioner,
+    )
+    job.run(tmp_path)
+    reader = Clips(mllm, 4, None)
+    try:
+        for line in map(json.loads, out.with_suffix(".descriptions.jsonl").read_text().splitlines()):
+            request = CaptionRequest("clip", *reader.decode(line["video"]), "anything")
+            assert line["description"] == captioner.caption([request])[0].text != ""
+    finally:
+        reader.close()
+    assert not server.described  # nobody asked the MLLM to describe

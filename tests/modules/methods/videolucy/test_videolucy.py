@@ -22,7 +22,11 @@ from scripted_roles import (
     notes_of,
     question,
 )
+from swinbert_parts import small_network
 
+from modules.methods.swinbert.frame_crops import square_crops
+from modules.methods.swinbert.swinbert_captioner import SwinBERTCaptioner
+from modules.methods.swinbert.swinbert_folder import save_network
 from modules.methods.videolucy.flat_dump import FlatDump
 from modules.methods.videolucy.localizers import OracleLocalizer, RandomLocalizer
 from modules.methods.videolucy.lucy_settings import LucySettings
@@ -454,3 +458,19 @@ def test_a_prompt_that_lacks_a_blank_is_refused(tmp_path: Path) -> None:
         RolePrompts(str(tmp_path))
     with pytest.raises(ValueError, match="no such file"):
         RolePrompts(str(tmp_path / "elsewhere"))
+
+
+def test_a_swinbert_describes_for_it(tmp_path: Path) -> None:
+    """It reads no prompt; what it says of the frames of a period is what the reasoner reads about that period."""
+    network = small_network()
+    save_network(network, tmp_path / "model", updates=0, recipe="")
+    captioner = SwinBERTCaptioner(path=str(tmp_path / "model"))  # type: ignore[arg-type]
+    world = World(tmp_path, 10, num_videos=1, duration_s=230.0)
+    (reply,) = world.replies(world.system(2, captioner=captioner))
+    grey = square_crops(torch.full((4, 3, 8, 12), 99, dtype=torch.uint8), network.size_px)
+    said = network.text_of(network.write(network.read(grey[None]), max_words=20)[0])
+    assert said
+    assert all(
+        note[2] == said for role, prompt in world.reasoner.asked if role == "answer" for note in notes_of(prompt)
+    )
+    assert reply.answer.exit == "forced"  # nothing in it leads to the needle
