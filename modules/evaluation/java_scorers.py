@@ -74,12 +74,14 @@ class SpiceScorer(OpenScorer):
         refuse_without_java(self.name)
         import pycocoevalcap.spice.spice as program
 
-        models = Path(program.__file__).parent / "lib" / "stanford-corenlp-3.6.0-models.jar"
-        if not models.is_file():
+        folder = Path(program.__file__).parent / "lib"
+        jars = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
+        if lacking := [jar for jar in jars if not (folder / jar).is_file()]:
             raise ValueError(
-                f"the scorer {self.name} needs Stanford CoreNLP 3.6.0, and {models} is not there. Fetch it once, from "
-                "Stanford's server: python -c 'from pycocoevalcap.spice.get_stanford_models import "
-                "get_stanford_models as fetch; fetch()'"
+                f"the scorer {self.name} needs Stanford CoreNLP 3.6.0, and {' and '.join(lacking)} is not there. Fetch "
+                "it once, from Stanford's server: python -c 'from pycocoevalcap.spice.get_stanford_models import "
+                "get_stanford_models as fetch; fetch()'; or copy the two files, which Maven Central has too "
+                f"(edu.stanford.nlp:stanford-corenlp:3.6.0, jar and models), into {folder}"
             )
         self._program = program.Spice()
 
