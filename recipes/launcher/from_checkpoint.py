@@ -8,7 +8,8 @@ better::
 
 A run's recipe lies in its folder; every checkpoint has it inside, for files that were copied away, and so has the
 ``sampler.safetensors`` that was made of one. A published TSPO folder says the same in its own way. What is found goes
-over the recipe's own file and below overlays and the command line, and is checked like them.
+over the file that asks for it, recipe or overlay, and below later overlays and the command line, and is checked like
+them.
 """
 
 from __future__ import annotations

@@ -26,14 +26,19 @@ def merge(files: list[str], overrides: list[str], known: dict[str, Any] | None =
     Args:
         files: the recipe and its overlays.
         overrides: words of the command line.
-        known: what is known better than the recipe itself says it, and less well than the overlays do.
+        known: what is known better than the file says it that asks for it under ``from_checkpoint``, and less well than
+            the overlays behind that file do.
 
     Raises:
         RecipeError: a file is missing or no recipe, an override has no value or does not fit.
     """
     merged = OmegaConf.create({"run_dir": NEW_RUN_DIR})
-    for number, file in enumerate(files):
-        for content in [*with_bases(file), *([known] if known and number == 0 else [])]:
+    contents = [[*with_bases(file)] for file in files]
+    asking = [number for number, parts in enumerate(contents) if any("from_checkpoint" in part for part in parts)]
+    if known:
+        contents[max(asking, default=0)].append(known)
+    for file, parts in zip(files, contents, strict=True):
+        for content in parts:
             try:
                 _name_callbacks(merged, content)
                 _clear_callbacks_said_anew(merged, content)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 from trained_runs import KINDS, trained_run
 
 from modules.checkpoints.sampler_files import write_sampler
@@ -15,7 +16,7 @@ from modules.methods.tspo.agent import TSPOSampler
 from modules.methods.tspo.published_folder import write_tspo_folder
 from modules.small_stack.blank_families import write_blank_hf_clip
 from recipes.launcher.check import check
-from recipes.launcher.from_checkpoint import known_of_checkpoint
+from recipes.launcher.from_checkpoint import known_of_checkpoint, merged_with_checkpoint
 from recipes.launcher.guard import ROOT
 from recipes.launcher.merge import merge
 from recipes.launcher.mistakes import RecipeError
@@ -63,6 +64,21 @@ def test_the_recipe_of_the_run_folder_needs_no_checkpoint_to_be_read(tmp_path: P
     assert known is not None
     sampler = known["model"]["init_args"]["systems"]["sampler"]["init_args"]["sampler"]
     assert sampler["class_path"] == UNET["class_path"]  # under its name of now
+
+
+def test_what_an_overlay_asks_for_goes_over_its_own_words_and_below_those_of_later_ones(tmp_path: Path) -> None:
+    """`overlays/trained.yaml` names TSPO's agent, and takes any sampler that a checkpoint holds."""
+    named = ["--checkpoint", checkpoint(tmp_path / "unet.ckpt", trained(UNET))]
+    files = [str(ROOT / "recipes/comparison.yaml"), str(ROOT / "recipes/overlays/trained.yaml")]
+    sampler = "model.init_args.systems.sampler.init_args.sampler"
+    assert OmegaConf.select(merged_with_checkpoint(files, named), sampler) == UNET
+    (tmp_path / "later.yaml").write_text(yaml.safe_dump(_nested(f"{sampler}.init_args.temperature", 0.5)))
+    later = OmegaConf.select(merged_with_checkpoint([*files, str(tmp_path / "later.yaml")], named), sampler)
+    assert later == {**UNET, "init_args": {**UNET["init_args"], "temperature": 0.5}}
+
+
+def _nested(key: str, value: object) -> object:
+    return value if not key else {key.partition(".")[0]: _nested(key.partition(".")[2], value)}
 
 
 def test_a_stranger_s_checkpoint_is_checked_like_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from safetensors.torch import load_file
+from trained_runs import trained_run
 
 from modules.checkpoints.checkpoint_files import read
 from modules.selection.published_selections import UNITS, publish
@@ -17,7 +18,6 @@ from modules.selection.selection_row import SelectionRow
 from recipes.launcher.cli import main
 from recipes.launcher.from_checkpoint import recorded_recipe
 from recipes.launcher.runs import resolve_checkpoint
-from tests.trained_runs import trained_run
 
 
 def rows(system: str = "after") -> list[SelectionRow]:
