@@ -64,7 +64,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.files.whole_files",
         "datamodules",
     ),
-    "datamodules.video.thumbnails": ("modules.evaluation.report.picture_source", "datamodules.video"),
+    "datamodules.video.thumbnails": (
+        "modules.evaluation.report.picture_source",
+        "modules.part_progress",
+        "datamodules.video",
+    ),
     "callbacks": (
         "modules.console",
         "modules.part_progress",

@@ -15,6 +15,7 @@ from datamodules.video.decode_process import DecoderError, DecodeWorker
 from datamodules.video.decode_worker import ReadRequest
 from datamodules.video.video_file import BadVideoError
 from modules.evaluation.report.picture_source import FramesOfVideo
+from modules.part_progress import tracked
 
 
 class Thumbnails:
@@ -32,7 +33,7 @@ class Thumbnails:
         """For each video its frames as WebP files by frame id, or why there are none."""
         worker = DecodeWorker()
         try:
-            for frames in wanted:
+            for frames in tracked(wanted, "Reading thumbnails", len(wanted), "videos"):
                 try:
                     yield self._of_video(worker, frames)
                 except (BadVideoError, DecoderError) as error:

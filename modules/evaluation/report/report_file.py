@@ -23,7 +23,6 @@ from modules.evaluation.report.wording import FILTERS, facts, headline, plain
 from modules.evaluation.score_table import default_scorer
 from modules.evaluation.scorer_base import Scorer
 from modules.files.whole_files import appearing
-from modules.part_progress import tracked
 
 FILE_NAME = "report.html"
 MOST_BYTES, MOST_QUESTIONS = 5_000_000, 200
@@ -140,10 +139,7 @@ class _Page:
         wanted = [_together([shown[q] for q in questions]) for questions in by_video.values()]
         files: dict[Frame, bytes] = {}
         problems = []
-        found = source.pictures(wanted)
-        for questions, of_video in zip(
-            by_video.values(), tracked(found, "Reading thumbnails", len(wanted), "videos"), strict=True
-        ):
+        for questions, of_video in zip(by_video.values(), source.pictures(wanted), strict=True):
             if isinstance(of_video, ValueError):
                 problems.append(str(of_video))
                 continue

@@ -149,15 +149,19 @@ def test_observers_change_no_gradient(parts: Parts, tmp_path: Path) -> None:
 
     alone, watched = parts.module(), parts.module()
     parts.trainer().fit(alone, datamodule=parts.data())
+    curve = LearningCurve(run_dir=str(tmp_path), at_start=True)
     observers = [
         TimelineImages(run_dir=str(tmp_path), every_n_steps=1),
         RolloutTable(run_dir=str(tmp_path), every_n_steps=1),
-        LearningCurve(run_dir=str(tmp_path)),
+        curve,
     ]
-    parts.trainer(callbacks=observers).fit(watched, datamodule=parts.data())
+    parts.trainer(callbacks=observers, limit_val_batches=1).fit(watched, datamodule=parts.data())
     assert torch.equal(weights(alone), weights(watched))
     assert len(list((tmp_path / "images").glob("*.png"))) == 2
     assert (tmp_path / "learning_curve.png").stat().st_size > 10_000
+    first = {name for step, name, _ in curve.points if step == 0}
+    assert {"val/accuracy", "val/uniform", "val/oracle"} <= first
+    assert not [name for step, name, _ in curve.points if step > 0 and name in ("val/uniform", "val/oracle")]
     lines = (tmp_path / "rollouts.jsonl").read_text().splitlines()
     assert len([json.loads(line, parse_constant=pytest.fail) for line in lines]) == 2 * 2 * 4
 
