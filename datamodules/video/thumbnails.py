@@ -14,11 +14,11 @@ from PIL import Image
 from datamodules.video.decode_process import DecoderError, DecodeWorker
 from datamodules.video.decode_worker import ReadRequest
 from datamodules.video.video_file import BadVideoError
-from modules.evaluation.report.picture_source import FramesOfVideo
+from modules.evaluation.report.picture_source import FramesOfVideo, PictureSource
 from modules.part_progress import tracked
 
 
-class Thumbnails:
+class Thumbnails(PictureSource):
     """Decodes frames in a process of its own and makes small WebP files of them.
 
     Args:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class FramesOfVideo:
     """That the file had in the run; 0 where nobody knows."""
 
 
-class PictureSource(Protocol):
+class PictureSource(ABC):
     """Makes small pictures."""
 
+    @abstractmethod
     def pictures(self, wanted: Sequence[FramesOfVideo]) -> Iterator[dict[int, bytes] | ValueError]:
         """For each video its frames as WebP files by frame id, or why there are none."""
-        ...
