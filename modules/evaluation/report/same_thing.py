@@ -48,8 +48,7 @@ def _checkpoint_key(run: EvaluatedRun) -> Any:
                 continue
             if isinstance(trained, dict):
                 parts = {key: trained.get(key) for key in ("model", "data")}
-                steps = (trained.get("trainer") or {}).get("max_steps")
-                return {**_without_seeds(parts), "max_steps": steps}
+                return {**_without_seeds(parts), "max_steps": _at(trained, "trainer", "max_steps")}
     return checkpoint
 
 
@@ -73,9 +72,16 @@ def description_key(run: EvaluatedRun, system: str) -> str | None:
 def num_frames_of(run: EvaluatedRun) -> int | None:
     """K of a run, as its card or its recipe says."""
     told = run.card.get("num_frames")
-    if told is None and isinstance(run.recipe.get("model"), dict):
-        told = (run.recipe["model"].get("init_args") or {}).get("num_frames")
+    if told is None:
+        told = _at(run.recipe, "model", "init_args", "num_frames")
     return told if isinstance(told, int) else None
+
+
+def _at(node: Any, *keys: str) -> Any:
+    """What lies below some keys, one after another; None where that is nothing."""
+    for key in keys:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node
 
 
 def family(folders: list[Path]) -> str:
