@@ -37,6 +37,8 @@ BASES = {
     "caption_mllm": ("recipes/data/caption.yaml", CAPTION),
     "caption_served": ("recipes/data/caption.yaml", CAPTION),
     "caption_swinbert": ("recipes/data/caption.yaml", [*CAPTION, "--model", "recipes"]),
+    "eval_caption_mllm": ("recipes/eval/msrvtt.yaml", []),
+    "needles_swinbert": ("recipes/data/needles.yaml", ["--captioner", "recipes"]),
     "ask": ("recipes/eval/mlvu.yaml", ["--video", "v.mp4", "--question", "What?"]),
 }
 # what a recipe leaves to the command line, or to a recipe before it
@@ -48,6 +50,7 @@ FILL_IN = {
     "haystack": ["--checkpoint", "null"],
     "eval": ["--checkpoint", "null"],
     "msjoe_qwen2_5_vl_7b": ["--model.init_from", "null"],
+    **dict.fromkeys(("msrvtt", "msvd", "vatex", "tvc", "youcook2"), ["--captioner", "recipes"]),
 }
 
 
