@@ -14,7 +14,6 @@ from modules.methods.swinbert.swinbert_folder import load_network
 from recipes.launcher.guard import ROOT
 
 pytestmark = pytest.mark.slow
-LONG = pytest.mark.long
 SECOND = ["blue-red.mp4", "blue-green.mp4"]
 """The clips of the second rank."""
 
@@ -40,7 +39,8 @@ def as_one(one: Path, two: Path, rtol: float = 1e-3) -> None:
     same(*found, rtol)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("zero2", marks=LONG), pytest.param("zero3", marks=LONG)])
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3"])
 def test_two_unequal_ranks_train_as_one_process_does(runs: Runs, strategy: str) -> None:
     if strategy != "ddp":
         pytest.importorskip("deepspeed", reason="deepspeed is not installed")

@@ -147,7 +147,9 @@ def test_java_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) 
 def test_spice_says_what_has_to_be_fetched() -> None:
     from modules.evaluation.java_scorers import SpiceScorer
 
-    what = r"needs Stanford CoreNLP 3.6.0, and stanford.*-models.jar is not there. Fetch it once.* Maven Central .*/lib$"
+    what = (
+        r"needs Stanford CoreNLP 3.6.0, and stanford.*-models.jar is not there. Fetch it once.* Maven Central .*/lib$"
+    )
     with pytest.raises(ValueError, match=what):
         SpiceScorer()
 

@@ -50,7 +50,7 @@ FILL_IN = {
     "haystack": ["--checkpoint", "null"],
     "eval": ["--checkpoint", "null"],
     "msjoe_qwen2_5_vl_7b": ["--model.init_from", "null"],
-    **dict.fromkeys(("msrvtt", "msvd", "vatex", "tvc", "youcook2"), ["--captioner", "recipes"]),
+    **{name: ["--captioner", "recipes"] for name in ("msrvtt", "msvd", "vatex", "tvc", "youcook2")},
 }
 
 

@@ -14,16 +14,18 @@ from quiet_trainer import quiet_trainer
 from torch import Tensor
 
 from modules.checkpoints.checkpoint_files import read
+from modules.methods.swinbert.caption_objective import CaptionObjective, Dice, Holding
 from modules.methods.swinbert.caption_rates import CaptionRates
 from modules.methods.swinbert.caption_training import CaptionTraining, ClipFrames
 from modules.methods.swinbert.captioning_system import CaptionDecoding
+from modules.methods.swinbert.clip_reading import read_clips
 from modules.methods.swinbert.frame_crops import square_crops
 from modules.methods.swinbert.masked_word_loss import MaskedWordLoss
 from modules.methods.swinbert.rewarded_captions import RewardedCaptions
 from modules.methods.swinbert.swinbert_captioner import SwinBERTCaptioner
 from modules.methods.swinbert.swinbert_folder import load_network
 from modules.methods.swinbert.video_masks import BinaryMask, FullMask
-from modules.records import QuestionBatch, Rollouts
+from modules.records import QuestionBatch, Rollouts, VideoQuestion
 from modules.rewards.base import Reward
 from modules.rl.grpo import GRPO
 from modules.rl.optimization import Optimization
@@ -169,6 +171,39 @@ def test_clips_that_cannot_be_decoded_are_left_out_and_counted(bad: list[str]) -
     assert model.trainer.callback_metrics["train/undecoded_frac"] == pytest.approx(len(bad) / 6)
     assert set(data.bad_videos) == set(bad)
     assert data.counted == 2
+
+
+@pytest.mark.parametrize("loss_type", [None, "grpo", "dapo"])
+def test_a_loss_says_of_how_much_it_is_the_mean(trained: tuple[CaptionTraining, Path], loss_type: Any) -> None:
+    """So that the means of unequal parts, as two ranks have them, make up that of the whole."""
+    network, data = trained[0]._network, ColouredClips()
+    for n, question in enumerate(data.questions("train")[:4]):
+        object.__setattr__(question, "references", (" ".join(["red"] * n + ["becomes blue"]),))
+    objective: CaptionObjective = MaskedWordLoss()
+    if loss_type is not None:
+        group = GRPO(num_generations=4, loss_type=loss_type, scale_rewards="none")
+        objective = RewardedCaptions(rewards={"green": RewardTerm(reward=_NumWords())}, grpo=group, max_words=5)
+
+    def loss_of(questions: list[VideoQuestion]) -> tuple[float, float]:
+        clips = read_clips(data.batch_of(questions), data, 4, 16)
+        assert clips is not None
+        found = objective.loss(network, clips, Dice(0, 0), Holding())
+        return float(found.loss.detach()), found.counted
+
+    questions = data.questions("train")
+    (whole, total), (first, n), (second, m) = (loss_of(part) for part in (questions, questions[:4], questions[4:]))
+    assert total == n + m
+    assert whole == pytest.approx((first * n + second * m) / total, abs=1e-5)
+    if loss_type is None:
+        assert abs(whole - (first + second) / 2) > 1e-3
+
+
+class _NumWords(Reward):
+    needs_text, needs_options = True, False
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        assert rollouts.texts is not None
+        return torch.tensor([[float(len(text)) for text in texts] for texts in rollouts.texts])
 
 
 class SaysGreen(Reward):
