@@ -10,7 +10,8 @@ question, which a busy machine does not change. Memory is the server's own, at r
 processes are beside it.
 
 *Behind* is a small server that answers at once, so that what is measured is choosing, encoding as JPEG and sending:
-eight chosen frames against 64 evenly spaced ones, of a video of 256 px a side and 150 s. Bytes are those of the whole request.
+eight chosen frames against 64 evenly spaced ones, of a video of 256 px a side and 150 s. Bytes are those of the whole
+request.
 """
 
 from __future__ import annotations
