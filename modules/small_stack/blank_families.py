@@ -108,8 +108,9 @@ def qwen3_vl() -> tuple[Any, Any]:
     text = _qwen_text(tokenizer, [24, 20, 20], mrope_interleaved=True)
     config = tf.Qwen3VLConfig(text_config=text, vision_config=vision, **_ids(tokenizer, _QWEN_TOKENS))
     size = {"shortest_edge": 32 * 32, "longest_edge": 32 * 32 * 256}
+    halves = [0.5, 0.5, 0.5]  # as of videos; vLLM normalises both in the tower, by those of images
     processor = tf.Qwen3VLProcessor(
-        image_processor=tf.Qwen2VLImageProcessor(size=size, patch_size=16),
+        image_processor=tf.Qwen2VLImageProcessor(size=size, patch_size=16, image_mean=halves, image_std=halves),
         tokenizer=tokenizer,
         video_processor=tf.Qwen3VLVideoProcessor(size=size),
         chat_template=_template(_QWEN_VIDEO, _QWEN_IMAGE),
