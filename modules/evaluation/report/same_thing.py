@@ -17,9 +17,18 @@ import yaml
 
 from modules.evaluation.report.run_folder import EvaluatedRun
 
-_PLACES = {"run_dir", "root", "feature_dir", "working_folder", "tracking_uri", "artifact_location", "num_workers"}
+_PLACES = {
+    "run_dir",
+    "dirpath",
+    "root",
+    "feature_dir",
+    "working_folder",
+    "tracking_uri",
+    "artifact_location",
+    "num_workers",
+}
 _NO_PART = {"name", "vars", "shortcuts", "base", "stage", "from_checkpoint", "checkpoint"}
-_NO_PART_OF_TRAINER = {"logger", "callbacks", "accelerator", "strategy", "devices", "num_nodes", "default_root_dir"}
+_NO_PART_OF_TRAINER = {"logger", "accelerator", "strategy", "devices", "num_nodes", "default_root_dir"}
 _SETTING = ("num_frames", "mllm_key", "trained in the mllm", "prompt", "grid", "encoder", "frame_size")
 _OF_FRAMES = ("num_frames", "grid", "encoder", "frame_size")
 

@@ -81,6 +81,9 @@ def test_other_methods_and_other_numbers_of_frames_stand_side_by_side(tmp_path: 
     ]
     labels = [one.label for one in contest(*runs).contestants]
     assert sorted(labels) == ["mine (ours)", "mine (theirs)", "oracle", "uniform"]
+    scheduled = {"sampler": "ours", "trainer": {"callbacks": [{"class_path": "Curriculum"}], "devices": 2}}
+    labels = [one.label for one in contest(runs[0], write_run(tmp_path / "easy", recipe=scheduled, seed=3)).contestants]
+    assert sorted(labels) == ["mine (easy)", "mine (ours)", "oracle", "uniform"]
     more = write_run(tmp_path / "more", num_frames=8)
     found = contest(runs[0], more)
     assert len(found.questions) == NUM_VIDEOS * PER_VIDEO
