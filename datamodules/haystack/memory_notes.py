@@ -81,6 +81,8 @@ def _note(plan: VideoPlan, level: int, start_s: float, end_s: float, slips: Slip
     step_s = (end_s - start_s) / NUM_FRAMES
     items: list[Item] = []
     for event in plan.events:
+        if event.start_s >= end_s or event.end_s <= start_s:
+            continue
         first_s = start_s + (0.5 + max(0, math.ceil((event.start_s - start_s) / step_s - 0.5))) * step_s
         if first_s >= min(event.end_s, end_s):  # between two of the frames, or elsewhere
             continue

@@ -17,6 +17,7 @@ from modules.records import VideoQuestion
 _NOUNS = {"letter": "letter", "dots": "dots", "box": "box", "ball": "ball"}
 _ORDINALS = {"first": 0, "last": -1}
 _NEVER = 9
+_PHRASES = {"before": ("before",), "after": ("after",), "order": ("comes",), "count": ("times",)}
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Subject:
         # "the box beside the red box": the colour before the last noun; "Which letter is red?": the last word
         colour = words[-1] if noun == "letter" else words[len(words) - 1 - words[::-1].index(noun) - 1]
         return cls("sign", (colour, noun))
+
+    @property
+    def phrase(self) -> str:
+        """What is to be looked for, and nothing else: two questions of one phrase lead to the same places."""
+        return " ".join([*_PHRASES.get(self.kind, ()), *self.words])
 
     @property
     def depth(self) -> int:

@@ -4,7 +4,7 @@
 
 It stands for a language model that makes no mistakes in reading, so that what is left is what captions say and where
 was looked. Like any reasoner it sees a prompt and nothing else (prompts: recipes/haystack/prompts/videolucy; notation:
-starts, nothing left out but "nothing", no repeats), and it knows how long the spans of each depth are.
+starts, with marks, nothing left out but "nothing", no repeats), and it knows how long the spans of each depth are.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from datamodules.haystack.memory_lessons import _verdict
 from datamodules.haystack.memory_notes import Item, Note
 from datamodules.haystack.reading_notes import Reading, Subject, guess, read, relevant, where
 from modules.parsing import LETTERS
 from modules.records import VideoQuestion
 from modules.roles.reasoner import Message, Reasoner, Written
 
-_LINE = re.compile(r"^( *)(\d+)(?: (.*))?$")
+_LINE = re.compile(r"^( *)(\d+)(\*?)(?: (.*))?$")
 _LENGTHS = {"letter": 3, "dots": 3, "box": 3}
 """Words for a thing: "red letter A", "red dots 4", "red box blue"; two for all others."""
 
@@ -55,11 +54,11 @@ class RuleReasoner(Reasoner):
         if not options and role in ("answer", "forced"):  # the rules read options; an open question is not for them
             return {"confident": False, "answer": "unknown"}
         if role == "answer":
-            return _verdict(read(subject, options, readable, searched), question)
+            return _verdict(read(subject, options, readable, searched))
         if role == "forced":
             found = guess(subject, options, readable)
-            return _verdict(found if found.answer else Reading(options[0]), question)
-        told: dict[str, Any] = {"instruction": " ".join(subject.words)}
+            return _verdict(found if found.answer else Reading(options[0]))
+        told: dict[str, Any] = {"instruction": subject.phrase}
         if role == "relevant":
             kept = relevant(subject, notes, self.num_relevant)
             return {"whole_video": not kept, "periods": [round(note.start_s) for note in kept]}
@@ -71,24 +70,22 @@ class RuleReasoner(Reasoner):
     def _read(self, lines: Sequence[str]) -> tuple[VideoQuestion, list[Note], list[Note]]:
         options = [line[3:] for line in lines[1:] if re.match(r"^[A-Z]\. ", line)]
         question = VideoQuestion("", "", "", "", 0.0, lines[0], tuple(options[: len(LETTERS)]))
-        notes = [note for line in lines[1 + len(options) :] if (note := self._note(line)) is not None]
-        told = next((line for line in lines if line.startswith("searched ")), "")
-        starts = [float(second) for second in re.findall(r"\d+", told)]
-        return question, notes, self._searched(notes, starts)
+        notes, searched = list[Note](), list[Note]()
+        for line in lines[1 + len(options) :]:
+            found = _LINE.match(line)
+            if found is None or len(found[1]) // 2 >= len(self.scopes_s):
+                continue
+            notes.append(self._note(len(found[1]) // 2, float(found[2]), found[4] or ""))
+            searched += [notes[-1]] if found[3] else []
+        return question, notes, searched
 
-    def _searched(self, notes: Sequence[Note], starts: Sequence[float]) -> list[Note]:
-        """Those that are named; and where nobody says, those that have parts."""
-        parts = [n for n in notes if any(o.level > n.level and o in n for o in notes)]
-        return [n for n in notes if n in parts or n.start_s in starts]
+    def _note(self, level: int, start_s: float, text: str) -> Note:
+        return Note(self.depths[level], start_s, start_s + self.scopes_s[level], tuple(_items(text.split())))
 
-    def _note(self, line: str) -> Note | None:
-        found = _LINE.match(line)
-        if found is None:
-            return None
-        level, start = len(found[1]) // 2, float(found[2])
-        if level >= len(self.scopes_s):
-            return None
-        return Note(self.depths[level], start, start + self.scopes_s[level], tuple(_items((found[3] or "").split())))
+
+def _verdict(reading: Reading) -> dict[str, Any]:
+    period = None if reading.period is None else round(reading.period[0])
+    return {"reason": reading.reason, "period": period, "confident": reading.certain, "answer": reading.answer}
 
 
 def _items(words: Sequence[str]) -> list[Item]:

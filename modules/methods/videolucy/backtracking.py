@@ -55,9 +55,9 @@ def backtrack(inquiry: Inquiry, localizer: Localizer, *, num_relevant: int, max_
             inquiry.look_again(look.entry, instruction)
             verdict = inquiry.answer()
         if verdict.confident:
-            return Finding(verdict.answer, level_name(tree.deepest), verdict.period)
+            return Finding(verdict.answer, level_name(tree.deepest), inquiry.seconds_of(verdict.period))
         why = f"not certain after looking back {len(inquiry.searched)} times"
     except NoUsableAnswerError as error:
         why = str(error)
     answer, form = inquiry.force(why)
-    return Finding(answer, FORCED, None if form is None else form.period)
+    return Finding(answer, FORCED, None if form is None else inquiry.seconds_of(form.period))

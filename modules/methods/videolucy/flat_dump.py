@@ -62,5 +62,5 @@ class FlatDump(VideoSystem):
         if spent is not None:
             lines = thinned(lines, spent.characters_read)
         answer, form = inquiry.force("everything is read at once", lines)
-        finding = Finding(answer, "read at once", None if form is None else form.period)
+        finding = Finding(answer, "read at once", None if form is None else inquiry.seconds_of(form.period))
         return reply_of(inquiry, finding, batch, b, self.name, self.setting, self.describe())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -12,13 +13,19 @@ _MOMENT_S = 0.5
 
 
 def _stretch(value: Any) -> Any:
-    """A single second, as a short stretch that begins then: it lies in one open entry and in no other."""
+    """A single second, as a short stretch that begins then: it lies in one open entry and in no other.
+
+    The number of an entry, ``#7``, is the same; what a number means, the notation says
+    (`modules.methods.videolucy.notation.Notation`).
+    """
+    if isinstance(value, str) and re.fullmatch(r"#[0-9]{1,6}", value):
+        value = int(value[1:])
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return (value, value + _MOMENT_S) if is_number else value
 
 
 Period = Annotated[tuple[float, float], BeforeValidator(_stretch)]
-"""Start and end in seconds; a model may also write when an entry begins."""
+"""Start and end in seconds; a model may also write when an entry begins, or its number."""
 
 
 class Relevant(Form):
@@ -27,6 +34,7 @@ class Relevant(Form):
     whole_video: bool = False
     """Whether it can only be answered from all of them."""
     periods: tuple[Period, ...] = ()
+    reason: str = ""
 
 
 class Location(Form):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modules.methods.videolucy.captioning import Captioning, Wanted
 from modules.methods.videolucy.forms import Instruction, Location, Period, Relevant, Verdict
@@ -127,7 +127,7 @@ class Inquiry:
                 action=action,
                 role="captioner",
                 spans_s=tuple(self.clock.seconds(e.span) for e in entries),
-                text=self.tree.text(entries),
+                text=self._traced(entries),
                 reused=sum(e.reused for e in entries),
                 cost=sum((e.cost for e in entries if not e.reused), Cost()),
             )
@@ -174,7 +174,7 @@ class Inquiry:
         def check(form: Instruction) -> None:
             _not_empty(form.instruction)
 
-        return self._ask("instruct", Instruction, check, period=self.tree.period_text(entry.span)).instruction
+        return self._ask("instruct", Instruction, check, period=self.tree.name(entry)).instruction
 
     def answer(self) -> Verdict:
         """An answer from the memory as it is, and whether it is certain."""
@@ -196,7 +196,7 @@ class Inquiry:
             The answer; and the form that it stood in, None where that could not be read and the answer is all that was
             written.
         """
-        lines = self.tree.text().splitlines() if memory is None else list(memory)
+        lines = self._memory().splitlines() if memory is None else list(memory)
         self.spending.spend_reserve()
         while any(lines) and not self.spending.fits(self._messages("forced", memory="\n".join(lines))):
             lines = thinned(lines, int(_KEPT_FRAC * sum(map(len, lines))))
@@ -234,7 +234,7 @@ class Inquiry:
         listed = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
         form = f"the letter of one option, {LETTERS[0]} to {LETTERS[len(options) - 1]}" if options else "your answer"
         own = "\n".join([self.question.wording or self.question.question, *([] if self.question.wording else listed)])
-        return {"memory": self.tree.text(), "question": own, "answer_form": form, **blanks}
+        return {"memory": self._memory(), "question": own, "answer_form": form, **blanks}
 
     def _check_answer(self, form: Verdict) -> None:
         if self.question.options and parse_option(form.answer, self.question.options) is None:
@@ -243,30 +243,51 @@ class Inquiry:
         if not form.answer.strip():
             raise ValueError("answer is empty")
 
-    def entry_of(self, period: Period | None, entries: Sequence[Entry]) -> Entry | None:
-        """The entry that a period means; None where it means none of them."""
+    def seconds_of(self, period: Period | None) -> tuple[float, float] | None:
+        """When a period is that a model has written; None where it wrote none, or the number of no entry."""
+        if period is None or self.roles.notation.times != "numbers":
+            return period
+        entry = self.tree.of_number(round(period[0]))
+        return None if entry is None else self.clock.seconds(entry.span)
+
+    def entry_of(self, seconds: tuple[float, float] | None, entries: Sequence[Entry]) -> Entry | None:
+        """The entry that lies nearest to some seconds; None where none does."""
         try:
-            return None if period is None else nearest(self.clock.span(*period), entries)
+            return None if seconds is None else nearest(self.clock.span(*seconds), entries)
         except ValueError:
             return None
 
     def _entry_of(self, period: Period, entries: Sequence[Entry]) -> Entry:
-        found = nearest(self.clock.span(*period), entries)
+        by_number = self.roles.notation.times == "numbers"
+        if by_number:
+            named = self.tree.of_number(round(period[0]))
+            found = named if named in entries else None
+        else:
+            found = nearest(self.clock.span(*period), entries)
         if found is None:
-            raise ValueError(
-                f"{self.roles.notation.period_text(period)} is none of the periods to choose from, which are "
-                f"{self._periods(entries)}"
-            )
+            said = f"#{period[0]:.0f}" if by_number else self.roles.notation.period_text(period)
+            raise ValueError(f"{said} is none of the periods to choose from, which are {self._periods(entries)}")
         return found
 
     def _periods(self, entries: Sequence[Entry]) -> str:
-        return "; ".join(self.tree.period_text(e.span) for e in entries) or "none"
+        return "; ".join(map(self.tree.name, entries)) or "none"
+
+    def _memory(self) -> str:
+        return self.tree.text(self.searched)
+
+    def _traced(self, entries: Sequence[Entry]) -> str:
+        """Entries by themselves, for people, so with times."""
+        notation = self.roles.notation
+        times = "starts" if notation.times == "numbers" else notation.times
+        alone = MemoryTree(self.clock, len(self.levels), replace(notation, times=times, marks=False))
+        alone.put(entries)
+        return alone.text()
 
     # ---- the trace ----
 
     def _note(self, action: str, asked: Asked[FormType], mark: int, reason: str = "") -> None:
         form = asked.form
-        periods = [*getattr(form, "periods", ()), getattr(form, "period", None)]
+        periods = map(self.seconds_of, [*getattr(form, "periods", ()), getattr(form, "period", None)])
         whole = isinstance(form, Relevant) and form.whole_video
         words = (
             getattr(form, "instruction", None) or getattr(form, "answer", None) or ("the whole video" if whole else "")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from modules.methods.videolucy.frame_clock import FrameClock, Span
-from modules.methods.videolucy.notation import Notation
+from modules.methods.videolucy.notation import Notation, Written
 from modules.records import Cost
 
 
@@ -93,23 +93,39 @@ class MemoryTree:
         found = [e for key, e in self._entries.items() if e.level < self.num_levels - 1 and key not in done]
         return sorted(found, key=lambda e: (e.span.first, e.level))
 
-    def text(self, entries: Sequence[Entry] | None = None) -> str:
+    def text(self, searched: Iterable[Entry] = ()) -> str:
         """Lines of ``[times] text``, in order of time, finer ones indented below the one they belong to.
 
         Args:
-            entries: which; all of them by default.
+            searched: entries, as they are or were, that have been looked at again.
         """
-        chosen = list(self._entries.values()) if entries is None else entries
-        ordered = sorted(chosen, key=lambda e: (e.span.first, e.level))
-        return "\n".join(line for entry in ordered if (line := self.line(entry)))
-
-    def line(self, entry: Entry) -> str:
-        """One entry as `text` writes it; empty where there is nothing to read in it."""
-        return self.notation.entry(entry.level, self.clock.seconds(entry.span), entry.text)
+        done = {(entry.level, entry.span) for entry in searched}
+        return "\n".join(self.notation.lines([self._written(e, (e.level, e.span) in done) for e in self._listed]))
 
     def period_text(self, span: Span) -> str:
-        """The times of a span as `line` writes them."""
+        """The times of a span, as `text` writes them."""
         return self.notation.period_text(self.clock.seconds(span))
+
+    def name(self, entry: Entry) -> str:
+        """How a model that reads `text` would call an entry: by its number where it has one, or else its times."""
+        number = self._numbers().get((entry.level, entry.span))
+        return self.period_text(entry.span) if number is None else f"#{number}"
+
+    def of_number(self, number: int) -> Entry | None:
+        """The entry that stands in `text` with that number; None where none does."""
+        found = [key for key, other in self._numbers().items() if other == number]
+        return self._entries[found[0]] if found else None
+
+    @property
+    def _listed(self) -> list[Entry]:
+        return sorted(self._entries.values(), key=lambda e: (e.span.first, e.level))
+
+    def _written(self, entry: Entry, searched: bool = False) -> Written:
+        return Written(entry.level, self.clock.seconds(entry.span), entry.text, searched)
+
+    def _numbers(self) -> dict[tuple[int, Span], int]:
+        numbers = self.notation.numbered([self._written(entry) for entry in self._listed])
+        return {(e.level, e.span): n for e, n in zip(self._listed, numbers, strict=True) if n is not None}
 
 
 def nearest(span: Span, entries: Sequence[Entry]) -> Entry | None:

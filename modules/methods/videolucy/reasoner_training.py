@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from modules.files.paths import InputPath, ModelPath
-from modules.methods.videolucy.notation import Notation
+from modules.methods.videolucy.notation import Notation, Written
 from modules.methods.videolucy.role_prompts import RolePrompts
 from modules.roles.local_reasoner import LocalReasoner
 from modules.small_stack.blank_tokenizer import blank_tokenizer
@@ -72,11 +72,11 @@ class LessonOf(Protocol):
 
 def asked_in(lesson: LessonOf, prompts: RolePrompts, notation: Notation) -> str:
     """What the agent asks in the situation of a lesson."""
-    lines = (notation.entry(note.level, (note.start_s, note.end_s), note.text) for note in lesson.notes)
+    lines = notation.lines([Written(note.level, (note.start_s, note.end_s), note.text) for note in lesson.notes])
     searched = "; ".join(notation.period_text((note.start_s, note.end_s)) for note in lesson.searched)
     values = {
         "question": lesson.question,
-        "memory": "\n".join(line for line in lines if line),
+        "memory": "\n".join(lines),
         "searched": searched or "none",
         "period": "" if lesson.period is None else notation.period_text(lesson.period),
     }

@@ -173,6 +173,31 @@ def test_a_memory_in_a_short_notation() -> None:
     assert tree.period_text(Span(20, 40)) == "20"
 
 
+def test_a_memory_in_numbers_has_no_times_and_marks_gaps_and_what_was_searched() -> None:
+    notation = Notation(times="numbers", marks=True, leave_out=["nothing"], repeats=False)
+    clock = clock_of(200)
+    tree = MemoryTree(clock, 3, notation)
+    first, silent, last = entry(0, 20, text="red star"), entry(20, 40, text="nothing"), entry(40, 60, text="blue ring")
+    finer = [entry(40, 50, 1, text="nothing"), entry(50, 60, 1, text="blue ring")]
+    tree.put([first, silent, last, entry(60, 80, text="red moon"), *finer])
+    assert tree.text([last, finer[0]]) == "#1 red star\n...\n#2* blue ring\n  #3 blue ring\n#4 red moon"
+    assert [tree.name(one) for one in (first, last, finer[1])] == ["#1", "#2", "#3"]
+    assert tree.of_number(3) == finer[1]
+    assert tree.of_number(5) is None
+    assert tree.name(silent) == "20"  # not read, so it has no number
+    # the same things much later, with longer gaps, are the same memory
+    later = MemoryTree(clock_of(3600), 3, notation)
+    spans = {0: 100, 40: 3000, 50: 3010, 60: 3020}
+    later.put(
+        [
+            entry(spans[e.span.first], spans[e.span.first] + len(e.span), e.level, e.text)
+            for e in tree.entries
+            if e.span.first in spans and e.text != "nothing"
+        ]
+    )
+    assert later.text() == tree.text()
+
+
 def test_nothing_is_left_out_unless_somebody_says_so() -> None:
     tree = MemoryTree(clock_of(60), 3)
     tree.put([entry(0, 20, text="no no  no"), entry(20, 40, text="")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from modules.methods.swinbert.swinbert_folder import save_network
 from modules.methods.videolucy.flat_dump import FlatDump
 from modules.methods.videolucy.localizers import OracleLocalizer, RandomLocalizer
 from modules.methods.videolucy.lucy_settings import LucySettings
+from modules.methods.videolucy.notation import Notation
 from modules.methods.videolucy.role_prompts import BLANKS, RolePrompts
 from modules.methods.videolucy.scopes import Level, Scopes
 from modules.methods.videolucy.spending import Budget, thinned
@@ -292,6 +294,40 @@ def test_periods_that_are_none_are_told_and_corrected(tmp_path: Path) -> None:
     world.reasoner.spoiled = elsewhere
     reply = world.replies(world.system())[0]
     assert (accuracy([reply]), reply.answer.exit) == (1.0, "fine")
+
+
+class Numbering(ScriptedReasoner):
+    """Reads entries by their numbers: at first it names one that there is not, then the one that it was given."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number, self.located = number, 0
+
+    def _relevant(self, prompt: str) -> dict[str, Any]:
+        return {"whole_video": True}
+
+    def _locate(self, prompt: str) -> dict[str, Any]:
+        self.located += 1
+        return {"period": "#99" if self.located == 1 else f"#{self.number}", "instruction": "x"}
+
+    def _answer(self, prompt: str) -> dict[str, Any]:
+        return {"confident": self.located > 0, "answer": "A", "period": f"#{self.number}"}
+
+
+def test_entries_that_are_called_by_their_numbers(tmp_path: Path) -> None:
+    """A number that is none is told and corrected; where it looked and found something is in seconds all the same."""
+    world = World(tmp_path, 10, num_videos=1)
+    reasoner = Numbering(3)
+    settings = LucySettings(memories=str(tmp_path), notation=Notation(times="numbers"), max_retries=1)
+    reply = world.replies(world.system(settings=settings, reasoner=reasoner))[0]
+    prompts = [prompt for role, prompt in reasoner.asked if role == "locate"]
+    assert len(prompts) == 2  # asked again
+    assert re.search(r"^#3 A room", prompts[0], re.MULTILINE)
+    (looked,) = [step for step in reply.trace if step.action == "describe again"]
+    assert looked.spans_s[0] == (200.0, 300.0)
+    assert looked.text.startswith("200 A room")  # for people
+    answered = [step for step in reply.trace if step.action == "answer"]
+    assert answered[-1].spans_s == ((200.0, 300.0),)
 
 
 @pytest.mark.parametrize("letter", ["E", "", "purple", "A or B"])
