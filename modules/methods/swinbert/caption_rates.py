@@ -44,9 +44,14 @@ class CaptionRates:
             }
             for part, (module, share) in parts.items()
             for decays in (True, False)
-            if (parameters := [p for p in module.parameters() if p.requires_grad and _decays(part, p) == decays])
+            if (
+                parameters := [
+                    p for name, p in module.named_parameters() if p.requires_grad and _decays(part, name) == decays
+                ]
+            )
         ]
 
 
-def _decays(part: str, parameter: nn.Parameter) -> bool:
-    return part != "mask" and parameter.ndim > 1
+def _decays(part: str, name: str) -> bool:
+    """By its name: what ZeRO has scattered has lost its shape."""
+    return part != "mask" and not name.endswith("bias") and "norm" not in name.lower()

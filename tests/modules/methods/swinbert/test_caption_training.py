@@ -270,6 +270,12 @@ def test_parts_learn_at_rates_of_their_own() -> None:
     assert groups["backbone"]["lr"] == pytest.approx(0.05)
     assert groups["mask_no_decay"]["weight_decay"] == 0
     assert groups["encoder"]["weight_decay"] == pytest.approx(0.2)
+    assert all(
+        (p.ndim > 1) == (not name.endswith("no_decay"))
+        for name, g in groups.items()
+        if "mask" not in name
+        for p in g["params"]
+    )
     named = [id(p) for g in groups.values() for p in g["params"]]
     assert sorted(named) == sorted(id(p) for p in model.parameters())
 
