@@ -321,7 +321,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("outputs/swinbert_captions"))
     parser.add_argument("--updates", type=int, default=500)
     parser.add_argument("--more", type=int, default=100)
-    parser.add_argument("--clips", type=int, default=2000, help="to train on")
+    parser.add_argument("--clips", type=int, default=1000, help="to train on")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
