@@ -17,6 +17,7 @@ find things, and no harder to read them once they are found.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,8 +148,9 @@ class World:
             low, high = rng.uniform(0.01, hard.edges_frac), 1 - rng.uniform(0.01, hard.edges_frac)
             events = self._place(rng, [opening, *groups, closing], low, high)
         video_id, seed = f"{split}-{number:05d}", int(rng.integers(2**31))
-        scenes = {} if hard is None else {"scene_s": hard.scene_s, "num_scenes": hard.num_scenes}
-        return VideoPlan(video_id, seed, self.duration_s, tuple(events), **scenes)
+        if hard is None:
+            return VideoPlan(video_id, seed, self.duration_s, tuple(events))
+        return VideoPlan(video_id, seed, self.duration_s, tuple(events), hard.scene_s, hard.num_scenes)
 
     def _triples(self, rng: np.random.Generator, shapes: list[str]) -> list[list[Cast]]:
         triples = []
@@ -203,7 +205,8 @@ class World:
     def _durations(self, rng: np.random.Generator, number: int) -> np.ndarray:
         """(N,) seconds."""
         if self.difficulty is not None and self.difficulty.uneven_durations:
-            return np.exp(rng.uniform(*np.log(self.event_duration_s), number))
+            low, high = (math.log(seconds) for seconds in self.event_duration_s)
+            return np.exp(rng.uniform(low, high, number))
         return rng.uniform(*self.event_duration_s, number)
 
 
