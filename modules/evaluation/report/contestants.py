@@ -53,6 +53,8 @@ class Contestant:
     """The answers of all replicates, one replicate behind the other."""
     alike: list[Replicate]
     """Those that were left out because they answered exactly as another one did."""
+    method: str = ""
+    """Its label but for the number of frames: one method at several numbers of frames has one mark."""
     grades: np.ndarray = field(init=False)
     """float (R, N), of each replicate."""
 
@@ -212,6 +214,7 @@ def _label(contestants: list[Contestant]) -> None:
             len({other.num_frames for other in own}) < len(own)
         ):
             one.label += f" ({runs})"
+        one.method = one.label
         if len(frames) > 1 and len({other.num_frames for other in own}) > 1:
             one.label += f", {one.num_frames} frames"
     for label in {one.label for one in contestants}:

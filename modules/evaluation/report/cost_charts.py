@@ -55,5 +55,5 @@ def _point(standing: Standing, mark: Mark, cost: str) -> Point:
         standing.right.low,
         standing.right.high,
         is_yardstick=is_yardstick(standing.contestant),
-        line=label.rpartition(", ")[0] if label.endswith(" frames") else "",
+        line=standing.contestant.method,
     )

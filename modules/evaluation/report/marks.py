@@ -6,6 +6,7 @@ can tell apart; their yellow is left out, as it is too light for lines on white.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -39,18 +40,17 @@ class Mark:
     """Outline around (0, 0), within 7 units."""
 
 
-def marks(systems: list[str]) -> list[Mark]:
-    """A mark for each, in order; systems of one name (runs with other frames, or other methods) get one each too.
+def marks(methods: Sequence[str]) -> list[Mark]:
+    """A mark for each, in order; the same for the same method.
 
     With 6 colours and 7 shapes no pair comes twice among the first 42.
     """
-    found, number = [], 0
-    for n, system in enumerate(systems):
-        if system in _OF_YARDSTICKS and systems.count(system) == 1:
-            colour, path = _OF_YARDSTICKS[system]
+    shapes, found = list(_SHAPES.values()), dict[str, Mark]()
+    others = [method for method in dict.fromkeys(methods) if method not in _OF_YARDSTICKS]
+    for n, method in enumerate(dict.fromkeys(methods)):
+        if method in _OF_YARDSTICKS:
+            found[method] = Mark(f"m{n}", *_OF_YARDSTICKS[method])
         else:
-            shapes = list(_SHAPES.values())
-            colour, path = _COLOURS[number % len(_COLOURS)], shapes[number % len(shapes)]
-            number += 1
-        found.append(Mark(f"m{n}", colour, path))
-    return found
+            number = others.index(method)
+            found[method] = Mark(f"m{n}", _COLOURS[number % len(_COLOURS)], shapes[number % len(shapes)])
+    return [found[method] for method in methods]

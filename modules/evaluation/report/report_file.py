@@ -87,7 +87,10 @@ class _Page:
         self.contest = contest
         self.standings = standings(contest)
         self.ordered = [standing.contestant for standing in self.standings]
-        by_table = {id(one): mark for one, mark in zip(contest.contestants, marks(_systems(contest)), strict=True)}
+        by_table = {
+            id(one): mark
+            for one, mark in zip(contest.contestants, marks([one.method for one in contest.contestants]), strict=True)
+        }
         self.marks: list[Mark] = [by_table[id(one)] for one in self.ordered]
         self.pairs = pairs(contest, self.ordered)
         self.charts, self.chart_remarks = cost_charts(contest, self.standings, self.marks)
@@ -180,10 +183,6 @@ class _Page:
             group, _, label = name.partition("=")
             found.setdefault(group, []).append(label)
         return found
-
-
-def _systems(contest: Contest) -> list[str]:
-    return [one.system for one in contest.contestants]
 
 
 def _together(of_video: Sequence[Card]) -> FramesOfVideo:
