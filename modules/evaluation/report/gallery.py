@@ -151,7 +151,7 @@ def _row(q: int, one: Contestant, mark: Mark, selection: SelectionRow | None, du
 
 def _strokes(answer: Answer, selection: SelectionRow | None, duration_s: float) -> dict[tuple[int, bool], int]:
     """Height of each stroke by its place and whether it lies in the evidence; all alike where there are no scores."""
-    times, scores = answer.timestamps_s, ()
+    times, scores = answer.timestamps_s, tuple[float, ...]()
     if selection is not None and len(selection.scores) == len(selection.timestamps_s):
         times, scores = selection.timestamps_s, selection.scores
     real = [s for s in scores if math.isfinite(s)]

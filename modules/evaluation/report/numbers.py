@@ -77,22 +77,31 @@ def standings(contest: Contest) -> list[Standing]:
 def pairs(contest: Contest, ordered: Sequence[Contestant]) -> list[list[Pair | None]]:
     """Row minus column of every two contestants, for texts and options alike; None on the diagonal."""
     size, every = len(ordered), np.arange(len(contest.questions))
+    table: list[list[Pair | None]] = [[None] * size for _ in range(size)]
     places = [(a, b) for a in range(size) for b in range(size) if a < b]
+    if not places:
+        return table
     if any(one.graded.corpus is not None for one in ordered):
-        ends = [
-            cluster_bootstrap(lambda i, a=a, b=b: ordered[a].value(i) - ordered[b].value(i), contest.videos)
-            for a, b in places
-        ]
+        ends = [_interval_between(ordered[a], ordered[b], contest.videos) for a, b in places]
         low, high = (np.array([end[side] for end in ends]) for side in (0, 1))
     else:
         differences = np.array([ordered[a].mean_grades - ordered[b].mean_grades for a, b in places])
-        low, high = mean_intervals(differences.reshape(len(places), -1), contest.videos)
-    table: list[list[Pair | None]] = [[None] * size for _ in range(size)]
+        low, high = mean_intervals(differences, contest.videos)
     for n, (a, b) in enumerate(places):
         difference = ordered[a].value(every) - ordered[b].value(every)
         table[a][b] = Pair(difference, float(low[n]), float(high[n]))
         table[b][a] = Pair(-difference, -float(high[n]), -float(low[n]))
     return table
+
+
+def _interval(one: Contestant, rows: np.ndarray, videos: np.ndarray) -> tuple[float, float]:
+    """Of a number that is no mean, such as BLEU."""
+    return cluster_bootstrap(lambda i: one.value(rows[i]), videos)
+
+
+def _interval_between(one: Contestant, other: Contestant, videos: np.ndarray) -> tuple[float, float]:
+    """The same of a difference, both on one draw."""
+    return cluster_bootstrap(lambda i: one.value(i) - other.value(i), videos)
 
 
 def _groups(contest: Contest) -> dict[str, np.ndarray]:
@@ -108,7 +117,7 @@ def _lines(contest: Contest, contestants: Sequence[Contestant], name: str, rows:
     """The number of some questions of each contestant, with its interval."""
     videos = contest.videos[rows]
     if any(one.graded.corpus is not None for one in contestants):
-        ends = [cluster_bootstrap(lambda i, own=one: own.value(rows[i]), videos) for one in contestants]
+        ends = [_interval(one, rows, videos) for one in contestants]
         low, high = (np.array([end[side] for end in ends]) for side in (0, 1))
     else:
         low, high = mean_intervals(np.array([one.mean_grades[rows] for one in contestants]), videos)

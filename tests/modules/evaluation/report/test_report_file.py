@@ -144,6 +144,12 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
     assert Tags(page).counts["article"] == NUM_VIDEOS * PER_VIDEO
 
 
+def test_one_system_on_one_video(tmp_path: Path) -> None:
+    page, _ = written(write_run(tmp_path / "run", shares={"mine": 0.5}, num_videos=1))
+    assert Tags(page).counts["article"] == PER_VIDEO
+    assert "nan" not in Tags(page).words.lower()
+
+
 def test_odd_names_and_numbers(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run").rename(tmp_path / os.fsdecode(b"caf\xe9"))  # as on disks of before
     rows = [json.loads(line) for line in (run / "answers.jsonl").read_text().splitlines()]
