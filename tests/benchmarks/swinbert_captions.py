@@ -237,6 +237,7 @@ class Bench:
             "rouge_l": 100 * found["rouge_l"],
             "facts": 100 * sum(facts) / len(facts),
             "exact": 100 * sum(exact.values()) / len(exact),
+            "different_captions": len(set(texts)),
             **{kind: 100 * sum(right) / len(right) for kind, right in of_kind.items()},
         }
 
