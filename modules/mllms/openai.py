@@ -211,7 +211,8 @@ class OpenAIChat(MLLM):
             except (ValueError, RecursionError):
                 return None
             except openai.APIStatusError as error:
-                return _nothing_if_refused(error)
+                _raise_if_overloaded(error)
+                return None
 
         return await self.calls.made(call, address)
 
@@ -225,7 +226,8 @@ class OpenAIChat(MLLM):
                 )
             except openai.APIStatusError as error:
                 _log.info("%s takes no frames as a video: %s", self.base_url, str(error)[:300])
-                return _nothing_if_refused(error)
+                _raise_if_overloaded(error)
+                return None
             choice_of(reply)
             return tokens_of(reply)[0]
 
@@ -381,7 +383,7 @@ class OpenAIChat(MLLM):
         raise ValueError("a served model cannot be trained: evolve has to be 'sampler'")
 
 
-def _nothing_if_refused(error: openai.APIStatusError) -> None:
-    """Nothing is there, unless it is only not there now."""
+def _raise_if_overloaded(error: openai.APIStatusError) -> None:
+    """What is refused is not there, unless it is only not there now."""
     if is_overload(error.status_code):
         raise error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,10 @@ def _use(card: ModelCard) -> str:
     )
 
 
+def _mean_of(correct: np.ndarray, rows: np.ndarray) -> float:
+    return float(correct[rows].mean())
+
+
 def _reached(file: Path) -> str:
     """Right answers of every system of the test, with 95 % intervals from resampling whole videos."""
     if not file.is_file():
@@ -89,7 +94,7 @@ def _reached(file: Path) -> str:
     lines = []
     for system, own in table.groupby("system"):
         correct = own["correct"].to_numpy()
-        low, high = cluster_bootstrap(lambda i, c=correct: float(c[i].mean()), own["video"].to_numpy())
+        low, high = cluster_bootstrap(partial(_mean_of, correct), own["video"].to_numpy())
         interval = "" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]"
         lines.append((correct.mean(), f"| {system} | {correct.mean():.3f}{interval} | {len(own)} |"))
     ordered = [line for _, line in sorted(lines, key=lambda pair: pair[0])]

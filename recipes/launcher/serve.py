@@ -12,7 +12,7 @@ from modules.console import PlainConsole
 from modules.part_progress import PartProgress
 from recipes.launcher.answering_recipe import answering_recipe
 from recipes.launcher.guard import ROOT
-from recipes.launcher.library_imports import library_imports
+from recipes.launcher.library_imports import import_torchmetrics, library_imports
 from recipes.launcher.merge import pairs
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def serve_command(options: argparse.Namespace, overrides: list[str], folders: Se
             from recipes.launcher.run import quieten
 
             quieten()
+            import_torchmetrics()
             from recipes.serving.building import build_server, settings_of
             from recipes.serving.listening import listen, listening_socket
     settings = settings_of(recipe.serve)
@@ -47,7 +48,12 @@ def serve_command(options: argparse.Namespace, overrides: list[str], folders: Se
     with bound:
         with PartProgress("Building models", None):
             server = build_server(recipe, settings, folders)
-        listen(server, bound, lambda: [console.print(f"{n:<11} {t}") for n, t in _banner(server, bound)] and None)
+
+        def announce() -> None:
+            for name, text in _banner(server, bound):
+                console.print(f"{name:<11} {text}")
+
+        listen(server, bound, announce)
     console.print("stopped     what was begun is finished")
 
 
