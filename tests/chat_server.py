@@ -158,7 +158,7 @@ class ChatServer:
                 with self._lock:
                     self.images_seen += 1
                     self.encoded.add(part.get("uuid", found[-1].hex()))
-            if part["type"] == "video_url":
+            if part["type"] == "video_url" and part["video_url"]["url"].startswith("data:video/jpeg"):
                 found += [base64.b64decode(b) for b in part["video_url"]["url"].split(",")[1:]]
                 said = body.get("media_io_kwargs", {}).get("video", {}) if "media_io_kwargs" in self.fields else {}
                 ticks, fps = said.get("frames_indices", range(len(found))), said.get("fps", 1)

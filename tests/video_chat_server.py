@@ -64,6 +64,7 @@ class VideoChatServer(ChatServer):
             return
         handler.send_response(200)
         handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Connection", "close")  # of no length that is known: it ends with the connection
         handler.end_headers()
         for piece in (text[:10], text[10:]):
             choice = {"index": 0, "delta": {"content": piece}, "finish_reason": None}

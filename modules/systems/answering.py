@@ -246,6 +246,10 @@ class Answering:
         log_probs = torch.full((len(batch), num_rollouts, num_options), -torch.inf)
         texts = [[""] * num_rollouts for _ in range(len(batch))]
 
+        inference = torch.is_inference_mode_enabled()
+
+        @torch.no_grad()
+        @torch.inference_mode(inference)  # a thread has modes of its own
         def ask(b: int, shown: Shown) -> None:
             if shown.undecoded:
                 return

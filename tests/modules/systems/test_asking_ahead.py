@@ -91,10 +91,12 @@ def named(whole: QuestionBatch) -> QuestionBatch:
     return whole
 
 
-def test_answers_are_those_of_one_question_after_another(serve) -> None:
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])  # of training, and of an evaluation
+def test_answers_are_those_of_one_question_after_another(serve, mode) -> None:
     server = serve()
     whole, selection = batch("a", "bad", "c")
-    found = answering(server).answer(Source(), whole, selection, text=True)
+    with mode():
+        found = answering(server).answer(Source(), whole, selection, text=True)
     assert found.undecoded == (1,)
     assert found.option_log_probs[1].isneginf().all()
     expected = torch.tensor([30 / 255, 90 / 255]) / 0.99

@@ -34,6 +34,7 @@ BASES = {
     "unet_over_memories": ("recipes/videostreaming.yaml", []),
     "lvbench": ("recipes/paper/videolucy_qwen2_5_vl_7b.yaml", []),
     "mlvu": ("recipes/paper/videolucy_qwen2_5_vl_7b.yaml", []),
+    **{name: ("recipes/videolucy.yaml", []) for name in ("depth_two", "false_captions", "no_cue")},
     "caption_mllm": ("recipes/data/caption.yaml", CAPTION),
     "caption_served": ("recipes/data/caption.yaml", CAPTION),
     "caption_swinbert": ("recipes/data/caption.yaml", [*CAPTION, "--model", "recipes"]),
@@ -83,7 +84,8 @@ def test_every_overlay_passes_check(overlay: str) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_opens_with_what_it_is_and_its_command(recipe: str) -> None:
-    assert "lightning run" in "\n".join(header(recipe))
+    command = "serve" if Path(recipe).stem == "serve" else "run"
+    assert f"lightning {command}" in "\n".join(header(recipe))
 
 
 def mistakes(*overrides: str, recipe: str = "recipes/tspo.yaml") -> list[str]:
@@ -217,7 +219,7 @@ def test_messages_and_exit_codes_of_the_real_command() -> None:
     [
         (["chek", "recipes/tspo.yaml"], "'chek' is no command; did you mean 'check'?"),
         (["recipes/tspo.yaml"], "to run a recipe: lightning run recipes/tspo.yaml"),
-        (["fly"], "'fly' is no command; there are run, check, submit, ls, score"),
+        (["fly"], "'fly' is no command; there are run, serve, check, submit, ls, score"),
     ],
 )
 def test_a_command_that_is_none(words: list[str], message: str, capsys) -> None:

@@ -112,7 +112,7 @@ def known_modules() -> Iterator[types.ModuleType]:
         top = importlib.import_module(package)
         yield top
         if package.partition(".")[0] in OWN:
-            for found in pkgutil.walk_packages(top.__path__, f"{package}."):
+            for found in pkgutil.walk_packages(getattr(top, "__path__", ()), f"{package}."):
                 yield importlib.import_module(found.name)
 
 
