@@ -43,11 +43,12 @@ from modules.mllms.chat_answers import (
 from modules.mllms.key_variable import KeyVariable
 from modules.mllms.prompt import Prompt
 from modules.mllms.served.abilities import root_of
-from modules.mllms.served.calls import Calls, UnansweredError
+from modules.mllms.served.calls import Calls
 from modules.mllms.served.jpeg_frames import JpegFramesOf
 from modules.mllms.served.media_parts import image_parts, media_settings, video_part
 from modules.mllms.served.retries import is_overload
 from modules.mllms.served.server import Server
+from modules.mllms.served.unanswered import UnansweredError
 from modules.parsing import parse_option
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from modules.mllms.base import MLLM, FrameTokens, Generation, Row
 from modules.mllms.canary import check_that_frames_matter
 from modules.mllms.completions import Completions
 from modules.mllms.engine import LocalEngine, RolloutEngine
-from modules.mllms.served.calls import UnansweredError
+from modules.mllms.served.unanswered import UnansweredError
 from modules.records import QuestionBatch, Rollouts, Selection
 from modules.seeds import seed_of
 from modules.systems.answering_settings import AnsweringSettings

@@ -25,14 +25,11 @@ from modules.mllms.served.retries import (
     may_pass,
     retry_after_s,
 )
+from modules.mllms.served.unanswered import UnansweredError
 
 T = TypeVar("T")
 _EVERY_CALLS = (401, 403, 404)
 """Statuses that every other call would get as well."""
-
-
-class UnansweredError(ConnectionError):
-    """A server that answers others gave no usable answer to this question."""
 
 
 class Calls:

@@ -21,9 +21,10 @@ from chat_server import ChatServer, send
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.chat_answers import MalformedAnswerError
 from modules.mllms.openai import OpenAIChat
-from modules.mllms.served.calls import Calls, UnansweredError
+from modules.mllms.served.calls import Calls
 from modules.mllms.served.pace import Pace
 from modules.mllms.served.retries import RetryBudget, backoff_s, may_pass, retry_after_s
+from modules.mllms.served.unanswered import UnansweredError
 from modules.records import VideoQuestion
 
 QUESTION = VideoQuestion("d", "s", "q7", "v", 60.0, "Is it bright?", ("no", "yes"), 1)

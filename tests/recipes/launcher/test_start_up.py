@@ -103,7 +103,7 @@ def test_asking_does_not_import_mlflow(tmp_path: Path) -> None:
     words = ["run", "recipes/ask.yaml", "--checkpoint", "null", "--video", __file__, "--question", "What?"]
     modules, said = after(words, folder=tmp_path)
     assert {"torch", "lightning", "open_clip", "transformers"} <= modules, said
-    assert not modules & {"mlflow", "deepspeed", "trl", "peft", "pandas", "pyarrow", "scipy.signal"}
+    assert not modules & {"mlflow", "deepspeed", "trl", "peft", "pandas", "pyarrow", "scipy.signal", "openai"}
 
 
 def test_torchmetrics_alone_gets_an_empty_module_for_scipys_signal_processing(monkeypatch) -> None:
