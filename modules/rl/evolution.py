@@ -123,7 +123,13 @@ class EvolutionModule(EvaluatedTraining, FrameDemand):
             metrics=self.metrics,
         )
         self.rollout_phase = RolloutPhase(
-            *(sampler, self.answering, query_writer, num_frames, grpo.num_generations, grpo.seed, self.agent),
+            sampler,
+            self.answering,
+            query_writer,
+            num_frames,
+            grpo.num_generations,
+            grpo.seed,
+            self.agent,
             leave_out=answering.unanswered == "leave_out",
             drawn_by=joint.rollouts if joint is not None and evolve == "joint" else None,
         )
