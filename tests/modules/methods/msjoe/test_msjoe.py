@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.methods.msjoe.unet import MaskedGroupNorm, UNetSampler
+from modules.methods.msjoe.unet import UNetSampler
+from modules.selection.temporal_unet import MaskedGroupNorm
 
 
 def inputs(lengths: list[int], num_queries: int = 3, seed: int = 0):
