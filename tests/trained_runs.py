@@ -20,6 +20,7 @@ KINDS: dict[str, list[str]] = {
     "tspo": ["tspo.yaml"],
     "unet": ["tspo.yaml", "overlays/unet.yaml"],
     "refocus": ["refocus.yaml"],
+    "kairos": ["kairos.yaml"],
     "msjoe": ["msjoe.yaml"],
 }
 """The samplers that recipes train, by the files of their recipes. MSJoE's trains its MLLM too."""

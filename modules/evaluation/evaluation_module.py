@@ -9,18 +9,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from jsonargparse.typing import PositiveInt
 
-from modules.checkpoints.checkpoint_files import plain_files
+from modules.checkpoints.checkpoint_files import PATH_KEY, plain_files, read
 from modules.checkpoints.weights import SAMPLER
 from modules.distributed.precision import settle_precision
 from modules.encoders.base import FrameEncoder
 from modules.encoders.frame_demand import FrameDemand
-from modules.evaluation.trained_sampler import prepare_sampler
+from modules.evaluation.trained_sampler import load_sampler, prepare_sampler
 from modules.mllms.base import MLLM
 from modules.records import QuestionBatch
 from modules.systems.answering import Answering
@@ -37,6 +38,8 @@ class EvaluationModule(L.LightningModule, FrameDemand):
         mllm: what answers.
         systems: by name; null leaves one out, in an overlay.
         trained: name of the system that takes the weights of the recipe's ``checkpoint``.
+        weights: checkpoints of other trained samplers, by the name of their system; the launcher gives that its class
+            and settings from the checkpoint's own recipe. null leaves one out.
         num_frames: K.
         score_options: take option log-probabilities, one forward.
         generate: take an answer in text.
@@ -54,6 +57,7 @@ class EvaluationModule(L.LightningModule, FrameDemand):
         mllm: MLLM,
         systems: dict[str, VideoSystem | None],
         trained: str = "sampler",
+        weights: dict[str, str | None] | None = None,
         num_frames: PositiveInt = 64,
         score_options: bool = True,
         generate: bool = False,
@@ -71,6 +75,22 @@ class EvaluationModule(L.LightningModule, FrameDemand):
         )
         self.systems = torch.nn.ModuleDict(prepared(named, self.setting))
         self._trained_mllm = "none"
+        self._weights = {name: path for name, path in (weights or {}).items() if path is not None}
+        for name, path in self._weights.items():
+            self._take_sampler(name, path)
+
+    def _take_sampler(self, name: str, path: str) -> None:
+        """Gives a system the sampler's weights of a checkpoint."""
+        system = self.named_systems().get(name)
+        if system is None or system.sampler_place is None:
+            raise ValueError(f"weights.{name}: there is no system {name!r} with a sampler of its own")
+        checkpoint = {**read(Path(path)), PATH_KEY: path}
+        if any(key.startswith("mllm.") for key in checkpoint["state_dict"]):
+            raise ValueError(
+                f"weights.{name}: {path} has trained its MLLM too, and one MLLM answers for all systems here; give it "
+                "as --checkpoint, in a run of its own"
+            )
+        load_sampler(system.get_submodule(system.sampler_place), checkpoint)  # type: ignore[arg-type]
 
     @property
     def num_frames(self) -> int:
@@ -131,6 +151,7 @@ class EvaluationModule(L.LightningModule, FrameDemand):
             "num_frames": self.num_frames,
             **self.mllm.describe(),
             "trained in the mllm": self._trained_mllm,
+            **({"weights": self._weights} if self._weights else {}),
             "decoding of texts": self.mllm.decoding(0.0) if self.setting.write_text else "none generated",
             "systems": described(self.named_systems()),
         }

@@ -6,6 +6,9 @@ better::
     from_checkpoint:
       model.init_args.systems.sampler.init_args.sampler: model.init_args.sampler
 
+A comparison may have several trained samplers, ``model.init_args.weights``, a checkpoint for each name: every one
+becomes a system of that name, with the class and the settings of its own run.
+
 A run's recipe lies in its folder; every checkpoint has it inside, for files that were copied away, and so has the
 ``sampler.safetensors`` that was made of one. A published TSPO folder says the same in its own way. What is found goes
 over the file that asks for it, recipe or overlay, and below later overlays and the command line, and is checked like
@@ -33,6 +36,8 @@ from recipes.launcher.runs import SAMPLER_FILE, resolve_checkpoint
 _log = logging.getLogger(__name__)
 _ABSENT = object()
 _CONSOLIDATED, _MLLM = ".safetensors", "model.init_args.mllm"
+_ENCODER = "data.init_args.encoder"
+_SYSTEM = "modules.systems.sampler_system.SamplerSystem"
 
 
 def merged_with_checkpoint(files: Sequence[str], overrides: Sequence[str], quiet: bool = False) -> DictConfig:
@@ -48,7 +53,10 @@ def merged_with_checkpoint(files: Sequence[str], overrides: Sequence[str], quiet
     """
     words = expand_shortcuts([*files], [*overrides])
     merged = merge([*files], words)
-    if (known := known_of_checkpoint(merged, quiet)) is not None:
+    known = known_of_checkpoint(merged, quiet) or {}
+    for system in known_of_weights(merged, quiet):
+        known = _beside(known, system)
+    if known:
         merged = merge([*files], words, known)
     if isinstance(named := merged.get("checkpoint"), str) and published_recipe(Path(named)) is not None:
         merged.checkpoint = None  # its sampler reads the folder itself
@@ -79,6 +87,42 @@ def known_of_checkpoint(merged: DictConfig, quiet: bool = False) -> dict[str, An
     if not quiet:
         _say_who_answers(merged, known, named, recipe)
     return known
+
+
+def known_of_weights(merged: DictConfig, quiet: bool = False) -> list[dict[str, Any]]:
+    """The systems that ``model.init_args.weights`` asks for, each as what a recipe says of it.
+
+    Raises:
+        RecipeError: the recipe in a checkpoint cannot be read, or there is none.
+    """
+    weights = OmegaConf.select(merged, "model.init_args.weights", throw_on_resolution_failure=False)
+    found = []
+    for name, named in (weights or {}).items() if OmegaConf.is_dict(weights) else ():
+        key, system = f"model.init_args.weights.{name}", f"model.init_args.systems.{name}"
+        try:
+            path = None if named is None else resolve_checkpoint(str(named))
+        except ValueError:
+            path = None  # whoever needs its weights says so
+        if path is None:
+            continue
+        recipe = recorded_recipe(path)
+        if recipe is None or not isinstance(_at(recipe, "model.init_args.sampler"), dict):
+            raise RecipeError(str(path), [f"{key}: this file does not say which sampler it is; use --checkpoint"])
+        parts = {part: f"model.init_args.{part}" for part in ("sampler", "query_writer")}
+        content = taken({f"{system}.init_args.{part}": there for part, there in parts.items()}, recipe)
+        _put(content, f"{system}.class_path", _SYSTEM)
+        found.append(content)
+        own = OmegaConf.select(merged, f"{_ENCODER}.init_args.model", throw_on_resolution_failure=False)
+        trained = _at(recipe, f"{_ENCODER}.init_args.model")
+        if not quiet and isinstance(trained, str) and Path(trained).name != Path(str(own)).name:
+            _log.warning("%s was trained on features of %s, and gets those of %s here", name, trained, own)
+    return found
+
+
+def _beside(known: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Both as one."""
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(known), OmegaConf.create(more)))
+    return dict(merged)
 
 
 def _say_who_answers(merged: DictConfig, known: dict[str, Any], named: str, recipe: dict[str, Any]) -> None:

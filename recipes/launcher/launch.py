@@ -114,6 +114,9 @@ def launch(recipe: DictConfig, begun_run: BegunRun | None, requeue: bool = False
     first = OmegaConf.select(recipe, "model.init_args.init_from")
     if first is not None:
         recipe.model.init_args.init_from = str(resolve_checkpoint(first))
+    for name, path in (OmegaConf.select(recipe, "model.init_args.weights") or {}).items():
+        if path is not None:
+            recipe.model.init_args.weights[name] = str(whole_for(resolve_checkpoint(path), "test"))
     with (
         Interruption(run_dir=str(run_dir)) as interruption,
         ExitStack() as at_last,

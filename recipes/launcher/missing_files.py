@@ -58,6 +58,7 @@ def missing_weights(recipe: dict[str, Any]) -> list[str]:
         ("checkpoint", recipe.get("checkpoint")),
         ("model.init_args.init_from", _argument(recipe.get("model"), "init_from")),
         ("job.init_args.checkpoint", _argument(recipe.get("job"), "checkpoint")),
+        *((f"model.init_args.weights.{name}", value) for name, value in _weights(recipe)),
     ):
         if not isinstance(value, str) or value == MISSING:
             continue
@@ -67,6 +68,11 @@ def missing_weights(recipe: dict[str, Any]) -> list[str]:
         except (ValueError, OSError) as error:
             found.append(f"{key}: {error}")
     return found
+
+
+def _weights(recipe: dict[str, Any]) -> list[tuple[str, Any]]:
+    weights = _argument(recipe.get("model"), "weights")
+    return list(weights.items()) if isinstance(weights, dict) else []
 
 
 def _checked_run_name(value: str) -> None:

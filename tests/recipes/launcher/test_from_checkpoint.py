@@ -203,3 +203,25 @@ def test_a_localizer_is_asked_as_the_agent_that_it_leads(tmp_path: Path, monkeyp
     merged = check(ASK, [], [*WORDS, "--checkpoint", checkpoint(tmp_path / "alone.ckpt", recipe)])
     assert merged.model.init_args.systems.sampler.class_path.endswith("SamplerSystem")
     assert merged.model.init_args.systems.sampler.init_args.sampler == UNET
+
+
+def test_each_of_several_weights_is_built_as_its_own_run_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    agent = {"class_path": "modules.methods.tspo.agent.TSPOSampler", "init_args": {"dim": 64, "window": 3}}
+    overlay = str(ROOT / "recipes/overlays/samplers.yaml")
+    given = {"tspo": agent, "unet": UNET, "refocus": None, "kairos": UNET}
+    words = []
+    for name, sampler in given.items():
+        path = "null" if sampler is None else checkpoint(tmp_path / f"{name}.ckpt", trained(sampler))
+        words += [f"--model.weights.{name}", path]
+    merged = check("recipes/comparison.yaml", [overlay], words)
+    systems = merged.model.init_args.systems
+    assert systems.tspo.init_args.sampler == agent
+    assert systems.unet.init_args.sampler == UNET
+    assert systems.tspo_dpp.init_args.like == "tspo"
+    assert "refocus" not in systems
+    with pytest.raises(RecipeError, match="weights.unet: no such file"):
+        check("recipes/comparison.yaml", [overlay], [*words, "--model.weights.unet", str(tmp_path / "gone.ckpt")])
+    nameless = checkpoint(tmp_path / "nameless.ckpt", {"model": {}})
+    with pytest.raises(RecipeError, match="weights.unet: this file does not say which sampler it is"):
+        check("recipes/comparison.yaml", [overlay], [*words, "--model.weights.unet", nameless])
