@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 _BLUE, _RED, _GREEN = "#0072B2", "#D55E00", "#009E73"
-_KINDS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6b6b6b")
+_KINDS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a8a8a", "#000000")
 _MARKERS = "osD^vPX*"
 _YARDSTICKS = {"val/oracle": ("oracle", "--"), "val/uniform": ("uniform frames", ":")}
 
@@ -46,11 +46,16 @@ def draw_learning_curve(series: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def _draw_rewards(axis: Axes, series: Mapping[str, np.ndarray]) -> None:
-    for name, colour in (("reward/total", _BLUE), ("reward/accuracy", _RED)):
+    shown = {"reward/total": _BLUE, "reward/accuracy": _RED}
+    total, accuracy = (series.get(name) for name in shown)
+    if total is not None and accuracy is not None and np.array_equal(total, accuracy):
+        del shown["reward/total"]  # one line would hide the other
+    for name, colour in shown.items():
         if name in series:
             steps, values = series[name].T
+            label = f"{name}{', all of the reward' if len(shown) == 1 else ''}, mean of 15 updates"
             axis.plot(steps, values, color=colour, alpha=0.2)
-            axis.plot(steps, smooth(values), color=colour, label=f"{name}, mean of 15 updates")
+            axis.plot(steps, smooth(values), color=colour, label=label)
     axis.set_ylabel("reward, mean of the rollouts")
     axis.set_title("Reward" + _change(smooth(series["reward/total"][:, 1]) if "reward/total" in series else None))
 

@@ -26,6 +26,7 @@ BASES = {
     "curriculum": ("recipes/refocus.yaml", []),
     "question_only": ("recipes/msjoe_pretrain.yaml", []),
     "trained": ("recipes/comparison.yaml", ["--checkpoint", "null"]),
+    "samplers": ("recipes/comparison.yaml", ["--model.weights", "null"]),
     "yardsticks": ("recipes/eval/videomme.yaml", []),
     "precomputed": ("recipes/eval/videomme.yaml", ["--selections", "selections.parquet"]),
     "served": ("recipes/paper/tspo_qwen2_5_vl_7b.yaml", []),
