@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from datamodules.haystack.world import QUESTION_KINDS, World
 from datamodules.questions.video_questions import VideoQuestionData
 from modules.records import VideoQuestion
 
+_MAIN = "main"
 _DEFAULT_KINDS = {"needle": 2, "begin": 1, "end": 1, "before": 1, "after": 1, "order": 2, "count": 2}
 
 
@@ -21,6 +23,8 @@ class HaystackData(VideoQuestionData):
 
     Args:
         world: what a video is like.
+        other_worlds: by name, so that what is learnt is not the ways of one world: videos are of ``world`` and of these
+            in turn, and a question's group ``world`` says of which (``main``, or the name). null leaves one out.
         root: where the videos lie; each set of world parameters has its folder there.
         num_train_videos, num_val_videos, num_test_videos: sizes of the splits, which share no video.
         questions_per_video: how many of each kind a video is asked.
@@ -31,6 +35,7 @@ class HaystackData(VideoQuestionData):
         self,
         *,
         world: World,
+        other_worlds: dict[str, World | None] | None = None,
         root: str = "data/haystack/videos",
         num_train_videos: NonNegativeInt = 120,
         num_val_videos: NonNegativeInt = 12,
@@ -40,6 +45,9 @@ class HaystackData(VideoQuestionData):
     ) -> None:
         super().__init__(**kwargs)
         self.world, self.root = world, root
+        if _MAIN in (other_worlds or {}):
+            raise ValueError(f"other_worlds: {_MAIN!r} is the name of `world` itself; take another")
+        self.worlds = {_MAIN: world, **{name: w for name, w in (other_worlds or {}).items() if w is not None}}
         self.num_videos = {"train": num_train_videos, "val": num_val_videos, "test": num_test_videos}
         self.questions_per_video = dict(_DEFAULT_KINDS if questions_per_video is None else questions_per_video)
         unknown = set(self.questions_per_video) - set(QUESTION_KINDS)
@@ -47,12 +55,19 @@ class HaystackData(VideoQuestionData):
             raise ValueError(f"questions_per_video: {sorted(unknown)} unknown; choose from {list(QUESTION_KINDS)}")
 
     def prepare_data(self) -> None:
-        write_videos(self.root, self.world, self.num_videos, self.decoding.num_workers)
+        for place, world in enumerate(self.worlds.values()):
+            mine = {split: range(place, number, len(self.worlds)) for split, number in self.num_videos.items()}
+            write_videos(self.root, world, mine, self.decoding.num_workers)
 
     def load_questions(self, split: str) -> list[VideoQuestion]:
-        questions = []
+        names, questions = list(self.worlds), []
         for n in range(self.num_videos[split]):
-            rng = np.random.default_rng([self.world.seed, 3, list(self.num_videos).index(split), n])
-            path = str(video_path(self.root, self.world, split, n))
-            questions += ask(self.world.plan(split, n), split, path, self.questions_per_video, rng)
+            name = names[n % len(names)]
+            world = self.worlds[name]
+            rng = np.random.default_rng([world.seed, 3, list(self.num_videos).index(split), n])
+            path = str(video_path(self.root, world, split, n))
+            asked = ask(world.plan(split, n), split, path, self.questions_per_video, rng)
+            if len(names) > 1:
+                asked = [replace(question, groups={**question.groups, "world": name}) for question in asked]
+            questions += asked
         return questions

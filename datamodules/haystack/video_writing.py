@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -95,10 +96,20 @@ def _sums_of_four(plane: np.ndarray) -> np.ndarray:
     return rows[..., ::2] + rows[..., 1::2]
 
 
-def write_videos(root: str, world: World | ClipWorld, num_videos: dict[str, int], num_workers: int) -> None:
-    """Writes what is missing of a world's videos; interrupted, it goes on where it stopped."""
+def write_videos(
+    root: str, world: World | ClipWorld, num_videos: Mapping[str, int | Sequence[int]], num_workers: int
+) -> None:
+    """Writes what is missing of a world's videos; interrupted, it goes on where it stopped.
+
+    Args:
+        root: below which the world has its folder.
+        world: what a video is like.
+        num_videos: how many of each split, or the numbers of those that are wanted.
+        num_workers: processes that draw.
+    """
     folder = world_dir(root, world)
-    named = [(split, n) for split, number in num_videos.items() for n in range(number)]
+    numbers = {split: range(n) if isinstance(n, int) else n for split, n in num_videos.items()}
+    named = [(split, n) for split, wanted in numbers.items() for n in wanted]
     missing = [(split, n) for split, n in named if not video_path(root, world, split, n).exists()]
     if not missing:
         return

@@ -49,5 +49,5 @@ def test_each_system_has_its_own_weights(tmp_path: Path) -> None:
 
 def test_a_run_that_trained_its_mllm_is_refused(tmp_path: Path) -> None:
     joint = trained_run(tmp_path / "msjoe", "msjoe")
-    with pytest.raises(ValueError, match="has trained its MLLM too.*--checkpoint"):
+    with pytest.raises(ValueError, match=r"has trained its MLLM too.*--checkpoint"):
         comparison({"tspo": joint, "unet": joint, "refocus": None, "kairos": joint})

@@ -220,8 +220,8 @@ def test_each_of_several_weights_is_built_as_its_own_run_says(tmp_path: Path, mo
     assert systems.unet.init_args.sampler == UNET
     assert systems.tspo_dpp.init_args.like == "tspo"
     assert "refocus" not in systems
-    with pytest.raises(RecipeError, match="weights.unet: no such file"):
+    with pytest.raises(RecipeError, match=r"weights\.unet: no such file"):
         check("recipes/comparison.yaml", [overlay], [*words, "--model.weights.unet", str(tmp_path / "gone.ckpt")])
     nameless = checkpoint(tmp_path / "nameless.ckpt", {"model": {}})
-    with pytest.raises(RecipeError, match="weights.unet: this file does not say which sampler it is"):
+    with pytest.raises(RecipeError, match=r"weights\.unet: this file does not say which sampler it is"):
         check("recipes/comparison.yaml", [overlay], [*words, "--model.weights.unet", nameless])
