@@ -37,7 +37,7 @@ class QuestionUNet(TemporalUNet):
         content_channels: NonNegativeInt = 16,
         channels: tuple[int, ...] = (32, 64, 64),
         temperature: PositiveFloat = 1.0,
-        similarity_init: float = 1.0,
+        similarity_init: float = 0.0,
     ) -> None:
         super().__init__(
             inputs=3 + 2 * content_channels,

@@ -31,9 +31,12 @@ def awake() -> QuestionUNet:
     return sampler
 
 
-def test_it_starts_as_retrieval() -> None:
+def test_it_starts_uniform_or_as_retrieval() -> None:
     features, mask, times, queries = inputs([37, 20])
-    chosen = QuestionUNet(dim=_DIM)(features, mask, times, queries).mode(4).candidate_index[:, 0]
+    entropy = QuestionUNet(dim=_DIM)(features, mask, times, queries).entropy()
+    torch.testing.assert_close(entropy, torch.tensor([37.0, 20.0]).log())
+    sampler = QuestionUNet(dim=_DIM, similarity_init=1.0)
+    chosen = sampler(features, mask, times, queries).mode(4).candidate_index[:, 0]
     cosine = torch.nn.functional.cosine_similarity(features, queries, dim=-1).masked_fill(~mask, -2)
     assert [set(row.tolist()) for row in chosen] == [set(row.tolist()) for row in cosine.topk(4).indices]
 
