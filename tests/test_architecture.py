@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.rl": (*_PARTS, "modules.rl", "modules.distributed", "modules.checkpoints"),
     "modules.methods.training_free": (*_PARTS, "modules.methods.training_free"),
     "modules.methods.tspo": (*_TRAINING, "modules.methods.tspo"),
+    "modules.methods.kairos": (*_TRAINING, "modules.methods.kairos"),
     "modules.methods.msjoe": (*_TRAINING, "modules.methods.msjoe"),
     "modules.methods.refocus": (*_TRAINING, "modules.methods.refocus"),
     "modules.evaluation": (*_PARTS, "modules.evaluation", "modules.distributed", "modules.checkpoints"),
