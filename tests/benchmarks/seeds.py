@@ -1,9 +1,10 @@
 """Several seeds of one recipe as Markdown tables; two sets of runs also as a paired difference.
 
     python tests/benchmarks/seeds.py outputs/a_s0 outputs/a_s1 outputs/a_s2 [--against outputs/b_s0 ...] [--evidence]
-        [--kinds needle order]
+        [--kinds needle order] [--of kairos]
 
-Reads the ``test_rows.csv`` of each run. A question's value is its mean over seeds; intervals are 95 %, videos
+Reads the ``test_rows.csv`` of each run, of trainings or of comparisons; ``--of`` names the system that the others are
+held against, ``after`` by default. A question's value is its mean over seeds; intervals are 95 %, videos
 resampled; the spread is the standard deviation of the seeds' means. *Gap closed* is the share of the way from uniform
 to oracle; nats are -log of the right option's probability among the options, so that log 4 = 1.39 is ignorance.
 """
@@ -19,7 +20,7 @@ import pandas as pd
 from modules.evaluation.statistics import cluster_bootstrap, gap_closed
 
 SYSTEMS = ("blind", "uniform", "random", "recent", "clip_topk", "before", "after", "oracle")
-"""In the order of their columns; a run has some of them."""
+"""In the order of their columns, before all others; a run has some of them."""
 
 
 def load(run_dirs: list[str], kinds: list[str] | None = None) -> pd.DataFrame:
@@ -42,7 +43,7 @@ class Questions:
 
     def __init__(self, rows: pd.DataFrame, value: str = "correct") -> None:
         wide = rows.groupby(["sample_id", "system"])[value].mean().unstack()
-        self.values = {system: wide[system].to_numpy() for system in SYSTEMS if system in wide}
+        self.values = {system: wide[system].to_numpy() for system in ordered(rows["system"])}
         self.videos = rows.drop_duplicates("sample_id").set_index("sample_id")["video"].loc[wide.index].to_numpy()
 
     def __len__(self) -> int:
@@ -62,12 +63,18 @@ class Questions:
         return f"{delta.mean():+.3f} {interval(cluster_bootstrap(lambda i: float(delta[i].mean()), self.videos))}"
 
 
+def ordered(systems: pd.Series) -> list[str]:
+    """The names of systems, each once."""
+    found = list(dict.fromkeys(systems))
+    return [s for s in SYSTEMS if s in found] + [s for s in found if s not in SYSTEMS]
+
+
 def interval(low_high: tuple[float, float], digits: int = 3) -> str:
     low, high = low_high
     return f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def by_system(rows: pd.DataFrame) -> list[str]:
+def by_system(rows: pd.DataFrame, of: str = "after") -> list[str]:
     """One row a system: how much is right, by seed, with how much of the evidence and which share of the gap."""
     correct, found, nats = Questions(rows), Questions(rows, "evidence_found"), Questions(rows, "nats")
     heads = [
@@ -78,28 +85,28 @@ def by_system(rows: pd.DataFrame) -> list[str]:
         "evidence found",
         "nats",
         "gap closed",
-        "after is better by",
+        f"{of} is better by",
     ]
     lines = heading(heads)
     for system in correct.values:
         by_seed = rows[rows["system"] == system].groupby("run", sort=False)["correct"].mean()
         cells = [system, correct.mean(system), ", ".join(f"{v:.3f}" for v in by_seed), f"{by_seed.std():.3f}"]
         cells += [f"{np.nanmean(one.values[system]):.2f}" for one in (found, nats)]
-        cells += [correct.gap(system), correct.difference("after", correct.values[system])]
+        cells += [correct.gap(system), correct.difference(of, correct.values[system])]
         lines.append(row(cells))
     return lines
 
 
-def by_kind(rows: pd.DataFrame) -> list[str]:
+def by_kind(rows: pd.DataFrame, of: str = "after") -> list[str]:
     """One row a kind of question: how much of it each system answers, and how much of its evidence is found."""
     systems = [*Questions(rows).values]
     chosen = [system for system in systems if system not in ("blind", "oracle")]
-    heads = ["kind", "questions", *systems, "gap closed by after", *(f"evidence found: {s}" for s in chosen)]
+    heads = ["kind", "questions", *systems, f"gap closed by {of}", *(f"evidence found: {s}" for s in chosen)]
     lines = heading(heads)
     for kind in ["all", *sorted(rows["kind"].unique())]:
         part = rows if kind == "all" else rows[rows["kind"] == kind]
         correct, found = Questions(part), Questions(part, "evidence_found")
-        cells = [kind, str(len(correct)), *(f"{correct.values[s].mean():.3f}" for s in systems), correct.gap("after")]
+        cells = [kind, str(len(correct)), *(f"{correct.values[s].mean():.3f}" for s in systems), correct.gap(of)]
         lines.append(row([*cells, *(f"{np.nanmean(found.values[s]):.2f}" for s in chosen)]))
     return lines
 
@@ -108,7 +115,7 @@ def by_evidence(rows: pd.DataFrame) -> list[str]:
     """One row a system, kind and share of the evidence among what it chose: what the answerer makes of that."""
     shares = rows["evidence_found"].map(lambda share: "all" if share == 1 else "a part" if share > 0 else "none")
     lines = heading(["system", "kind", "evidence chosen", "cases", "answered rightly", "probability", "nats"])
-    for system in [s for s in SYSTEMS if s in set(rows["system"]) and s not in ("blind", "oracle")]:
+    for system in [s for s in ordered(rows["system"]) if s not in ("blind", "oracle")]:
         for kind in ["all", *sorted(rows["kind"].unique())]:
             of_kind = (rows["system"] == system) & ((kind == "all") | (rows["kind"] == kind))
             for share in ("all", "a part", "none"):
@@ -126,8 +133,10 @@ def row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def report(rows: pd.DataFrame, with_evidence: bool) -> str:
-    return "\n".join([*by_system(rows), "", *by_kind(rows), *(["", *by_evidence(rows)] if with_evidence else [])])
+def report(rows: pd.DataFrame, with_evidence: bool, of: str) -> str:
+    return "\n".join(
+        [*by_system(rows, of), "", *by_kind(rows, of), *(["", *by_evidence(rows)] if with_evidence else [])]
+    )
 
 
 def paired(known: Questions, other: Questions) -> str:
@@ -145,12 +154,13 @@ def main() -> None:
     parser.add_argument("--against", nargs="*", default=[])
     parser.add_argument("--evidence", action="store_true", help="also by how much of the evidence was chosen")
     parser.add_argument("--kinds", nargs="+", help="of questions; all by default")
+    parser.add_argument("--of", default="after", help="the system that others are held against")
     options = parser.parse_args()
     rows = load(options.runs, options.kinds)
-    print(report(rows, options.evidence))
+    print(report(rows, options.evidence, options.of))
     if options.against:
         other = load(options.against, options.kinds)
-        print(f"\n{report(other, options.evidence)}\n\n{paired(Questions(rows), Questions(other))}")
+        print(f"\n{report(other, options.evidence, options.of)}\n\n{paired(Questions(rows), Questions(other))}")
 
 
 if __name__ == "__main__":

@@ -67,3 +67,12 @@ def test_two_sets_of_runs_are_paired_by_question(tmp_path: Path) -> None:
     assert paired(second, first).splitlines()[1:][1].startswith("- after: +0.333 ")
     with pytest.raises(ValueError, match="not asked the same questions"):
         paired(first, Questions(load([str(tmp_path / "s0")], ["count"])))
+
+
+def test_any_system_may_be_the_one_that_others_are_held_against(tmp_path: Path) -> None:
+    rows = load(runs(tmp_path))
+    rows["system"] = rows["system"].replace("after", "kairos")
+    head, _, *lines = by_system(rows, "kairos")
+    assert cells(head)[-1] == "kairos is better by"
+    assert [cells(line)[0] for line in lines] == ["uniform", "oracle", "kairos"]
+    assert cells(lines[0])[-1].startswith("+0.500")
