@@ -14,7 +14,7 @@ PACKAGES = ("modules", "datamodules", "callbacks", "recipes")
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 # what a room may import of ours; a longer prefix wins. Methods never import each other.
-_RECORDS = ("modules.records", "modules.parsing", "modules.seeds", "modules.files")
+_RECORDS = ("modules.records", "modules.parsing", "modules.seeds", "modules.files", "modules.giving_up")
 _MODELS = ("modules.encoders", "modules.mllms", "modules.roles")
 _PARTS = (*_RECORDS, *_MODELS, "modules.selection", "modules.systems", "modules.rewards")
 _TRAINING = (
@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.records": ("modules.parsing",),
     "modules.parsing": (),
     "modules.seeds": (),
+    "modules.giving_up": (),
     "modules.console": (),
     "modules.part_progress": ("modules.console",),
     "modules.files": ("modules.files",),
@@ -54,6 +55,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.parsing",
         "modules.distributed.ranks",
         "modules.seeds",
+        "modules.giving_up",
         "modules.selection.selection_files",
         "modules.selection.selection_row",
         "modules.files.file_names",
@@ -134,7 +136,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "recipes.launcher.serve": ("modules.console", "modules.part_progress", "recipes"),
     "recipes.serving": (
         *("modules.records", "modules.parsing", "modules.files", "modules.systems", "modules.selection.selection_row"),
-        *("modules.mllms.key_variable", "datamodules.video", "datamodules.annotations.choices"),
+        *("modules.mllms.key_variable", "modules.giving_up", "datamodules.video", "datamodules.annotations.choices"),
         *("recipes.serving", "recipes.launcher.loaded_systems", "recipes.launcher.answering_recipe"),
     ),
     "recipes.launcher.cost": ("modules.mllms", "modules.files.model_files", "recipes"),

@@ -17,8 +17,8 @@ import numpy as np
 
 from datamodules.video.decode_process import DecoderError, DecoderKilledError, DecodeWorker
 from datamodules.video.decode_worker import ReadRequest
-from datamodules.video.giving_up import LOOK_S, look, may_be_given_up
 from datamodules.video.video_info import BadVideoError, VideoInfo
+from modules.giving_up import LOOK_S, look, may_be_given_up
 
 __all__ = [
     "DecodePool",
@@ -169,7 +169,7 @@ def stream_many(
     Raises:
         DecoderError: a process could not start, or was killed twice at one file; that is no file's fault, and the rest
             is not decoded.
-        GivenUpError: nobody waits for it any more (`datamodules.video.giving_up`).
+        GivenUpError: nobody waits for it any more (`modules.giving_up`).
     """
     todo, taking = iter(requests), threading.Lock()
     ready: queue.Queue[Piece | Finished | BaseException | None] = queue.Queue(num_workers * pieces_ahead)

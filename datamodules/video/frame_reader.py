@@ -22,12 +22,12 @@ from torch import Tensor
 
 from datamodules.video.decode_pool import DecodePool, Frames, ReadRequest
 from datamodules.video.decoding_settings import DecodingSettings
-from datamodules.video.giving_up import GivenUpError, result_of
 from datamodules.video.pixel_cache import PixelCache
 from datamodules.video.probe_store import ProbeStore
 from datamodules.video.video_info import BadVideoError, VideoInfo
 from datamodules.video.views import shrunk
 from modules.encoders.resize import resize
+from modules.giving_up import GivenUpError, result_of
 from modules.records import Candidates
 
 _COLOURS = 3

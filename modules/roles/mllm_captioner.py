@@ -10,6 +10,7 @@ from jsonargparse.typing import PositiveInt
 
 from modules.encoders.base import weights_digest
 from modules.files.strict_json import strict_json
+from modules.giving_up import look
 from modules.mllms.base import MLLM, FrameTokens, Row
 from modules.records import VideoQuestion
 from modules.roles.captioner import Caption, Captioner, CaptionRequest
@@ -52,6 +53,7 @@ class MLLMCaptioner(Captioner):
     def caption(self, requests: Sequence[CaptionRequest]) -> list[Caption]:
         captions: list[Caption] = []
         for start in range(0, len(requests), self.rows_per_forward):
+            look()
             captions += self._together(requests[start : start + self.rows_per_forward])
         return captions
 

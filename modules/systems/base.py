@@ -61,6 +61,8 @@ class VideoSystem(nn.Module, FrameDemand):
 
     name: str = "system"
     """Under which it is compared."""
+    answers_together: bool = True
+    """Whether a batch of questions takes less than one after another; an agent goes through them one by one."""
     setting: Setting
 
     def prepare(self, name: str, setting: Setting, others: dict[str, VideoSystem]) -> None:

@@ -17,6 +17,8 @@ from modules.systems.frame_source import FrameSource
 class Agent(VideoSystem):
     """Follows orders that a sampler draws."""
 
+    answers_together = False
+
     @abstractmethod
     def choices(self, batch: QuestionBatch, source: FrameSource) -> QuestionBatch:
         """What a sampler chooses among to answer B questions: the same questions with other candidates.

@@ -27,6 +27,7 @@ from recipes.launcher.runs import begun, resolve_checkpoint
 _ASK = str(ROOT / "recipes" / "ask.yaml")
 _SYSTEM = "modules.systems.sampler_system.SamplerSystem"
 _ORACLE, _BLIND = "modules.systems.yardsticks.Oracle", "modules.systems.yardsticks.Blind"
+_ORACLE_LOCALIZER = "modules.methods.videolucy.localizers.OracleLocalizer"
 _UNIFORM = "modules.methods.training_free.uniform.Uniform"
 _DATA = (
     "encoder",
@@ -135,13 +136,18 @@ def _baselines(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _systems(own: dict[str, Any], trained: str, baselines: dict[str, Any]) -> dict[str, Any]:
-    """By name; an oracle is left out, because nobody says where the answer can be seen."""
+    """By name; what is led by an oracle is left out, because nobody says where the answer can be seen."""
 
     def class_of(node: Any) -> Any:
         return node.get("class_path") if isinstance(node, dict) else node
 
+    def knows(node: Any) -> bool:
+        arguments = node.get("init_args") if isinstance(node, dict) else None
+        localizer = class_of(arguments.get("localizer")) if isinstance(arguments, dict) else None
+        return class_of(node) == _ORACLE or localizer == _ORACLE_LOCALIZER
+
     found = {trained: own[trained]} if own.get(trained) is not None else {}
-    found |= {name: node for name, node in own.items() if node is not None and class_of(node) != _ORACLE}
+    found |= {name: node for name, node in own.items() if node is not None and not knows(node)}
     added = {"uniform": {"class_path": _UNIFORM}} | baselines
     found |= {
         name: {"class_path": _SYSTEM, "init_args": {"sampler": node}}

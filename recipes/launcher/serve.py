@@ -14,6 +14,7 @@ from recipes.launcher.answering_recipe import answering_recipe
 from recipes.launcher.guard import ROOT
 from recipes.launcher.library_imports import import_torchmetrics, library_imports
 from recipes.launcher.merge import pairs
+from recipes.launcher.recipe_files import with_bases
 
 if TYPE_CHECKING:
     from recipes.serving.server import Server
@@ -35,7 +36,7 @@ def serve_command(options: argparse.Namespace, overrides: list[str], folders: Se
     console = PlainConsole(soft_wrap=True)
     console.print(f"{'recipe':<11} {' '.join([source, *overrides])}")
     with PartProgress("Checking the recipe and loading torch", None):
-        recipe = answering_recipe(source, dict(pairs(overrides)), folders)
+        recipe = answering_recipe(source, dict(pairs(with_serving_names(overrides))), folders)
         with library_imports():
             from recipes.launcher.run import quieten
 
@@ -55,6 +56,13 @@ def serve_command(options: argparse.Namespace, overrides: list[str], folders: Se
 
         listen(server, bound, announce)
     console.print("stopped     what was begun is finished")
+
+
+def with_serving_names(overrides: list[str]) -> list[str]:
+    """``--port`` and the like mean the same whichever recipe is served; other words are as they were."""
+    shortcuts = with_bases(DEFAULT)[-1]["shortcuts"]
+    names = {name: key for name, key in shortcuts.items() if key.startswith("serve.")}
+    return [word for key, value in pairs(overrides) for word in (f"--{names.get(key, key)}", value)]
 
 
 def _banner(server: Server, bound: socket.socket) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 A video that nobody has asked about before is decoded and encoded in the first lane, while questions on videos that are
 known pass it by. The models compute in one thread, the second lane: what comes in while it is busy waits, and whatever
 then waits on the same video is answered together. Both lanes drop what nobody waits for any more, also while a file is
-being decoded (`datamodules.video.giving_up`).
+being decoded (`modules.giving_up`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from datamodules.video.decode_process import DecoderError
-from datamodules.video.giving_up import GivenUpError, given_up_when
 from datamodules.video.progress import hidden_progress
 from datamodules.video.video_file import BadVideoError
+from modules.giving_up import GivenUpError, given_up_when
 from recipes.serving.question_work import Outcome, QuestionWork
 from recipes.serving.request_errors import RequestError, bad_request, unreadable_video
 from recipes.serving.served_systems import ServedSystems
@@ -173,7 +173,8 @@ class QuestionLanes:
                 if self._stopping:
                     return
                 first = self._ready[0]
-                works = [work for work in self._ready if work.batch_key == first.batch_key][: self.limits.together]
+                together = self.systems.most_together(first.system, self.limits)
+                works = [work for work in self._ready if work.batch_key == first.batch_key][:together]
                 for work in works:
                     self._ready.remove(work)
             present = [work for work in works if not work.abandoned]

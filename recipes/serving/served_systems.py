@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from datamodules.video.giving_up import look
-from modules.records import QuestionBatch
+from modules.giving_up import look
+from modules.records import QuestionBatch, VideoQuestion
 from modules.selection.selection_row import SelectionRow
 from modules.systems.base import Reply
 from recipes.launcher.loaded_systems import LoadedSystems
@@ -59,6 +60,11 @@ class ServedSystems:
             param="model",
         )
 
+    def most_together(self, name: str, limits: ServingLimits) -> int:
+        """Questions that a system is asked at a time; of one that goes through them one by one each has to itself what
+        it takes, and who leaves sets it free."""
+        return limits.together if self.parts.systems[name].answers_together else 1
+
     def load(self) -> None:
         """Loads the MLLM before the first question."""
         _ = self.parts.module
@@ -88,7 +94,7 @@ class ServedSystems:
     def outcomes(self, works: Sequence[QuestionWork]) -> list[Outcome]:
         """What comes of questions of one kind, on one video, for one system."""
         first = works[0]
-        questions = [replace(work.question, sample_id=f"serve-{n}") for n, work in enumerate(works)]
+        questions = [replace(work.question, sample_id=_name_of(work.question, n)) for n, work in enumerate(works)]
         batch = self.parts.batch_of(questions)
         look()
         found: list[tuple[SelectionRow | None, Reply | None, Tensor | None]]
@@ -131,3 +137,9 @@ class ServedSystems:
     def close(self) -> None:
         """Ends the processes that decode."""
         self.parts.close()
+
+
+def _name_of(question: VideoQuestion, number: int) -> str:
+    """The same for equal questions and another for others: what is drawn, and what was spent, goes by names."""
+    asked = "\n".join([question.video, question.question, *question.options])
+    return f"serve-{number}-{hashlib.sha256(asked.encode(errors='replace')).hexdigest()[:12]}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from modules.encoders.resize import resize
+from modules.giving_up import look
 from modules.methods.videolucy.frame_clock import FrameClock, Span
 from modules.methods.videolucy.memory_store import CaptionKey, MemoryStore
 from modules.methods.videolucy.memory_tree import Entry
@@ -59,6 +60,7 @@ class Captioning:
         Raises:
             UndecodableVideoError: their frames cannot be decoded.
             ConnectionError: a served captioner gives no usable answer.
+            GivenUpError: nobody waits for them any more; what was described is in the store.
         """
         clock, missing = FrameClock(candidates), []
         for one in wanted:
@@ -70,6 +72,7 @@ class Captioning:
             else:
                 yield self._entry(one, shown, found[0], replace(found[1], seconds={}), reused=True)
         for start in range(0, len(missing), self.clips_together):
+            look()
             yield from self._written(source, candidates, levels, missing[start : start + self.clips_together])
 
     def _written(

@@ -29,6 +29,8 @@ class FlatDump(VideoSystem):
         level: of the captions: 1 is the second coarsest. A video of fewer levels takes its finest.
     """
 
+    answers_together = False
+
     def __init__(self, *, like: str, level: NonNegativeInt = 1) -> None:
         super().__init__()
         self.like, self.level = like, level

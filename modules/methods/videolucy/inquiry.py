@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from modules.giving_up import look
 from modules.methods.videolucy.captioning import Captioning, Wanted
 from modules.methods.videolucy.forms import Instruction, Location, Period, Relevant, Verdict
 from modules.methods.videolucy.frame_clock import FrameClock, Span
@@ -215,6 +216,7 @@ class Inquiry:
         self, prompt: str, form: type[FormType], check: Callable[[FormType], None], **blanks: str
     ) -> tuple[Asked[FormType], int]:
         """What came of asking, and how many calls there were before."""
+        look()
         mark = len(self.spending.calls)
         asked = self.roles.reasoner.ask(
             self._messages(prompt, **blanks),

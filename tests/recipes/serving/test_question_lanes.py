@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from datamodules.video.giving_up import look
 from datamodules.video.video_file import BadVideoError
+from modules.giving_up import look
 from modules.records import VideoQuestion
 from recipes.serving.question_lanes import QuestionLanes
 from recipes.serving.question_work import Kind, QuestionWork
@@ -31,6 +31,10 @@ class FakeSystems:
         self.hold_videos, self.hold_answers = set[str](), False
         self.bad: dict[str, Exception] = {}
         self.given_up: list[str] = []
+        self.one_by_one = set[str]()
+
+    def most_together(self, name: str, limits: ServingLimits) -> int:
+        return 1 if name in self.one_by_one else limits.together
 
     def prepare(self, video: str, limits: ServingLimits) -> None:
         self.preparing.add(video)
@@ -115,6 +119,22 @@ def test_questions_on_one_video_wait_for_it_once_and_are_answered_together(
     assert [work.outcome.result(10) for work in works] == [3, 3, 3, 1]  # at most three
     assert systems.batches == [["1", "2", "3"], ["4"]]
     assert systems.prepared == [str(tmp_path / "a")]
+
+
+def test_a_system_that_goes_through_questions_one_by_one_is_asked_them_so(
+    systems: FakeSystems, ask: Callable[..., QuestionWork], tmp_path: Path
+) -> None:
+    systems.one_by_one, systems.hold_videos = {"sampler"}, {str(tmp_path / "a")}
+    works = [ask(question=name) for name in "12"]
+    eventually(lambda: systems.preparing)
+    systems.hold_videos, systems.hold_answers = set(), True
+    eventually(lambda: systems.batches)
+    works[0].gone.set()  # sets free what works for it, though another one waits
+    eventually(lambda: len(systems.batches) == 2)
+    systems.hold_answers = False
+    assert works[1].outcome.result(10) == 1
+    assert systems.batches == [["1"], ["2"]]
+    assert error_of(works[0]).code == "gone"
 
 
 def test_other_videos_and_other_kinds_are_batches_of_their_own(

@@ -1,7 +1,8 @@
-"""Giving up on a video that nobody waits for any more: whoever asked has gone, or the time for it is over.
+"""Giving up on a question that nobody waits for any more: whoever asked has gone, or the time for it is over.
 
-What decodes runs deep below whoever knows that. So the thread that asks says once, for everything it does inside a
-context, how to find out; the waiting places look there now and then, and end the decoding processes.
+What decodes, describes and reasons runs deep below whoever knows that. So the thread that asks says once, for
+everything it does inside a context, how to find out. The places that wait for decoders look there now and then, and end
+the decoding processes; an agent looks before each of its steps.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class GivenUpError(RuntimeError):
 
 @contextmanager
 def given_up_when(nobody_waits: Callable[[], bool]) -> Iterator[None]:
-    """Inside, and in this thread, waiting for decoders ends with `GivenUpError` once nobody waits."""
+    """Inside, and in this thread, work that is worth leaving ends with `GivenUpError` once nobody waits."""
     token = _NOBODY_WAITS.set(nobody_waits)
     try:
         yield

@@ -12,8 +12,8 @@ import pytest
 from datamodules.video.decode_pool import DecodePool, ReadRequest, stream_many
 from datamodules.video.decoding_settings import DecodingSettings
 from datamodules.video.frame_reader import FrameReader
-from datamodules.video.giving_up import GivenUpError, given_up_when, look, may_be_given_up, result_of
 from datamodules.video.probe_store import ProbeStore
+from modules.giving_up import GivenUpError, given_up_when, look, may_be_given_up, result_of
 
 
 def test_without_a_context_nothing_is_given_up() -> None:
