@@ -189,7 +189,9 @@ class ChatServer:
             choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
         if body.get("return_token_ids") and "return_token_ids" in self.fields:
             choice["token_ids"] = [ord(text[0]), 2]
-            spoken = [{"token": t, "logprob": -0.5, "bytes": None, "top_logprobs": []} for t in (text[0], "")]
+            wanted = body.get("logprob_token_ids", []) if "logprob_token_ids" in self.fields else []
+            beside = [{"token": f"token_id:{i}", "logprob": math.log(0.1), "bytes": None} for i in wanted]
+            spoken = [{"token": t, "logprob": -0.5, "bytes": None, "top_logprobs": beside} for t in (text[0], "")]
             choice["logprobs"] = {"content": spoken}
         usage = {"prompt_tokens": 7 + len(frames) + len(times), "completion_tokens": 1, "total_tokens": 8 + len(frames)}
         head = {"id": "x", "object": "chat.completion", "created": 0, "model": "m"}

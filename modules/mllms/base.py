@@ -112,6 +112,12 @@ class MLLM(FrameEncoder):
         return True
 
     @property
+    def unsaid_ids(self) -> list[int]:
+        """Token ids that no answer has, increasing: what is drawn is drawn among the others, and log-probabilities are
+        of the others alone."""
+        return []
+
+    @property
     def entrances(self) -> list[torch.nn.Module]:
         """Modules whose forwards are called from outside of the model; none where it computes elsewhere."""
         return []

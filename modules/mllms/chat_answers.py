@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 import torch
@@ -18,6 +19,9 @@ _SURE = 0.01
 _NEVER = -1e4
 """Nats below which a probability is 0 in double precision."""
 
+_LEAST_LEFT = 1e-4
+"""Probability that float32 leaves with three digits beside others."""
+_PROCESSED = "start the server with --logprobs-mode processed_logprobs and set log_probs: processed"
 _CUT_OFF = -9998.0
 """Nats below which vLLM writes -9999 for whatever it is."""
 
@@ -115,14 +119,23 @@ def token_log_probs_of(top: TopLogProbs, token_ids: list[int]) -> Tensor | None:
     return torch.tensor([by_name[name] if by_name[name] > _CUT_OFF else -math.inf for name in names])
 
 
-def drawn_tokens(choice: ChatChoice) -> tuple[Tensor, Tensor]:
+def drawn_tokens(
+    choice: ChatChoice, unsaid_ids: Sequence[int] = (), *, before_bias: bool = False
+) -> tuple[Tensor, Tensor]:
     """Ids and log-probabilities of the tokens of an answer, the one that ends the turn among them.
 
+    Args:
+        choice: an answer.
+        unsaid_ids: tokens that were not to be drawn.
+        before_bias: the server's log-probabilities are of all tokens, and those that were not to be drawn are told
+            beside each: what was drawn from is p / (1 - the sum of their p).
+
     Returns:
-        int64 (L,), and float32 (L,) nats.
+        int64 (L,), and float32 (L,) nats, of the distribution that was drawn from.
 
     Raises:
-        MalformedAnswerError: the server tells no ids (``return_token_ids``), or not a log-probability for each.
+        MalformedAnswerError: the server tells no ids (``return_token_ids``), not a log-probability for each, or has
+            drawn what was not to be drawn.
     """
     ids: object = getattr(choice, "token_ids", None)
     content = getattr(choice.logprobs, "content", None) if choice.logprobs else None
@@ -135,7 +148,37 @@ def drawn_tokens(choice: ChatChoice) -> tuple[Tensor, Tensor]:
         raise MalformedAnswerError(f"the answer has {len(ids)} tokens and {len(log_probs)} log-probabilities")
     if not all(isinstance(value, (int, float)) and value <= _SURE for value in log_probs):
         raise MalformedAnswerError(f"the answer's log-probabilities are none: {log_probs[:5]}")
-    return torch.tensor(ids), torch.tensor(log_probs, dtype=torch.float32).clamp(max=0.0)
+    if unsaid := sorted({*ids} & {*unsaid_ids}):
+        raise MalformedAnswerError(
+            f"the server drew token {unsaid[0]}, which stands for a picture: it does not heed logit_bias"
+        )
+    drawn = torch.tensor(log_probs, dtype=torch.float64)
+    if before_bias and unsaid_ids:
+        drawn = drawn - torch.tensor([_log_rest(entry, unsaid_ids) for entry in content or []], dtype=torch.float64)
+    return torch.tensor(ids), drawn.clamp(max=0.0).float()
+
+
+def _log_rest(entry: object, unsaid_ids: Sequence[int]) -> float:
+    """Of one token: the logarithm of what the others have left, 1 - sum of p.
+
+    Raises:
+        MalformedAnswerError: one of them is not told, or they leave nothing.
+    """
+    told = {
+        getattr(top, "token", None): getattr(top, "logprob", None) for top in getattr(entry, "top_logprobs", None) or []
+    }
+    values = [told.get(f"token_id:{token_id}") for token_id in unsaid_ids]
+    if not all(isinstance(value, (int, float)) and value <= _SURE for value in values):
+        raise MalformedAnswerError(
+            "the answer's log-probabilities are of all tokens, and those of placeholders, which are never drawn, are "
+            f"not told: {_PROCESSED}"
+        )
+    left = 1.0 - sum(math.exp(value) for value in values if value is not None)
+    if left <= _LEAST_LEFT:
+        raise MalformedAnswerError(
+            f"next to nothing is left beside placeholders, so that raw log-probabilities tell nothing: {_PROCESSED}"
+        )
+    return math.log(left)
 
 
 def tokens_of(reply: Reply) -> tuple[int | None, int | None]:

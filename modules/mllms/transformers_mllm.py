@@ -337,7 +337,7 @@ class TransformersMLLM(MLLM):
         return torch.nn.utils.rnn.pad_sequence(list(log_probs.split(lengths)), batch_first=True)
 
     @cached_property
-    def _unsaid(self) -> list[int]:
+    def unsaid_ids(self) -> list[int]:
         """Tokens that stand for pictures: said in an answer, they would ask for features that are not there."""
         config = self.model.config
         named = {getattr(config, name, None) for name in ("image_token_id", "video_token_id")}
@@ -346,7 +346,7 @@ class TransformersMLLM(MLLM):
     def _spoken(self, logits: Tensor, temperature: float) -> Tensor:
         """Logits of what is drawn from: without placeholders, at a temperature."""
         shaped = logits / temperature
-        for token_id in self._unsaid:  # one by one: a list of them would be copied to the device
+        for token_id in self.unsaid_ids:  # one by one: a list of them would be copied to the device
             shaped[..., token_id] = -torch.inf
         return shaped
 

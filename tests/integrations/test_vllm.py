@@ -236,9 +236,9 @@ def test_an_engine_with_new_weights_draws_from_them(server: RealServer, folder: 
     model = local(folder, served)
     engine = VLLMEngine(served=served, transfer=WeightFiles(str(tmp_path)))
     engine.prepare(model)
-    asked = rows(model.encode_frames(frames()))
-    drawn = engine.generate(asked, 6, 1.0, [1, 2, 3, 4])
-    again = engine.generate(asked, 6, 1.0, [1, 2, 3, 4])
+    sent, asked = rows(frames()), rows(model.encode_frames(frames()))  # a JPEG of a JPEG would be another picture
+    drawn = engine.generate(sent, 6, 1.0, [1, 2, 3, 4])
+    again = engine.generate(sent, 6, 1.0, [1, 2, 3, 4])
     assert [ids.tolist() for ids in drawn.token_ids] == [ids.tolist() for ids in again.token_ids]
     assert_drawn_from(model, asked, drawn)
     original = {name: p.detach().clone() for name, p in model.model.named_parameters()}
@@ -248,7 +248,7 @@ def test_an_engine_with_new_weights_draws_from_them(server: RealServer, folder: 
             parameter.add_(0.2 * parameter.std(unbiased=False) * noise)
     try:
         engine.sync_weights(model, 1)
-        moved = engine.generate(asked, 6, 1.0, [1, 2, 3, 4])
+        moved = engine.generate(sent, 6, 1.0, [1, 2, 3, 4])
         assert_drawn_from(model, asked, moved)
     finally:
         with torch.no_grad():
@@ -264,7 +264,7 @@ def assert_drawn_from(model: Qwen3VL, asked: list[Row], drawn: Any) -> None:
     with torch.no_grad():
         own = model.log_probs(asked, drawn.token_ids)
     for n, log_probs in enumerate(drawn.log_probs):
-        torch.testing.assert_close(own[n, : len(log_probs)], log_probs, atol=2e-3, rtol=0)
+        torch.testing.assert_close(own[n, : len(log_probs)], log_probs, atol=1e-4, rtol=0)
 
 
 def test_calls_of_vllms_trainer_half_fit_its_signatures() -> None:

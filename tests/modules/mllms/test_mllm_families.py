@@ -250,7 +250,7 @@ def test_log_probs_in_pieces_equal_those_of_every_logit(mllm, frames, temperatur
     expected = torch.zeros(3, 5, device=mllm.device)
     for n, (r, ids) in enumerate(zip(rows, answers, strict=True)):
         logits = mllm.model(**mllm.inputs([r], [ids.tolist()])).logits[0, -len(ids) - 1 : -1] / temperature
-        drawn = logits.index_fill(-1, torch.tensor(mllm._unsaid, device=mllm.device), -torch.inf)
+        drawn = logits.index_fill(-1, torch.tensor(mllm.unsaid_ids, device=mllm.device), -torch.inf)
         expected[n, : len(ids)] = drawn.log_softmax(-1)[torch.arange(len(ids)), ids]
     monkeypatch.setattr("modules.mllms.token_log_probs.LOGITS_PER_PIECE", 2 * logits.shape[-1])
     log_probs = mllm.log_probs(rows, answers, temperature)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ def server() -> Iterator[ChatServer]:
 class Trained:
     """A model as far as an engine looks at it."""
 
-    def __init__(self, injects: bool = False, prompt: Prompt | None = None) -> None:
-        self.injects, self.prompt = injects, prompt or Prompt()
+    def __init__(self, injects: bool = False, prompt: Prompt | None = None, unsaid_ids: Sequence[int] = ()) -> None:
+        self.injects, self.prompt, self.unsaid_ids = injects, prompt or Prompt(), list(unsaid_ids)
         self.model = torch.nn.Linear(2, 2)
         self.model.save_pretrained = self.save_pretrained  # type: ignore[assignment]
 
@@ -61,6 +62,42 @@ def test_tokens_are_drawn_from_the_whole_distribution_each_with_its_seed(server)
         assert (body["temperature"], body["top_p"], body["top_k"], body["min_p"]) == (1.0, 1.0, -1, 0.0)
         assert (body["repetition_penalty"], body["max_tokens"], body["return_token_ids"]) == (1.0, 5, True)
         assert body["media_io_kwargs"]["video"]["frames_indices"] == [1500, 20_000]
+        assert not {"logit_bias", "logprob_token_ids"} & set(body)  # a model without placeholders
+
+
+def test_placeholders_are_not_drawn_and_raw_log_probs_are_those_of_the_rest(server) -> None:
+    """p of a token among the others is p / (1 - 0.1 - 0.1), where the server gives each placeholder 0.1."""
+    drawing = engine(server)
+    drawing.prepare(Trained(unsaid_ids=[151_655, 151_656]))  # type: ignore[arg-type]
+    drawn = drawing.generate([ROW], 5, 1.0, [1])
+    assert drawn.log_probs[0].tolist() == pytest.approx([-0.5 - math.log(0.8)] * 2, abs=1e-6)
+    (body,) = [body for body in server.requests if "seed" in body]
+    assert body["logit_bias"] == {"151655": -100, "151656": -100}
+    assert (body["logprob_token_ids"], body["return_tokens_as_token_ids"]) == ([151_655, 151_656], True)
+
+
+def test_processed_log_probs_are_of_the_rest_already(server) -> None:
+    drawing = engine(server, log_probs="processed")
+    drawing.prepare(Trained(unsaid_ids=[7]))  # type: ignore[arg-type]
+    assert drawing.generate([ROW], 5, 0.7, [1]).log_probs[0].tolist() == [-0.5, -0.5]
+    (body,) = [body for body in server.requests if "seed" in body]
+    assert body["logit_bias"] == {"7": -100}
+    assert "logprob_token_ids" not in body
+
+
+def test_a_server_that_draws_placeholders_or_hides_their_share_is_an_error(server) -> None:
+    drawing = engine(server)
+    drawing.prepare(Trained(unsaid_ids=[2, 9]))  # type: ignore[arg-type]  # 2 ends what it draws
+    with pytest.raises(ConnectionError, match=r"q7.*drew token 2.*logit_bias"):
+        drawing.generate([ROW], 5, 1.0, [1])
+    drawing.prepare(Trained(unsaid_ids=[9]))  # type: ignore[arg-type]
+    server.fields = tuple(name for name in NEW_FIELDS if name != "logprob_token_ids")
+    with pytest.raises(ConnectionError, match=r"q7.*processed_logprobs"):
+        drawing.generate([ROW], 5, 1.0, [1])
+    drawing.prepare(Trained(unsaid_ids=range(100, 110)))  # type: ignore[arg-type]  # 0.1 each leaves nothing
+    server.fields = NEW_FIELDS
+    with pytest.raises(ConnectionError, match=r"q7.*next to nothing"):
+        drawing.generate([ROW], 5, 1.0, [1])
 
 
 def test_log_probs_before_the_temperature_are_refused(server) -> None:
