@@ -2,8 +2,9 @@
 
 Both pause the server, give the weights, drop what it had computed with the old ones, and let it go on. These are vLLM's
 routes for reinforcement learning (0.32); they exist where the server is started with ``VLLM_SERVER_DEV_MODE=1``, which
-is for networks that nobody else is on. Where something fails the server stays paused: with half of new weights it
-answers nothing.
+is for networks that nobody else is on. Where something fails the server stays paused, so that it answers nothing with
+half of new weights, and the error says what to do. (Seen on vLLM 0.32: a folder that is not there leaves parameters
+without content, and a server that goes on dies of the next question.)
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from modules.mllms.base import MLLM
 from modules.mllms.loading import merge_adapters
 
@@ -25,6 +28,16 @@ Post = Callable[[str, Mapping[str, Any] | None], Any]
 Raises:
     ConnectionError: the server did not do it; names the route.
 """
+
+
+_ADVICE = {
+    "Error code: 404": "It has no such route: start it with VLLM_SERVER_DEV_MODE=1 (these are the routes of vLLM 0.32).",
+    "Weight transfer not configured": (
+        """It was started without --weight-transfer-config '{"backend": "nccl"}'; WeightFiles needs none."""
+    ),
+    "Cannot access accelerator device": "It has no GPU, and NCCL goes from GPU to GPU; WeightFiles needs none.",
+}
+"""What vLLM 0.32 answers, and what to do about it."""
 
 
 class WeightTransfer(ABC):
@@ -37,12 +50,27 @@ class WeightTransfer(ABC):
             mllm: as it is now.
             version: updates that it has seen.
             post: asks the server.
+
+        Raises:
+            ConnectionError: the server did not take them; says what it answered, and what to do.
         """
-        post("/pause?mode=wait", {})
-        self.send(whole_model(mllm), version, post)
-        post("/reset_prefix_cache", {})
-        post("/update_weight_version", {"new_version": str(version)})
-        post("/resume", {})
+        try:
+            post("/pause?mode=wait", {})
+            self.send(whole_model(mllm), version, post)
+            post("/reset_prefix_cache", {})
+            post("/update_weight_version", {"new_version": str(version)})
+            post("/resume", {})
+        except ConnectionError as error:
+            advice = next((text for mark, text in _ADVICE.items() if mark in str(error)), self.advice)
+            raise ConnectionError(
+                f"the weights of update {version} did not reach the server: {error}. {advice} It may be paused with "
+                "half of them: start it again before the run is resumed."
+            ) from error
+
+    @property
+    def advice(self) -> str:
+        """What to do about a failure that tells nothing of its own; one or two sentences."""
+        return "The server's log says why."
 
     @abstractmethod
     def send(self, model: Any, version: int, post: Post) -> None:
@@ -71,6 +99,10 @@ class WeightFiles(WeightTransfer):
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
+
+    @property
+    def advice(self) -> str:
+        return f"It has to see {os.path.abspath(self.folder)} under the same path as the trainer does."
 
     def send(self, model: Any, version: int, post: Post) -> None:
         parent = Path(os.path.abspath(self.folder))
@@ -105,6 +137,8 @@ class NCCLBroadcast(WeightTransfer):
 
     def _connected(self, model: Any, post: Post) -> Any:
         """vLLM's trainer half, met with the server's workers."""
+        if not torch.cuda.is_available():
+            raise ValueError("NCCLBroadcast sends from a GPU, and there is none here; WeightFiles needs none")
         try:
             from vllm.distributed.weight_transfer.base import ModuleSource
             from vllm.distributed.weight_transfer.nccl_engine import (

@@ -139,9 +139,31 @@ def test_weights_go_as_files_while_the_server_waits(server, tmp_path: Path) -> N
 def test_a_server_that_did_not_take_them_draws_no_more(server, tmp_path: Path, monkeypatch) -> None:
     whole = server.page
     monkeypatch.setattr(server, "page", lambda path, body=None: None if "rpc" in path else whole(path, body))
-    with pytest.raises(ConnectionError, match="POST /collective_rpc"):
+    with pytest.raises(ConnectionError, match=r"POST /collective_rpc.*VLLM_SERVER_DEV_MODE=1.*start it again"):
         engine(server, WeightFiles(str(tmp_path))).sync_weights(Trained(), 0)  # type: ignore[arg-type]
     assert "/resume" not in [path for path, _ in server.routes]
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [  # as vLLM 0.32 says it, started on a CPU
+        ("Weight transfer not configured. Please set weight_transfer_config", "--weight-transfer-config"),
+        ("Cannot access accelerator device when none is available.", "no GPU.*WeightFiles"),
+        ("Repo id must use alphanumeric chars, '-', '_' or '.'", "has to see /shared/weights"),
+    ],
+)
+def test_what_vllm_answers_is_told_with_what_to_do(server, tmp_path: Path, said: str, advice: str) -> None:
+    def post(route: str, body: Any) -> None:
+        if "rpc" in route:
+            raise ConnectionError(f"Error code: 500 - {said}")
+
+    class Files(WeightFiles):
+        def send(self, model: Any, version: int, post: Any) -> None:
+            post("/collective_rpc", {})
+
+    with pytest.raises(ConnectionError, match=f"update 3.*Error code: 500.*{advice}") as failed:
+        Files("/shared/weights")(Trained(), 3, post)  # type: ignore[arg-type]
+    assert type(failed.value) is ConnectionError  # and not one that leaves a question out
 
 
 def test_weights_go_from_gpu_to_gpu_by_vllms_own_half(server, monkeypatch) -> None:
@@ -183,6 +205,7 @@ def test_weights_go_from_gpu_to_gpu_by_vllms_own_half(server, monkeypatch) -> No
         module = types.ModuleType(name)
         module.__dict__.update(content)
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     trained = Trained()
     drawing = engine(server, NCCLBroadcast("10.0.0.1", 29_600))
     for version in (0, 1):
@@ -197,6 +220,8 @@ def test_weights_go_from_gpu_to_gpu_by_vllms_own_half(server, monkeypatch) -> No
     assert routes == [*first, "/pause?mode=wait", *update, *after]
 
 
-def test_without_vllm_here_the_other_way_is_named(server) -> None:
-    with pytest.raises(ValueError, match="WeightFiles does not"):
+@pytest.mark.parametrize(("gpu", "reason"), [(True, "WeightFiles does not"), (False, "there is none here")])
+def test_without_vllm_or_a_gpu_here_the_other_way_is_named(server, monkeypatch, gpu: bool, reason: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    with pytest.raises(ValueError, match=reason):
         engine(server, NCCLBroadcast("10.0.0.1", 29_600)).sync_weights(Trained(), 0)  # type: ignore[arg-type]
