@@ -7,6 +7,8 @@ import contextlib
 import inspect
 import io
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,16 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openai
 import pytest
 import torch
 from PIL import Image
+from serving_process import serving
+from serving_requests import request_of
 from torch import Tensor
+from transformers import AutoTokenizer
 
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.openai import OpenAIChat
 from modules.mllms.qwen_vl import Qwen3VL
 from modules.mllms.served.vllm_engine import VLLMEngine
-from modules.mllms.served.weight_transfer import WeightFiles
+from modules.mllms.served.weight_transfer import NCCLBroadcast, WeightFiles
 from modules.records import VideoQuestion
 from modules.small_stack.blank_families import write_blank_family
 
@@ -52,13 +58,13 @@ class RealServer:
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self.start()
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
         own = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_SERVER_DEV_MODE": "1"}
         quiet = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "PYTHONPATH": "", "TORCHDYNAMO_DISABLE": "1"}
         command = f"serve {self.folder} --served-model-name m --host 127.0.0.1 --port {self.port}"
         settings = "--enforce-eager --max-model-len 4096 --dtype float32 --trust-request-mm-kwargs"
         self._process = subprocess.Popen(
-            [VLLM, *command.split(), *settings.split()],
+            [VLLM, *command.split(), *settings.split(), *more],
             env=os.environ | own | quiet,
             stdout=self.log.open("ab"),
             stderr=subprocess.STDOUT,
@@ -259,12 +265,67 @@ def test_an_engine_with_new_weights_draws_from_them(server: RealServer, folder: 
         assert_drawn_from(model, asked, moved)
 
 
-def assert_drawn_from(model: Qwen3VL, asked: list[Row], drawn: Any) -> None:
+def assert_drawn_from(model: Qwen3VL, asked: list[Row], drawn: Any, temperature: float = 1.0) -> None:
     """The log-probabilities of what was drawn are the model's, the token that ends a turn among them."""
     with torch.no_grad():
-        own = model.log_probs(asked, drawn.token_ids)
+        own = model.log_probs(asked, drawn.token_ids, temperature)
     for n, log_probs in enumerate(drawn.log_probs):
         torch.testing.assert_close(own[n, : len(log_probs)], log_probs, atol=1e-4, rtol=0)
+
+
+def test_weights_do_not_go_from_gpu_to_gpu_where_there_is_none(server: RealServer) -> None:
+    """vLLM's own routes answer as our advice expects; the trainer's half is not come to."""
+    served = OpenAIChat(base_url=server.url, frames="video", max_retries=0, **SETTINGS)
+
+    class Asks(NCCLBroadcast):
+        def send(self, model: Any, version: int, post: Any) -> None:
+            post("/init_weight_transfer_engine", {"init_info": {}})
+
+    with pytest.raises(ConnectionError, match=r"Weight transfer not configured.*--weight-transfer-config"):
+        VLLMEngine(served=served, transfer=Asks("127.0.0.1", 1)).sync_weights(Untrained(), 0)  # type: ignore[arg-type]
+    served.own_route("/resume", {})
+
+
+class Untrained:
+    """A model without weights."""
+
+    model = torch.nn.Identity()
+
+
+@pytest.mark.parametrize("send", ["auto", "images"])
+def test_serve_before_it_sends_on_the_chosen_frames_with_their_true_times(
+    server: RealServer, folder: Path, tmp_path: Path, short_video: Path, send: str
+) -> None:
+    (tmp_path / "videos").mkdir()
+    shutil.copy(short_video, tmp_path / "videos" / "a.mp4")
+    words = ["--upstream", server.url, "--video_root", "videos", "--serve.upstream.send", send]
+    with serving(words, tmp_path) as front:
+        official = openai.OpenAI(base_url=f"{front.address}/v1", api_key="none", max_retries=0, timeout=300.0)
+        asked: dict[str, Any] = {
+            "model": "sampler",
+            "messages": request_of("a.mp4")["messages"],
+            "max_tokens": 4,
+            "temperature": 0,
+            "extra_body": {"kairos": {"num_frames": 4}, "return_token_ids": True},
+        }
+        whole: Any = official.chat.completions.create(**asked)
+        pieces: list[Any] = list(official.chat.completions.create(**asked, stream=True))
+    assert whole.usage.completion_tokens == 4
+    own, (streamed,) = whole.kairos, [chunk.kairos for chunk in pieces if getattr(chunk, "kairos", None)]
+    times_s = [frame["time_s"] for frame in own["looked_at"]]
+    assert [frame["time_s"] for frame in streamed["looked_at"]] == times_s
+    assert len(times_s) == own["upstream"]["frames"] == 4
+    assert (
+        own["upstream"]["frames_as"] == streamed["upstream"]["frames_as"] == ("video" if send == "auto" else "images")
+    )
+    said = "".join(chunk.choices[0].delta.content or "" for chunk in pieces if chunk.choices)
+    assert said == whole.choices[0].message.content
+    seen = AutoTokenizer.from_pretrained(folder).decode(whole.prompt_token_ids)
+    if send == "auto":  # two frames make one step of the model's time, which has their mean
+        expected = [f"<{(a + b) / 2:.1f} seconds>" for a, b in zip(times_s[::2], times_s[1::2], strict=True)]
+        assert re.findall(r"<[\d.]+ seconds>", seen) == expected
+    else:
+        assert re.findall(r"\[[\d.]+ s\]", seen) == [f"[{time_s:.1f} s]" for time_s in times_s]
 
 
 def test_calls_of_vllms_trainer_half_fit_its_signatures() -> None:
@@ -314,3 +375,19 @@ def test_nothing_is_lost_or_wrong_when_it_is_killed_and_started_again(server: Re
     server.kill()
     with pytest.raises(ConnectionError, match=r"127\.0\.0\.1.*Connection error"):
         OpenAIChat(base_url=server.url, frames="video", max_retries=1, **SETTINGS).score_rows(asked[:1])
+
+
+def test_processed_log_probs_are_of_any_temperature(server: RealServer, folder: Path, tmp_path: Path) -> None:
+    server.kill()
+    server.start("--logprobs-mode", "processed_logprobs")
+    server.wait()
+    served = OpenAIChat(base_url=server.url, frames="video", **SETTINGS)
+    model = local(folder, served)
+    engine = VLLMEngine(served=served, transfer=WeightFiles(str(tmp_path)), log_probs="processed")
+    engine.prepare(model)
+    for temperature in (1.0, 0.7):
+        drawn = engine.generate(rows(frames()), 6, temperature, [1, 2, 3, 4])
+        assert_drawn_from(model, rows(model.encode_frames(frames())), drawn, temperature)
+    with torch.no_grad():
+        ours = model.score_rows(rows(model.encode_frames(frames())))
+    torch.testing.assert_close(served.score_rows(rows(frames())), ours, atol=1e-3, rtol=0)
