@@ -43,6 +43,13 @@ class VideoChatServer(ChatServer):
             return
         pictures = [p for url in videos for p in url.partition(",")[2].split(",")] or [u.split(",")[1] for u in images]
         if videos:
+            pictures = pictures[: clock.get("num_frames", 32)]  # as vLLM does
+        if videos and indices is not None and len(indices) != len(pictures):
+            self._refuse(
+                handler, f"frames_indices length ({len(indices)}) must match number of frames ({len(pictures)})"
+            )
+            return
+        if videos:
             fps = clock["fps"] if self.kind == "reads times" else 1.0
             times = [i / fps for i in (indices if self.kind == "reads times" else range(len(pictures)))]
         else:

@@ -101,11 +101,13 @@ class Upstream:
                 raise self._refused(answer.status_code, answer.headers, answer.content)
             reads = 400 <= answer.status_code < 600 and b"frames_indices" in answer.content
             self._form = "video" if reads else "images"
+            closed = b"--trust-request-mm-kwargs" in answer.content
             _log.warning(
-                "%s %s the times of frames that are sent as a video, so they are sent as %s",
+                "%s %s the times of frames that are sent as a video, so they are sent as %s%s",
                 self.url,
                 "reads" if reads else "does not read",
                 "a video" if reads else "images, with their times in the text",
+                "; started with --trust-request-mm-kwargs it would read them" if closed else "",
             )
         return self._form
 

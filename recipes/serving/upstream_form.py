@@ -40,6 +40,8 @@ def forwarded_body(
     body = {key: value for key, value in request.content.items() if key not in (OWN_FIELD, "media_io_kwargs")}
     n, m = request.video.place
     if form == "video":
+        if len(pictures) == 1:  # families that merge pairs of frames take one twice
+            pictures, times_s = [*pictures] * 2, [*times_s] * 2
         parts = [{"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(pictures)}"}}]
         body["media_io_kwargs"] = {"video": clock_of(times_s, duration_s, video_fps)}
     else:
@@ -64,7 +66,8 @@ def clock_of(times_s: Sequence[float], duration_s: float, video_fps: float) -> d
     """``media_io_kwargs.video`` for frames taken at those times.
 
     Returns:
-        With ``frames_indices`` (K whole numbers, increasing) and ``fps``, so that index / fps is each frame's time.
+        With ``frames_indices`` (K whole numbers, increasing) and ``fps``, so that index / fps is each frame's time, and
+        ``num_frames`` K, without which vLLM keeps 32 of them.
     """
     fps = video_fps
     indices = [round(time_s * fps) for time_s in times_s]
@@ -73,6 +76,7 @@ def clock_of(times_s: Sequence[float], duration_s: float, video_fps: float) -> d
         fps = _FINE_FPS
         indices = [round(time_s * fps) for time_s in times_s]
     return {
+        "num_frames": len(indices),
         "fps": fps,
         "frames_indices": indices,
         "total_num_frames": max(round(duration_s * fps), indices[-1] + 1 if indices else 1),

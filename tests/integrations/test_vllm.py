@@ -34,7 +34,8 @@ from modules.mllms.openai import OpenAIChat
 from modules.mllms.qwen_vl import Qwen3VL
 from modules.mllms.served.vllm_engine import VLLMEngine
 from modules.mllms.served.weight_transfer import NCCLBroadcast, WeightFiles
-from modules.records import VideoQuestion
+from modules.records import Rollouts, VideoQuestion
+from modules.rewards.base import Reward
 from modules.small_stack.blank_families import write_blank_family
 
 VLLM = os.environ.get("VLLM", "")
@@ -263,6 +264,87 @@ def test_an_engine_with_new_weights_draws_from_them(server: RealServer, folder: 
         engine.sync_weights(model, 2)
     with pytest.raises(AssertionError):  # the weights before are not those it drew from
         assert_drawn_from(model, asked, moved)
+
+
+class EvenLength(Reward):
+    """Something to learn whatever the model says."""
+
+    needs_text, needs_options = True, False
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        assert rollouts.texts is not None
+        return torch.tensor([[float(len(t) % 2 == 0) for t in texts] for texts in rollouts.texts])
+
+
+def test_joint_training_draws_there_and_weighs_what_older_weights_drew(
+    server: RealServer,
+    folder: Path,
+    tmp_path: Path,
+    short_world: Any,
+    blank_clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three updates, weights given before the first and the third: the second is one step off-policy."""
+    from evolution_settings import evolution, terms
+    from quiet_trainer import quiet_trainer
+
+    from datamodules.haystack.datamodule import HaystackData
+    from datamodules.video.decoding_settings import DecodingSettings
+    from modules.encoders.open_clip import OpenCLIPEncoder
+    from modules.methods.tspo.agent import TSPOSampler
+    from modules.rl import objective
+    from modules.rl.grpo import GRPO
+    from modules.rl.importance import EngineRollouts
+    from modules.rl.token_training import JointTraining
+
+    ratios: list[Tensor] = []
+    ratio_of = objective.importance_ratio
+
+    def watched(completions: Any) -> Tensor | None:
+        ratio = ratio_of(completions)
+        assert ratio is not None
+        ratios.append(ratio.log().abs())
+        return ratio
+
+    monkeypatch.setattr(objective, "importance_ratio", watched)
+    served = OpenAIChat(base_url=server.url, frames="video", **SETTINGS)
+    engine = VLLMEngine(served=served, transfer=WeightFiles(str(tmp_path / "weights")))
+    model = Qwen3VL(path=str(folder))
+    original = {name: p.detach().clone() for name, p in model.model.named_parameters()}
+    torch.manual_seed(3)
+    module = evolution(
+        sampler=TSPOSampler(dim=32, num_heads=4),
+        mllm=model,
+        rewards=terms(EvenLength()),
+        evolve="joint",
+        joint=JointTraining(learning_rate=1e-3, rollouts=EngineRollouts(engine=engine, sync_every=2)),
+        grpo=GRPO(num_generations=4, loss_type="grpo"),
+        num_frames=4,
+        max_new_tokens=6,
+    )
+    data = HaystackData(
+        world=short_world,
+        root=str(tmp_path / "videos"),
+        feature_dir=str(tmp_path / "features"),
+        decoding=DecodingSettings(num_workers=1),
+        num_train_videos=2,
+        num_val_videos=1,
+        num_test_videos=1,
+        encoder=OpenCLIPEncoder(model=f"local-dir:{blank_clip}"),
+        batch_size=4,
+    )
+    try:
+        quiet_trainer(3).fit(module, data)
+        assert engine.served.own_route("/weight_info", None) == {"weight_version": "2"}
+    finally:
+        with torch.no_grad():
+            for name, parameter in model.model.named_parameters():
+                parameter.copy_(original[name])
+        engine.sync_weights(model, 0)
+    fresh, older, again = (ratio.mean().item() for ratio in ratios)
+    print(f"mean |log pi_old / pi_drawn|: {fresh:.4f}, one step off {older:.4f}, given anew {again:.4f}")
+    assert max(fresh, again) < 0.03  # a JPEG's worth
+    assert older > 2 * max(fresh, again)
 
 
 def assert_drawn_from(model: Qwen3VL, asked: list[Row], drawn: Any, temperature: float = 1.0) -> None:

@@ -61,6 +61,16 @@ def test_every_server_is_told_the_true_times(server: Server, client: TestClient,
     assert sent["messages"][0]["content"][-1] == {"type": "text", "text": QUESTION}
 
 
+@pytest.mark.parametrize(("num_frames", "num_sent"), [(1, 2), (40, 40)])
+def test_one_frame_and_more_than_vllm_keeps_by_default(server: Server, num_frames: int, num_sent: int) -> None:
+    with in_front_of(server, VideoChatServer("reads times")) as front:
+        found = front.post(CHAT, json=request_of("a.mp4", kairos={"num_frames": num_frames})).json()
+    seen = json.loads(found["choices"][0]["message"]["content"])
+    assert len(seen["times_s"]) == len(seen["sizes"]) == num_sent
+    assert set(seen["times_s"]) == {frame["time_s"] for frame in found["kairos"]["looked_at"]}
+    assert found["kairos"]["upstream"]["frames"] == num_frames
+
+
 def test_the_way_can_be_said(server: Server) -> None:
     behind = VideoChatServer("reads times")
     with in_front_of(server, behind, send="images", model="mine", image_side_px=32) as front:
@@ -139,6 +149,7 @@ def test_its_key_is_sent_and_never_told(server: Server, monkeypatch: pytest.Monk
 def test_a_clock_tells_all_frames_apart() -> None:
     even = clock_of([0.0, 0.5, 12.0], 100.0, 2.0)
     assert (even["fps"], even["frames_indices"], even["total_num_frames"]) == (2.0, [0, 1, 24], 200)
+    assert even["num_frames"] == 3
     uneven = clock_of([0.0, 0.33, 0.4, 7.123], 10.0, 2.0)  # of a file whose rate changes
     assert [i / uneven["fps"] for i in uneven["frames_indices"]] == pytest.approx([0.0, 0.33, 0.4, 7.123], abs=5e-4)
     assert len(set(uneven["frames_indices"])) == 4
