@@ -31,7 +31,7 @@ Raises:
 
 
 _ADVICE = {
-    "Error code: 404": "It has no such route: start it with VLLM_SERVER_DEV_MODE=1 (the routes are those of vLLM 0.32).",
+    "Error code: 404": "It has no such route: start it with VLLM_SERVER_DEV_MODE=1 (these routes are vLLM 0.32's).",
     "Weight transfer not configured": (
         """It was started without --weight-transfer-config '{"backend": "nccl"}'; WeightFiles needs none."""
     ),
