@@ -13,7 +13,7 @@ import jinja2
 from modules.evaluation.gaps import CEILING, FLOOR
 from modules.evaluation.report.contestants import Contest, Contestant, contest_of, is_yardstick
 from modules.evaluation.report.cost_charts import cost_charts
-from modules.evaluation.report.frame_pictures import Frame, Pictured, fitted, grouped
+from modules.evaluation.report.frame_pictures import Frame, fitted, grouped
 from modules.evaluation.report.gallery import Card, cards
 from modules.evaluation.report.marks import Mark, marks
 from modules.evaluation.report.numbers import pairs, standings
@@ -29,6 +29,7 @@ MOST_BYTES, MOST_QUESTIONS = 5_000_000, 200
 _GENERATOR = '<meta name="generator" content="Kairos">'
 _TEMPLATES = Path(__file__).parent / "templates"
 _LONGEST_TEXT = 1500
+_MARGIN = 2000  # bytes
 """Characters of a step of a trace."""
 
 
@@ -112,12 +113,19 @@ class _Page:
         every = len(self.contest.questions)
         if len(shown) < every:
             self.remarks.append(f"{len(shown)} of {every} questions are shown one by one, evenly spread over all.")
-        pictured = self._pictured(shown, source, most_bytes - len(bare) - 2000)
-        self.remarks += pictured.remarks
-        for q, card in enumerate(shown):
-            for thumbnail in card.thumbnails:
-                thumbnail.url = pictured.urls.get((q, thumbnail.frame_id), "")
-        return self._render(shown, self.remarks)
+        files, problems = self._files(shown, source)
+        budget = most_bytes - len(bare) - _MARGIN
+        while True:
+            pictured = fitted(files, [card.wanted for card in shown], budget)
+            for q, card in enumerate(shown):
+                for thumbnail in card.thumbnails:
+                    thumbnail.url = pictured.urls.get((q, thumbnail.frame_id), "")
+            said = [*self.remarks, *pictured.remarks, *problems]
+            page = self._render(shown, said)
+            if len(page) <= most_bytes or not pictured.urls:
+                self.remarks = said
+                return page
+            budget -= len(page) - most_bytes + _MARGIN  # many rows of a question take more around their pictures
 
     def _rows(self) -> list[Contestant]:
         """Systems in the order of a question's rows: the best one first, then floor and ceiling, then the rest."""
@@ -132,9 +140,10 @@ class _Page:
         first += [systems.index(name) for name in (CEILING, FLOOR) if name in systems]
         return list(dict.fromkeys([*first, *range(len(systems))]))
 
-    def _pictured(self, shown: Sequence[Card], source: PictureSource | None, budget: int) -> Pictured:
+    def _files(self, shown: Sequence[Card], source: PictureSource | None) -> tuple[dict[Frame, bytes], list[str]]:
+        """Thumbnails that were found, and what is said of those that were not."""
         if source is None:
-            return Pictured({}, ["The report was made without thumbnails."])
+            return {}, ["The report was made without thumbnails."]
         by_video: dict[str, list[int]] = {}
         for q, card in enumerate(shown):
             if card.frames is not None:
@@ -147,11 +156,10 @@ class _Page:
                 problems.append(str(of_video))
                 continue
             files |= {(q, frame): of_video[frame] for q in questions for frame in shown[q].wanted}
-        pictured = fitted(files, [card.wanted for card in shown], budget)
-        if problems:
-            what = "There are no thumbnails" if not files else f"{len(problems)} videos have no thumbnails"
-            pictured.remarks.append(f"{what}: {'; '.join(grouped(problems))}.")
-        return pictured
+        if not problems:
+            return files, []
+        what = "There are no thumbnails" if not files else f"{len(problems)} videos have no thumbnails"
+        return files, [f"{what}: {'; '.join(grouped(problems))}."]
 
     def _render(self, shown: Sequence[Card], remarks: Sequence[str]) -> bytes:
         script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")

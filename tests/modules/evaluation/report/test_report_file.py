@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from report_runs import HOSTILE, NUM_VIDEO_FRAMES, NUM_VIDEOS, PER_VIDEO, write_run, write_video
 
 from datamodules.video.thumbnails import Thumbnails
 from modules.evaluation.report.frame_pictures import fitted
 from modules.evaluation.report.marks import marks
-from modules.evaluation.report.picture_source import FramesOfVideo
+from modules.evaluation.report.picture_source import FramesOfVideo, PictureSource
 from modules.evaluation.report.report_file import Written, write_report
 from modules.evaluation.report.run_folder import read_run
 from modules.evaluation.report.scatter_chart import Point, chart
@@ -102,12 +106,27 @@ def test_the_file_keeps_its_size(tmp_path: Path) -> None:
     assert any(remark.startswith("7 of 60 questions") for remark in done.remarks)
 
 
+class OnePixel(PictureSource):
+    """Pictures of next to nothing, so that what is around them is most of what they take."""
+
+    def pictures(self, wanted: Sequence[FramesOfVideo]) -> Iterator[dict[int, bytes] | ValueError]:
+        Image.new("RGB", (1, 1)).save(file := io.BytesIO(), "WEBP")
+        for one in wanted:
+            yield {frame: file.getvalue() for frame in one.frame_ids}
+
+
+def test_the_file_keeps_its_size_with_pictures_whose_markup_is_most_of_them(tmp_path: Path) -> None:
+    systems = {f"a system with a name that is long, number {n}": n / 30 for n in range(30)}
+    run = write_run(tmp_path / "run", num_videos=6, shares=systems)
+    _, bare = written(run)
+    _, whole = written(run, pictures=OnePixel())
+    for most_bytes in range(round(1.26 * bare.num_bytes), whole.num_bytes, 20_000):
+        page, done = written(run, pictures=OnePixel(), most_bytes=most_bytes)
+        assert len(page.encode()) == done.num_bytes <= most_bytes
+        assert any("thumbnails fit into the file" in remark for remark in done.remarks)
+
+
 def test_thumbnails_become_fewer_then_smaller() -> None:
-    import io
-
-    import numpy as np
-    from PIL import Image
-
     noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file := io.BytesIO(), "WEBP", quality=60)
     frames = list(range(10))
