@@ -47,9 +47,8 @@ class _Level(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv1d(c, outputs, 5, padding=2) for c in (inputs, outputs))
         self.norms = nn.ModuleList(MaskedGroupNorm(8, outputs) for _ in range(2))
         self.films = nn.ModuleList(nn.Linear(condition_dim, 2 * outputs) for _ in range(2 if condition_dim else 0))
-        for film in self.films:
-            nn.init.zeros_(film.weight)
-            nn.init.zeros_(film.bias)  # type: ignore[arg-type]
+        for parameter in self.films.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
         for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
@@ -102,6 +101,7 @@ class TemporalUNet(FrameSampler):
 
     def forward(self, features: Tensor, mask: Tensor, timestamps_s: Tensor, queries: Tensor) -> PlackettLuce:
         scores = self.scores(features, mask, timestamps_s, queries)
+        assert scores is not None, "whoever is made of this net has scores"
         return PlackettLuce.of_scores(scores, self.temperature, mask)
 
     def net(self, x: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
