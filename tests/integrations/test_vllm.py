@@ -29,6 +29,10 @@ from serving_requests import request_of
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from datamodules.haystack.datamodule import HaystackData
+from datamodules.haystack.world import World
+from datamodules.video.decoding_settings import DecodingSettings
+from modules.encoders.open_clip import OpenCLIPEncoder
 from modules.mllms.base import FrameTokens, Row
 from modules.mllms.openai import OpenAIChat
 from modules.mllms.qwen_vl import Qwen3VL
@@ -137,6 +141,21 @@ def rows(tokens: Tensor) -> list[Row]:
     return [Row(QUESTION, shown, torch.tensor(index)) for index in ([0, 1, 2, 3], [1, 3, 5], [2], list(range(6)))]
 
 
+def two_videos(world: World, folder: Path, clip: Path) -> HaystackData:
+    """Two to train on, and one for each other split."""
+    return HaystackData(
+        world=world,
+        root=str(folder / "videos"),
+        feature_dir=str(folder / "features"),
+        decoding=DecodingSettings(num_workers=1),
+        num_train_videos=2,
+        num_val_videos=1,
+        num_test_videos=1,
+        encoder=OpenCLIPEncoder(model=f"local-dir:{clip}"),
+        batch_size=4,
+    )
+
+
 def test_what_it_can_do_is_found_out(server: RealServer) -> None:
     served = OpenAIChat(base_url=server.url, **SETTINGS)
     served.score_rows(rows(frames())[:1])
@@ -195,9 +214,6 @@ def test_two_steps_on_served_rewards_are_those_on_the_local_models(
     from evolution_settings import evolution, terms
     from quiet_trainer import quiet_trainer
 
-    from datamodules.haystack.datamodule import HaystackData
-    from datamodules.video.decoding_settings import DecodingSettings
-    from modules.encoders.open_clip import OpenCLIPEncoder
     from modules.methods.tspo.agent import TSPOSampler
     from modules.rewards.probability import Probability
     from modules.rl.grpo import GRPO
@@ -214,17 +230,7 @@ def test_two_steps_on_served_rewards_are_those_on_the_local_models(
             num_frames=4,
             learning_rate=1e-2,
         )
-        data = HaystackData(
-            world=short_world,
-            root=str(tmp_path / "videos"),
-            feature_dir=str(tmp_path / "features"),
-            decoding=DecodingSettings(num_workers=1),
-            num_train_videos=2,
-            num_val_videos=1,
-            num_test_videos=1,
-            encoder=OpenCLIPEncoder(model=f"local-dir:{blank_clip}"),
-            batch_size=4,
-        )
+        data = two_videos(short_world, tmp_path, blank_clip)
         given = rewards[name] = []
         score = module.score_rewards
         module.score_rewards = lambda rollouts, score=score, given=given: (  # type: ignore[method-assign]
@@ -288,9 +294,6 @@ def test_joint_training_draws_there_and_weighs_what_older_weights_drew(
     from evolution_settings import evolution, terms
     from quiet_trainer import quiet_trainer
 
-    from datamodules.haystack.datamodule import HaystackData
-    from datamodules.video.decoding_settings import DecodingSettings
-    from modules.encoders.open_clip import OpenCLIPEncoder
     from modules.methods.tspo.agent import TSPOSampler
     from modules.rl import objective
     from modules.rl.grpo import GRPO
@@ -322,17 +325,7 @@ def test_joint_training_draws_there_and_weighs_what_older_weights_drew(
         num_frames=4,
         max_new_tokens=6,
     )
-    data = HaystackData(
-        world=short_world,
-        root=str(tmp_path / "videos"),
-        feature_dir=str(tmp_path / "features"),
-        decoding=DecodingSettings(num_workers=1),
-        num_train_videos=2,
-        num_val_videos=1,
-        num_test_videos=1,
-        encoder=OpenCLIPEncoder(model=f"local-dir:{blank_clip}"),
-        batch_size=4,
-    )
+    data = two_videos(short_world, tmp_path, blank_clip)
     try:
         quiet_trainer(3).fit(module, data)
         assert engine.served.own_route("/weight_info", None) == {"weight_version": "2"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from drawn_updates import found, learn_to_find
 from torch import Tensor
 
 from modules.methods.kairos.question_unet import QuestionUNet
@@ -71,7 +72,6 @@ def test_it_learns_after_and_before_from_right_and_wrong() -> None:
     """The question names one frame and says on which side of it the evidence lies: MSJoE's net sees no such thing."""
     torch.manual_seed(0)
     sampler = QuestionUNet(dim=_DIM, content_channels=4, channels=(16, 32))
-    optimizer = torch.optim.Adam(sampler.parameters(), lr=6e-3)
 
     def world(seed: int) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
         generator = torch.Generator().manual_seed(seed)
@@ -83,16 +83,5 @@ def test_it_learns_after_and_before_from_right_and_wrong() -> None:
         features[torch.arange(16), at, :-1] = queries[:, 0, :-1] * 1.5
         return (features, mask, times, queries), at + 5 * side
 
-    for step in range(90):
-        arguments, target = world(step)
-        policy = sampler(*arguments)
-        selection = policy.sample(4, 16, torch.Generator().manual_seed(step))
-        reward = (selection.candidate_index == target[:, None, None]).any(-1).float()
-        advantage = reward - reward.mean(1, keepdim=True)
-        loss = -(policy.log_prob(selection.candidate_index).sum(-1) * advantage).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    arguments, target = world(10_000)
-    found = (sampler(*arguments).mode(1).candidate_index[:, 0] == target[:, None]).any(-1).float().mean()
-    assert found > 0.8
+    learn_to_find(sampler, world, num_updates=90, learning_rate=6e-3)
+    assert found(sampler, world, num_frames=1) > 0.8

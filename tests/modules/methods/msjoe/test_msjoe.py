@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from drawn_updates import found, learn_to_find
 
 from modules.methods.msjoe.unet import UNetSampler
 from modules.selection.temporal_unet import MaskedGroupNorm
@@ -93,7 +94,6 @@ def test_it_learns_to_find_what_comes_after_the_peak() -> None:
     """The evidence lies five frames behind the frame a query fits: similarity alone cannot find it, the U-Net can."""
     torch.manual_seed(0)
     sampler = UNetSampler(channels=(16, 32))
-    optimizer = torch.optim.Adam(sampler.parameters(), lr=3e-3)
 
     def world(seed: int):
         generator = torch.Generator().manual_seed(seed)
@@ -102,19 +102,8 @@ def test_it_learns_to_find_what_comes_after_the_peak() -> None:
         features[torch.arange(16), at] = queries[:, 0] * 1.5
         return (features, mask, times, queries), at + 5
 
-    for step in range(150):
-        arguments, target = world(step)
-        policy = sampler(*arguments)
-        selection = policy.sample(4, 16, torch.Generator().manual_seed(step))
-        reward = (selection.candidate_index == target[:, None, None]).any(-1).float()
-        advantage = reward - reward.mean(1, keepdim=True)
-        loss = -(policy.log_prob(selection.candidate_index).sum(-1) * advantage).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    arguments, target = world(10_000)
-    found = (sampler(*arguments).mode(4).candidate_index[:, 0] == target[:, None]).any(-1).float().mean()
-    assert found > 0.8
+    learn_to_find(sampler, world, num_updates=150, learning_rate=3e-3)
+    assert found(sampler, world, num_frames=4) > 0.8
 
 
 def test_a_nine_hour_video_fits() -> None:
