@@ -82,6 +82,7 @@ class TwoTurnLessons(PoolExamples):
         evidence_frac: float = 0.85,
         kinds: dict[str, float],
     ) -> None:
+        super().__init__()
         self.templates = (queries_template, answer_template)
         self.specific_frac, self.num_previews, self.num_frames = specific_frac, num_previews, num_frames
         self.evidence_frac, self.kinds = evidence_frac, kinds

@@ -51,6 +51,7 @@ class ClipQuestions(PoolExamples):
     """
 
     def __init__(self, *, phases: list[ClipPhase], clip_frames: int = 16, busy_frac: float = 0.7) -> None:
+        super().__init__()
         self.phases, self.clip_frames, self.busy_frac = phases, clip_frames, busy_frac
 
     def phase(self, number: int) -> ClipPhase:

@@ -10,6 +10,7 @@ from jsonargparse.typing import NonNegativeInt
 
 from datamodules.haystack.questions import ask
 from datamodules.haystack.video_writing import video_path, write_videos
+from datamodules.haystack.wordings import Wordings
 from datamodules.haystack.world import QUESTION_KINDS, World
 from datamodules.questions.video_questions import VideoQuestionData
 from modules.records import VideoQuestion
@@ -28,6 +29,8 @@ class HaystackData(VideoQuestionData):
         root: where the videos lie; each set of world parameters has its folder there.
         num_train_videos, num_val_videos, num_test_videos: sizes of the splits, which share no video.
         questions_per_video: how many of each kind a video is asked.
+        wordings: which ones questions are worded in; answers and evidence are the same in each.
+        test_wordings: the same of the test split; null: as ``wordings``.
         kwargs: see `VideoQuestionData`.
     """
 
@@ -41,6 +44,8 @@ class HaystackData(VideoQuestionData):
         num_val_videos: NonNegativeInt = 12,
         num_test_videos: NonNegativeInt = 48,
         questions_per_video: dict[str, NonNegativeInt] | None = None,
+        wordings: Wordings = "plain",
+        test_wordings: Wordings | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -54,6 +59,12 @@ class HaystackData(VideoQuestionData):
         if unknown:
             raise ValueError(f"questions_per_video: {sorted(unknown)} unknown; choose from {list(QUESTION_KINDS)}")
 
+        self.wordings: dict[str, Wordings] = {
+            "train": wordings,
+            "val": wordings,
+            "test": wordings if test_wordings is None else test_wordings,
+        }
+
     def prepare_data(self) -> None:
         for place, world in enumerate(self.worlds.values()):
             mine = {split: range(place, number, len(self.worlds)) for split, number in self.num_videos.items()}
@@ -66,7 +77,7 @@ class HaystackData(VideoQuestionData):
             world = self.worlds[name]
             rng = np.random.default_rng([world.seed, 3, list(self.num_videos).index(split), n])
             path = str(video_path(self.root, world, split, n))
-            asked = ask(world.plan(split, n), split, path, self.questions_per_video, rng)
+            asked = ask(world.plan(split, n), split, path, self.questions_per_video, rng, self.wordings[split])
             if len(names) > 1:
                 asked = [replace(question, groups={**question.groups, "world": name}) for question in asked]
             questions += asked

@@ -12,7 +12,8 @@ import torch
 
 from datamodules.haystack.pool import BACKGROUND_FRAMES, FRAMES_PER_EVENT, FramePool
 from datamodules.haystack.questions import ask
-from datamodules.haystack.world import COLOURS, DIRECTIONS, DOTS, GLYPHS, SHAPES, Event, VideoPlan, World
+from datamodules.haystack.wordings import PATTERNS, SIGN_WORDS, Wordings, four, worded
+from datamodules.haystack.world import ALL_SHAPES, COLOURS, DIRECTIONS, DOTS, GLYPHS, SHAPES, Event, VideoPlan, World
 from modules.records import VideoQuestion
 
 KINDS = ("nothing", "shape", "glyph", "dots", "boxes", "ball")
@@ -34,7 +35,15 @@ def describe(event: Event | None) -> str:
 
 
 class PoolExamples(ABC):
-    """Draws batches from a pool."""
+    """Draws batches from a pool.
+
+    Args:
+        wide: of the wide stack, which knows every shape and wording, more kinds of questions, and times.
+    """
+
+    def __init__(self, *, wide: bool = False) -> None:
+        self.wide = wide
+        self.wordings: Wordings = "all" if wide else "plain"
 
     def sentences(self) -> list[str]:
         """Every pattern and word of the world, often enough for a tokenizer to merge each word into one token."""
@@ -55,6 +64,10 @@ class PoolExamples(ABC):
             "user",
             "assistant",
         ]
+        if self.wide:
+            blanks = {"colour": "red", "shape": "star", **four(["star", "ring", "heart", "moon"])}
+            patterns += [text.format(**blanks) for pattern in PATTERNS.values() for text in pattern.of("all")]
+            words += [*ALL_SHAPES, *(str(percent) for percent in range(101))]
         return [*patterns, *words] * 50
 
     @abstractmethod
@@ -67,6 +80,7 @@ class FrameLabels(PoolExamples):
 
     def batch(self, pool: FramePool, rng: np.random.Generator, size: int, number: int) -> dict[str, Any]:
         index = np.sort(rng.integers(0, len(pool.frames), size))
+        shapes = pool.world.shapes_of("stream")
         labels: dict[str, list[int]] = {name: [] for name in ("kind", "colour", "shape", "glyph", "dots", "partner")}
         where = []
         for i in index:
@@ -74,7 +88,7 @@ class FrameLabels(PoolExamples):
             kind = event.kind if event else NOTHING
             labels["kind"].append(KINDS.index(kind))
             labels["colour"].append(COLOURS.index(event.colour) if event else -100)
-            labels["shape"].append(SHAPES.index(event.label) if kind == "shape" else -100)
+            labels["shape"].append(shapes.index(event.label) if kind == "shape" else -100)
             labels["glyph"].append(GLYPHS.index(event.label) if kind == "glyph" else -100)
             labels["dots"].append(DOTS.index(event.label) if kind == "dots" else -100)
             labels["partner"].append(COLOURS.index(event.label) if kind == "boxes" else -100)
@@ -84,7 +98,7 @@ class FrameLabels(PoolExamples):
         return {
             "frames": pool.frames[index],
             "labels": tensors,
-            "classes": {"colour": COLOURS, "shape": SHAPES, "glyph": GLYPHS, "dots": DOTS},
+            "classes": {"colour": COLOURS, "shape": shapes, "glyph": GLYPHS, "dots": DOTS},
             "position": torch.tensor(where, dtype=torch.float32),
         }
 
@@ -92,43 +106,39 @@ class FrameLabels(PoolExamples):
 class FrameTexts(PoolExamples):
     """Frames with texts: descriptions, and the questions whose evidence they are.
 
-    ``matches[i, j]`` says that text i fits frame j. Questions about the first and last shape name nothing that can be
-    seen in a frame; they fit every frame with an event alike.
+    ``matches[i, j]`` says that text i fits frame j; texts of one number in ``meanings`` (T,) differ in their wording
+    alone. Questions about the first and last shape name nothing that can be seen in a frame; they fit every frame with
+    an event alike.
     """
 
     def batch(self, pool: FramePool, rng: np.random.Generator, size: int, number: int) -> dict[str, Any]:
         index = np.sort(rng.integers(0, len(pool.frames), size))
         events = [event_of(pool, int(i)) for i in index]
-        texts = list(dict.fromkeys(self._text(e, rng) for e in events))
+        texts: dict[str, str] = {}
+        for event in events:
+            pattern, blanks = self._asked(event, pool.world.shapes_of("stream"), rng)
+            plain = describe(event) if pattern is None else PATTERNS[pattern].plain.format(**blanks)
+            texts[plain if pattern is None else worded(pattern, blanks, self.wordings, rng)] = plain
         matches = torch.tensor([[_fits(text, e) for e in events] for text in texts])
-        return {"frames": pool.frames[index], "texts": texts, "matches": matches}
+        meanings = torch.tensor([list(texts.values()).index(plain) for plain in texts.values()])
+        return {"frames": pool.frames[index], "texts": list(texts), "matches": matches, "meanings": meanings}
 
-    def _text(self, event: Event | None, rng: np.random.Generator) -> str:
+    def _asked(
+        self, event: Event | None, shapes: tuple[str, ...], rng: np.random.Generator
+    ) -> tuple[str | None, dict[str, str]]:
+        """Pattern and blanks of a question that an event answers; no pattern for its description."""
         if rng.random() < 0.06:
-            return str(rng.choice(["What colour is the first shape?", "What colour is the last shape?"]))
+            return str(rng.choice(["first", "last"])), {}
         if event is None or rng.random() < 0.3:
-            return describe(event)
+            return None, {}
         if event.kind != "shape":
-            return {
-                "glyph": f"Which letter is {event.colour}?",
-                "dots": f"How many {event.colour} dots are on the card?",
-                "boxes": f"Which colour is the box beside the {event.colour} box?",
-                "ball": f"Which way does the {event.colour} ball move?",
-            }[event.kind]
+            return event.kind, {"colour": event.colour}
         if rng.random() < 0.2:
-            names = [event.label, *rng.permutation([s for s in SHAPES if s != event.label])[:3]]
-            names = [str(n) for n in rng.permutation(names)]
-            return f"Which comes first: {names[0]}, {names[1]}, {names[2]} or {names[3]}?"
-        return str(
-            rng.choice(
-                [
-                    f"What colour is the {event.label}?",
-                    f"How many times is a {event.label} shown?",
-                    f"What colour is the shape right before the {event.label}?",
-                    f"What colour is the shape right after the {event.label}?",
-                ]
-            )
-        )
+            names = [event.label, *rng.permutation([s for s in shapes if s != event.label])[:3]]
+            blanks = four([str(n) for n in rng.permutation(names)])
+            return str(rng.choice(["order", "never"])) if self.wide else "order", blanks
+        patterns = ["colour", "count", "before", "after", *(["when"] if self.wide else [])]
+        return str(rng.choice(patterns)), {"shape": event.label}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,9 +192,11 @@ class FrameQuestions(PoolExamples):
 
     Args:
         phases: in order; the last one goes on for ever, and validation uses it.
+        wide: see `PoolExamples`; batches then say when each frame was taken.
     """
 
-    def __init__(self, *, phases: list[Phase]) -> None:
+    def __init__(self, *, phases: list[Phase], wide: bool = False) -> None:
+        super().__init__(wide=wide)
         self.phases = phases
 
     def phase(self, number: int) -> Phase:
@@ -194,9 +206,9 @@ class FrameQuestions(PoolExamples):
     def batch(self, pool: FramePool, rng: np.random.Generator, size: int, number: int) -> dict[str, Any]:
         phase = self.phase(number)
         num_frames = int(rng.integers(phase.num_frames[0], phase.num_frames[1] + 1))
-        questions, answers, index = [], [], []
+        questions, answers, index, times = [], [], [], []
         for _ in range(size):
-            plan, question = draw_question(pool.world, phase.kinds, rng)
+            plan, question = draw_question(pool.world, phase.kinds, rng, self.wordings)
             frames, events = choose_frames(pool, plan, question, num_frames, phase.evidence_frac, rng)
             answer = question.answer
             if rng.random() < phase.captions_frac:
@@ -205,14 +217,19 @@ class FrameQuestions(PoolExamples):
             questions.append(question)
             answers.append(answer)
             index.append(frames)
-        return {"questions": questions, "answers": answers, "index": torch.from_numpy(np.stack(index))}
+            if self.wide:
+                times.append(torch.from_numpy(times_of(plan, events, rng)))
+        batch = {"questions": questions, "answers": answers, "index": torch.from_numpy(np.stack(index))}
+        return batch | ({"times_s": torch.stack(times)} if self.wide else {})
 
 
-def draw_question(world: World, kinds: dict[str, float], rng: np.random.Generator) -> tuple[VideoPlan, VideoQuestion]:
+def draw_question(
+    world: World, kinds: dict[str, float], rng: np.random.Generator, wordings: Wordings = "plain"
+) -> tuple[VideoPlan, VideoQuestion]:
     """A plan that no pool has and a question about it, of a kind drawn by its weight."""
     plan = world.plan("stream", int(rng.integers(FIRST_UNSEEN, 2**40)))
     kind = str(rng.choice(list(kinds), p=np.array(list(kinds.values())) / sum(kinds.values())))
-    asked = ask(plan, "stream", "", {kind: 10 if kind == "needle" else 1}, rng)
+    asked = ask(plan, "stream", "", {kind: 10 if kind == "needle" else 1}, rng, wordings)
     return plan, asked[rng.integers(len(asked))]
 
 
@@ -248,6 +265,27 @@ def choose_frames(
     return pool_index[kept], of_event[kept]
 
 
+def times_of(plan: VideoPlan, events: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Times in seconds (K,), increasing, at which frames can have shown some events of a plan.
+
+    Args:
+        plan: of the video.
+        events: (K,) which event each frame shows, in order of time; -1 for background.
+        rng: draws the times.
+    """
+    lows, highs = np.empty(len(events)), np.empty(len(events))
+    before, after = 0.0, plan.duration_s
+    for k, event in enumerate(events):
+        if event >= 0:
+            before = plan.events[event].end_s
+        lows[k] = plan.events[event].start_s if event >= 0 else before
+    for k, event in reversed(list(enumerate(events))):
+        if event >= 0:
+            after = plan.events[event].start_s
+        highs[k] = plan.events[event].end_s if event >= 0 else after
+    return np.sort(rng.uniform(lows, highs))
+
+
 def event_of(pool: FramePool, frame: int) -> Event | None:
     """The event that a frame of the pool shows."""
     index = int(pool.event_index[frame])
@@ -262,12 +300,10 @@ def ball_position(event: Event, time_s: float) -> tuple[float, float]:
 
 
 def _fits(text: str, event: Event | None) -> bool:
-    if text.endswith(("first shape?", "last shape?")):
-        return event is not None
     if event is None or not text.endswith("?"):
         return text == describe(event)
     words = set(text.replace("?", "").replace(",", "").replace(":", "").split())
-    if event.kind == "shape":
-        return event.label in words
-    marker = {"glyph": "letter", "dots": "dots", "boxes": "box", "ball": "ball"}[event.kind]
-    return marker in words and event.colour in words
+    if words & set(ALL_SHAPES):
+        return event.kind == "shape" and event.label in words
+    asked = [kind for kind, names in SIGN_WORDS.items() if words & set(names)]
+    return not asked or (event.kind in asked and event.colour in words)

@@ -7,45 +7,38 @@ Answers are drawn evenly by construction, so that a blind answerer stays at chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from datamodules.haystack.world import COLOURS, DIRECTIONS, DOTS, GLYPHS, QUESTION_KINDS, SHAPES, Event, VideoPlan
+from datamodules.haystack.wordings import Wordings, four, worded
+from datamodules.haystack.world import COLOURS, DOTS, QUESTION_KINDS, Event, VideoPlan, vocabularies
 from modules.records import VideoQuestion
 
 NUM_OPTIONS = 4
 _SECONDS = ("2", "4", "8", "16")
-Draft = tuple[str, str, list[str], list[Event]]
-"""Question, answer, wrong options best first, evidence events."""
-
-_SIGN_QUESTIONS: dict[str, tuple[str, Sequence[str]]] = {
-    "glyph": ("Which letter is {colour}?", GLYPHS),
-    "dots": ("How many {colour} dots are on the card?", DOTS),
-    "boxes": ("Which colour is the box beside the {colour} box?", COLOURS),
-    "ball": ("Which way does the {colour} ball move?", DIRECTIONS),
-}
+Draft = tuple[str, dict[str, str], str, list[str], list[Event]]
+"""Pattern of the question and what fills its blanks (`wordings`), answer, wrong options best first, evidence events."""
 
 
 def _needle(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
     signs = plan.by_role("sign")
     shapes = [e for role in ("triple-before", "triple-middle", "triple-after") for e in plan.by_role(role)]
     for event in rng.permutation(np.array(signs, dtype=object)):
-        text, vocabulary = _SIGN_QUESTIONS[event.kind]
         others = [e.label for e in plan.events if e.kind == event.kind and e is not event]
-        wrong = [*others, *(str(v) for v in rng.permutation(vocabulary))]
+        wrong = [*others, *(str(v) for v in rng.permutation(vocabularies()[event.kind]))]
         if event.kind == "boxes":  # the box that is named is no answer
             wrong = [w for w in wrong if w != event.colour]
-        yield text.format(colour=event.colour), event.label, wrong, [event]
+        yield event.kind, {"colour": event.colour}, event.label, wrong, [event]
     for event in rng.permutation(np.array(shapes, dtype=object)):
         wrong = [e.colour for e in rng.permutation(np.array(shapes, dtype=object)) if e is not event]
-        yield f"What colour is the {event.label}?", event.colour, wrong, [event]
+        yield "colour", {"shape": event.label}, event.colour, wrong, [event]
 
 
 def _edge(role: str, other: str, word: str) -> Callable[[VideoPlan, np.random.Generator], Iterator[Draft]]:
     def drafts(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
         event, far = plan.by_role(role)[0], plan.by_role(other)[0]
-        yield f"What colour is the {word} shape?", event.colour, [far.colour, *_colours(rng)], [event]
+        yield word, {}, event.colour, [far.colour, *_colours(rng)], [event]
 
     return drafts
 
@@ -55,8 +48,8 @@ def _neighbour(role: str, other: str, word: str) -> Callable[[VideoPlan, np.rand
         triples = list(zip(plan.by_role("triple-middle"), plan.by_role(role), plan.by_role(other), strict=True))
         for i in rng.permutation(len(triples)):
             middle, event, opposite = triples[i]
-            text = f"What colour is the shape right {word} the {middle.label}?"
-            yield text, event.colour, [opposite.colour, middle.colour, *_colours(rng)], [middle, event]
+            wrong = [opposite.colour, middle.colour, *_colours(rng)]
+            yield word, {"shape": middle.label}, event.colour, wrong, [middle, event]
 
     return drafts
 
@@ -67,8 +60,7 @@ def _order(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
         chosen = sorted(rng.permutation(len(unique))[:NUM_OPTIONS])
         events = [unique[i] for i in chosen]
         names = [str(n) for n in rng.permutation([e.label for e in events])]
-        text = f"Which comes first: {names[0]}, {names[1]}, {names[2]} or {names[3]}?"
-        yield text, events[0].label, [e.label for e in events[1:]], events
+        yield "order", four(names), events[0].label, [e.label for e in events[1:]], events
 
 
 def _count(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
@@ -76,7 +68,7 @@ def _count(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
     for name in rng.permutation(sorted({e.label for e in repeated})):
         events = [e for e in repeated if e.label == name]
         wrong = [d for d in DOTS[:NUM_OPTIONS] if d != str(len(events))]
-        yield f"How many times is a {name} shown?", str(len(events)), wrong, events
+        yield "count", {"shape": name}, str(len(events)), wrong, events
 
 
 def _when(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
@@ -87,20 +79,18 @@ def _when(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
         inside = [e for e in unique if low <= e.start_s and e.end_s <= high]
         if inside:
             event = inside[rng.integers(len(inside))]
-            text = f"In which quarter of the video is the {event.label} shown?"
-            yield text, str(answer), [q for q in quarters if q != answer], [event]
+            yield "when", {"shape": event.label}, str(answer), [q for q in quarters if q != answer], [event]
 
 
 def _never(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
     """Three shapes that are shown are the evidence; where each shape happens, nobody can be asked."""
     unique = [e for e in plan.events if e.role.startswith("triple")]
-    absent = sorted(set(SHAPES) - {e.label for e in plan.events if e.kind == "shape"})
+    absent = sorted(set(plan.shapes) - {e.label for e in plan.events if e.kind == "shape"})
     while absent:
         events = sorted((unique[i] for i in rng.permutation(len(unique))[: NUM_OPTIONS - 1]), key=lambda e: e.start_s)
         answer = str(rng.choice(absent))
         names = [str(n) for n in rng.permutation([answer, *(e.label for e in events)])]
-        text = f"Which of these never happens: {names[0]}, {names[1]}, {names[2]} or {names[3]}?"
-        yield text, answer, [e.label for e in events], events
+        yield "never", four(names), answer, [e.label for e in events], events
 
 
 def _how_long(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
@@ -113,8 +103,7 @@ def _how_long(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
         close = [e for e in unique if abs(np.log2((e.end_s - e.start_s) / int(answer))) < 1 / 3]
         if close:
             event = close[rng.integers(len(close))]
-            text = f"About how many seconds is the {event.label} shown?"
-            yield text, str(answer), [s for s in _SECONDS if s != answer], [event]
+            yield "how_long", {"shape": event.label}, str(answer), [s for s in _SECONDS if s != answer], [event]
 
 
 def _colours(rng: np.random.Generator) -> list[str]:
@@ -136,7 +125,12 @@ _DRAFTS: dict[str, Callable[[VideoPlan, np.random.Generator], Iterator[Draft]]] 
 
 
 def ask(
-    plan: VideoPlan, split: str, video: str, num_per_kind: dict[str, int], rng: np.random.Generator
+    plan: VideoPlan,
+    split: str,
+    video: str,
+    num_per_kind: dict[str, int],
+    rng: np.random.Generator,
+    wordings: Wordings = "plain",
 ) -> list[VideoQuestion]:
     """Writes the questions of one video.
 
@@ -146,13 +140,15 @@ def ask(
         video: path of the file.
         num_per_kind: how many of each kind of `QUESTION_KINDS`; fewer where the video does not offer as many.
         rng: draws which events are asked about and the order of options.
+        wordings: which ones the questions are worded in, drawn apart from the rest, so that nothing else differs.
     """
     unknown = set(num_per_kind) - set(QUESTION_KINDS)
     if unknown:
         raise ValueError(f"question kinds {sorted(unknown)} unknown; choose from {list(QUESTION_KINDS)}")
     questions: list[VideoQuestion] = []
+    wording_rng = rng.spawn(1)[0]
     for kind, number in num_per_kind.items():
-        for (text, answer, wrong, evidence), _ in zip(_DRAFTS[kind](plan, rng), range(number), strict=False):
+        for (pattern, blanks, answer, wrong, evidence), _ in zip(_DRAFTS[kind](plan, rng), range(number), strict=False):
             distractors = [w for w in dict.fromkeys(wrong) if w != answer][: NUM_OPTIONS - 1]
             options = [str(o) for o in rng.permutation([answer, *distractors])]
             questions.append(
@@ -162,7 +158,7 @@ def ask(
                     sample_id=f"{plan.video_id}-q{len(questions):02d}",
                     video=video,
                     duration_s=plan.duration_s,
-                    question=text,
+                    question=worded(pattern, blanks, wordings, wording_rng),
                     options=tuple(options),
                     answer_index=options.index(answer),
                     evidence_s=tuple(e.span_s for e in evidence),

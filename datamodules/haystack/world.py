@@ -25,6 +25,9 @@ import numpy as np
 from datamodules.haystack.world_difficulty import Cast, Difficulty, add_look_alikes
 
 SHAPES = ("triangle", "star", "cross", "ring", "heart", "moon", "diamond", "arrow", "square")
+MORE_SHAPES = ("bolt", "house", "flag", "chevron", "hourglass", "crown", "arch", "fork", "corner")
+"""Only in worlds that name them."""
+ALL_SHAPES = (*SHAPES, *MORE_SHAPES)
 COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
 GLYPHS = ("A", "H", "K", "S", "T", "Z")
 DOTS = ("1", "2", "3", "4", "5", "6")
@@ -72,6 +75,8 @@ class VideoPlan:
     """How long the background stays before a cut."""
     num_scenes: int | None = None
     """How many backgrounds there are, shown again and again; None: each is new."""
+    shapes: tuple[str, ...] = SHAPES
+    """All that might have happened in it."""
 
     def by_role(self, role: str) -> list[Event]:
         return [e for e in self.events if e.role == role]
@@ -90,6 +95,8 @@ class World:
         gap_s: shortest and longest pause inside a triple.
         sign_kinds: which of glyph, dots, boxes, ball happen; two kinds a video at most.
         difficulty: what makes things hard to find; None: nothing.
+        shapes: nine or more of `ALL_SHAPES`, of which nine happen in a video; None: those of `SHAPES`.
+        test_shapes: the same of the test split, whose shapes training may never have seen; None: as ``shapes``.
     """
 
     seed: int = 0
@@ -100,6 +107,8 @@ class World:
     gap_s: tuple[float, float] = (0.5, 1.5)
     sign_kinds: tuple[str, ...] = SIGN_KINDS
     difficulty: Difficulty | None = None
+    shapes: tuple[str, ...] | None = None
+    test_shapes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.size_px % 2 or self.size_px < 32:
@@ -114,6 +123,9 @@ class World:
         unknown = set(self.sign_kinds) - set(SIGN_KINDS)
         if unknown:
             raise ValueError(f"sign_kinds: {sorted(unknown)} unknown; choose from {list(SIGN_KINDS)}")
+        for name, shapes in {"shapes": self.shapes, "test_shapes": self.test_shapes}.items():
+            if shapes is not None and (len(set(shapes)) < len(SHAPES) or not set(shapes) <= set(ALL_SHAPES)):
+                raise ValueError(f"{name}: needs {len(SHAPES)} or more of {list(ALL_SHAPES)}, got {list(shapes)}")
         hard = self.difficulty
         num_events, room = (21, 0.8) if hard is None else (21 + hard.max_look_alikes, 0.95 - 2 * hard.edges_frac)
         busy_s = num_events * self.event_duration_s[1] + 4 * self.gap_s[1]
@@ -123,11 +135,17 @@ class World:
                 f"need {busy_s / room:.0f} s. Make the video longer or the events shorter."
             )
 
+    def shapes_of(self, split: str) -> tuple[str, ...]:
+        """All shapes that may happen in a split."""
+        named = self.test_shapes if split == "test" and self.test_shapes is not None else self.shapes
+        return SHAPES if named is None else named
+
     def plan(self, split: str, number: int) -> VideoPlan:
         """The plan of one video; the same for the same arguments, on any machine."""
         rng = np.random.default_rng([self.seed, SPLITS.index(split), number])
         hard = self.difficulty
-        shapes = [str(s) for s in rng.permutation(SHAPES)]
+        possible = self.shapes_of(split)
+        shapes = [str(s) for s in rng.permutation(possible)]
         triples = self._triples(rng, shapes[:6])
         repeated = self._repeated(rng, shapes[6:8] if hard is None or not hard.absent_shape else shapes[6:7])
         signs = self._signs(rng)
@@ -149,8 +167,8 @@ class World:
             events = self._place(rng, [opening, *groups, closing], low, high)
         video_id, seed = f"{split}-{number:05d}", int(rng.integers(2**31))
         if hard is None:
-            return VideoPlan(video_id, seed, self.duration_s, tuple(events))
-        return VideoPlan(video_id, seed, self.duration_s, tuple(events), hard.scene_s, hard.num_scenes)
+            return VideoPlan(video_id, seed, self.duration_s, tuple(events), shapes=possible)
+        return VideoPlan(video_id, seed, self.duration_s, tuple(events), hard.scene_s, hard.num_scenes, possible)
 
     def _triples(self, rng: np.random.Generator, shapes: list[str]) -> list[list[Cast]]:
         triples = []

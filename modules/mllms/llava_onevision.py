@@ -2,9 +2,9 @@
 
 Facts (transformers 5.23): a frame becomes ceil(sqrt(n)/2)^2 tokens after bilinear pooling, independent of the frames
 beside it; one newline token closes the video. The family has no timestamps: they reach the model as a sentence of the
-prompt, if at all. LLaVA-Video-7B-Qwen2 is this architecture with a newline after every row of a frame's tokens (14 x 15
-= 210 a frame at its size) and none at the end; transformers has no port of it, so `modules/mllms/llava_video.py`
-renames its weights.
+prompt, if at all; a small one can be taught to read a number before each frame. LLaVA-Video-7B-Qwen2 is this
+architecture with a newline after every row of a frame's tokens (14 x 15 = 210 a frame at its size) and none at the end;
+transformers has no port of it, so `modules/mllms/llava_video.py` renames its weights.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class LlavaOnevision(TransformersMLLM):
     Args:
         path, prompt, loading, frames_per_forward: see `TransformersMLLM`.
         newline: ``one`` at the end of the video (LLaVA-OneVision), or after each row of the ``grid`` (LLaVA-Video).
+        frame_percents: write before each frame how much of the video has passed, in whole percents. No model of the
+            family knows this but those that are trained on it.
     """
 
     model_class: ClassVar[type[Any]] = transformers.LlavaOnevisionForConditionalGeneration
@@ -41,9 +43,10 @@ class LlavaOnevision(TransformersMLLM):
         loading: Loading | None = None,
         frames_per_forward: int = 256,
         newline: Literal["one", "grid"] = "one",
+        frame_percents: bool = False,
     ) -> None:
         super().__init__(path=path, prompt=prompt, loading=loading, frames_per_forward=frames_per_forward)
-        self.newline = newline
+        self.newline, self.frame_percents = newline, frame_percents
         self._short_ids: dict[str, list[int]] = {}
 
     @property
@@ -85,14 +88,29 @@ class LlavaOnevision(TransformersMLLM):
 
     def prompt_ids(self, row: Row, clip: Clip | None) -> list[int]:
         """Token ids of the prompt, the one placeholder repeated for each of the video's tokens."""
-        text = self.prompt_text(row)
+        ids = self._ids(self.prompt_text(row))
+        if clip is None:
+            return ids
+        at, video = ids.index(self.video_token_id), [self.video_token_id] * len(clip.features)
+        if self.frame_percents:
+            tokens_per_frame, percents = len(video) // len(row.index), self._percents(row)
+            frame = video[:tokens_per_frame]
+            rest = video[tokens_per_frame * len(row.index) :]
+            video = [i for percent in percents for i in (*self._ids(str(percent)), *frame)] + rest
+        return ids[:at] + video + ids[at + 1 :]
+
+    def _percents(self, row: Row) -> list[int]:
+        """How much of the video has passed before each frame, 0 to 100."""
+        times_s = row.timestamps_s.tolist()
+        length_s = max(row.question.duration_s, *times_s, 1e-6)
+        return [int(100 * time / length_s) for time in times_s]
+
+    def _ids(self, text: str) -> list[int]:
+        """Token ids; rollouts of one question have one text here, whatever frames they show."""
         ids = self._short_ids.get(text)
-        if ids is None:  # rollouts of one question have one text here, whatever frames they show
+        if ids is None:
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             if len(self._short_ids) > 10_000:
                 self._short_ids.clear()
             self._short_ids[text] = ids
-        if clip is None:
-            return ids
-        at = ids.index(self.video_token_id)
-        return ids[:at] + [self.video_token_id] * len(clip.features) + ids[at + 1 :]
+        return ids

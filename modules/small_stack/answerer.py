@@ -66,10 +66,11 @@ class AnswerPretraining(L.LightningModule):
     def _rows(self, batch: dict[str, Any], stage: str) -> list[Row]:
         tokens = self._tokens[f"{stage} previews" if batch.get("preview") else stage]
         every = torch.arange(batch["index"].shape[1])
+        times_s = batch.get("times_s", every.float().expand(len(batch["index"]), -1))
         prompt = replace(self.mllm.prompt, template=batch.get("template"))
         return [
-            Row(question, FrameTokens(tokens[index], every.float()), every, prompt)
-            for question, index in zip(batch["questions"], batch["index"], strict=True)
+            Row(question, FrameTokens(tokens[index], times), every, prompt)
+            for question, index, times in zip(batch["questions"], batch["index"], times_s, strict=True)
         ]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

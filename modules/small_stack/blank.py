@@ -25,15 +25,17 @@ _CHAT_TEMPLATE = (
 )
 
 
-def _tokenizer(sentences: list[str]) -> PreTrainedTokenizerFast:
+def _tokenizer(sentences: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """Of both models; ``red`` and `` red`` are one token."""
-    return blank_tokenizer(sentences, IMAGE_AND_VIDEO, vocab_size=512, add_prefix_space=True, max_tokens=4096)
+    return blank_tokenizer(sentences, IMAGE_AND_VIDEO, vocab_size=vocab_size, add_prefix_space=True, max_tokens=4096)
 
 
-def write_blank_vlm(folder: Path, sentences: list[str], *, image_size: int = 64, width: int = 128) -> None:
+def write_blank_vlm(
+    folder: Path, sentences: list[str], *, image_size: int = 64, width: int = 128, vocab_size: int = 512
+) -> None:
     """Writes a LLaVA-OneVision with its processor: siglip vision depth 3, qwen2 text depth 4, 4 tokens a frame."""
     model, processor = onevision(
-        _tokenizer(sentences),
+        _tokenizer(sentences, vocab_size),
         image_size=image_size,
         tower={
             "hidden_size": width,
@@ -57,9 +59,11 @@ def write_blank_vlm(folder: Path, sentences: list[str], *, image_size: int = 64,
     save_with_processor(model, processor, folder)
 
 
-def write_blank_clip(folder: Path, sentences: list[str], *, image_size: int = 64, embed_dim: int = 64) -> None:
+def write_blank_clip(
+    folder: Path, sentences: list[str], *, image_size: int = 64, embed_dim: int = 64, vocab_size: int = 512
+) -> None:
     """Writes an open_clip model with a custom config in the layout of ``local-dir:``."""
-    tokenizer = _tokenizer(sentences)
+    tokenizer = _tokenizer(sentences, vocab_size)
     eos = end_every_text(tokenizer)
     config = {
         "model_cfg": {

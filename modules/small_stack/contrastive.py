@@ -1,7 +1,7 @@
 """Trains the small open_clip model: frames and texts that fit each other, many to many.
 
 InfoNCE (CLIP) with the target of each row spread evenly over everything that fits; texts closer than a cosine of 0.5
-also repel one another.
+also repel one another, but where they differ in their wording alone: those attract up to a cosine of 0.9.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from modules.small_stack.blank import save_open_clip, write_blank_clip
 from modules.small_stack.pretraining_data import data_of
 from modules.small_stack.schedule import one_cycle
 
-_CLOSE_ENOUGH = 0.5
+_CLOSE_ENOUGH, _ALIKE_ENOUGH = 0.5, 0.9
 
 
 class ContrastivePretraining(L.LightningModule):
@@ -31,18 +31,27 @@ class ContrastivePretraining(L.LightningModule):
         lr: peak learning rate.
         num_steps: length of the schedule.
         text_repulsion: weight of the term that spreads the texts.
+        vocab_size: most tokens of the tokenizer.
     """
 
     def __init__(
-        self, *, output_dir: str, lr: float = 1.5e-3, num_steps: int = 2500, text_repulsion: float = 20.0
+        self,
+        *,
+        output_dir: str,
+        lr: float = 1.5e-3,
+        num_steps: int = 2500,
+        text_repulsion: float = 20.0,
+        vocab_size: int = 512,
     ) -> None:
         super().__init__()
+        self.vocab_size = vocab_size
         self.output_dir, self.lr, self.num_steps, self.text_repulsion = output_dir, lr, num_steps, text_repulsion
         self.encoder: OpenCLIPEncoder | None = None
 
     def configure_model(self) -> None:
         if self.encoder is None:
-            write_blank_clip(Path(self.output_dir), data_of(self.trainer).examples.sentences())
+            sentences = data_of(self.trainer).examples.sentences()
+            write_blank_clip(Path(self.output_dir), sentences, vocab_size=self.vocab_size)
             self.encoder = OpenCLIPEncoder(model=ModelPath(f"local-dir:{self.output_dir}")).requires_grad_(True)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -55,8 +64,12 @@ class ContrastivePretraining(L.LightningModule):
         has_text = matches.sum(0) > 0
         per_frame = -((matches / matches.sum(0).clamp(min=1)) * logits.log_softmax(0)).sum(0)[has_text].mean()
         # a policy tells questions apart by direction alone, also those that fit the same frames ("first", "last")
-        distinct = ~torch.eye(len(text), dtype=torch.bool, device=text.device)
-        repulsion = (text @ text.T)[distinct].sub(_CLOSE_ENOUGH).relu().square().mean()
+        meanings = batch.get("meanings", torch.arange(len(text))).to(text.device)
+        cosine, distinct = text @ text.T, meanings[:, None] != meanings
+        repulsion = cosine[distinct].sub(_CLOSE_ENOUGH).relu().square().mean()
+        reworded = torch.triu(~distinct, diagonal=1)
+        if reworded.any():
+            repulsion = repulsion + (_ALIKE_ENOUGH - cosine[reworded]).relu().square().mean()
         loss = (per_text + per_frame) / 2 + self.text_repulsion * repulsion
         hit = matches.gather(1, logits.argmax(1, keepdim=True)).mean()
         stage = "train" if self.training else "val"

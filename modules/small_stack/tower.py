@@ -30,10 +30,15 @@ class TowerPretraining(L.LightningModule):
         output_dir: where the model is written, blank at the start and trained at the end.
         lr: peak learning rate.
         num_steps: length of the schedule.
+        width: of the vision side and of the language model.
+        vocab_size: most tokens of the tokenizer.
     """
 
-    def __init__(self, *, output_dir: str, lr: float = 1.5e-3, num_steps: int = 3500) -> None:
+    def __init__(
+        self, *, output_dir: str, lr: float = 1.5e-3, num_steps: int = 3500, width: int = 128, vocab_size: int = 512
+    ) -> None:
         super().__init__()
+        self.width, self.vocab_size = width, vocab_size
         self.output_dir, self.lr, self.num_steps = output_dir, lr, num_steps
         self.mllm: LlavaOnevision | None = None
         self.scale = nn.Parameter(torch.tensor(10.0))
@@ -41,7 +46,8 @@ class TowerPretraining(L.LightningModule):
     def configure_model(self) -> None:
         if self.mllm is not None:
             return
-        write_blank_vlm(Path(self.output_dir), data_of(self.trainer).examples.sentences())
+        sentences = data_of(self.trainer).examples.sentences()
+        write_blank_vlm(Path(self.output_dir), sentences, width=self.width, vocab_size=self.vocab_size)
         self.mllm = LlavaOnevision(path=ModelPath(self.output_dir)).requires_grad_(False)
         self.mllm.model.model.vision_tower.requires_grad_(True)
         self.mllm.model.model.multi_modal_projector.requires_grad_(True)
