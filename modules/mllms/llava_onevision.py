@@ -58,6 +58,9 @@ class LlavaOnevision(TransformersMLLM):
         size = self.processor.video_processor.size
         return f"{size['height']}x{size['width']}"
 
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | ({"frame_percents": True} if self.frame_percents else {})
+
     @property
     def video_token_id(self) -> int:
         return self.model.config.video_token_id

@@ -23,6 +23,27 @@ from modules.small_stack.schedule import one_cycle
 _CLOSE_ENOUGH, _ALIKE_ENOUGH = 0.5, 0.9
 
 
+def repulsion_of(text: Tensor, meanings: Tensor) -> Tensor:
+    """Mean of relu(cosine - 0.5)^2 over texts of different meanings, plus that of relu(0.9 - cosine)^2 over others.
+
+    A policy tells questions apart by direction alone, also those that fit the same frames ("first", "last"), and has to
+    know one that is worded anew.
+
+    Args:
+        text: (T, D) of unit length.
+        meanings: int64 (T,), equal where texts differ in their wording alone.
+
+    Returns:
+        (), 0 or more.
+    """
+    cosine, distinct = text @ text.T, meanings[:, None] != meanings
+    repulsion = cosine[distinct].sub(_CLOSE_ENOUGH).relu().square().mean()
+    reworded = torch.triu(~distinct, diagonal=1)
+    if reworded.any():
+        repulsion = repulsion + (_ALIKE_ENOUGH - cosine[reworded]).relu().square().mean()
+    return repulsion
+
+
 class ContrastivePretraining(L.LightningModule):
     """Contrastive training of an open_clip model.
 
@@ -63,13 +84,7 @@ class ContrastivePretraining(L.LightningModule):
         per_text = -(matches / matches.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
         has_text = matches.sum(0) > 0
         per_frame = -((matches / matches.sum(0).clamp(min=1)) * logits.log_softmax(0)).sum(0)[has_text].mean()
-        # a policy tells questions apart by direction alone, also those that fit the same frames ("first", "last")
-        meanings = batch.get("meanings", torch.arange(len(text))).to(text.device)
-        cosine, distinct = text @ text.T, meanings[:, None] != meanings
-        repulsion = cosine[distinct].sub(_CLOSE_ENOUGH).relu().square().mean()
-        reworded = torch.triu(~distinct, diagonal=1)
-        if reworded.any():
-            repulsion = repulsion + (_ALIKE_ENOUGH - cosine[reworded]).relu().square().mean()
+        repulsion = repulsion_of(text, batch.get("meanings", torch.arange(len(text))).to(text.device))
         loss = (per_text + per_frame) / 2 + self.text_repulsion * repulsion
         hit = matches.gather(1, logits.argmax(1, keepdim=True)).mean()
         stage = "train" if self.training else "val"

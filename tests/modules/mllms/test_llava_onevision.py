@@ -105,6 +105,21 @@ def test_letters_are_listed_and_scored(blank_vlm: Path, frames: torch.Tensor) ->
     assert mllm.score_rows([r]).shape == (1, 4)
 
 
+def test_percents_stand_before_their_frames(blank_vlm: Path, frames: torch.Tensor) -> None:
+    mllm = LlavaOnevision(path=str(blank_vlm), prompt=Prompt(answer_with="words"), frame_percents=True)
+    times = FrameTokens(mllm.encode_frames(frames), torch.linspace(0.0, 60.0, 8))
+    late, early = (Row(QUESTION, times, torch.tensor(index)) for index in ([3, 7], [0, 1]))
+    video = "<video>" * 4
+    assert f" 42{video} 100{video}<video>" in mllm.tokenizer.decode(mllm.inputs([late])["input_ids"][0])
+    assert f" 0{video} 14{video}<video>" in mllm.tokenizer.decode(mllm.inputs([early])["input_ids"][0])
+    blind = Row(QUESTION, times, torch.tensor([], dtype=torch.int64))
+    together = mllm.score_rows([late, blind])
+    torch.testing.assert_close(together[1], mllm.score_rows([blind])[0], atol=1e-5, rtol=1e-4)
+    moved = FrameTokens(times.tokens, times.timestamps_s / 2)
+    assert not torch.allclose(together[0], mllm.score_rows([Row(QUESTION, moved, late.index)])[0], atol=1e-6)
+    assert mllm.describe()["frame_percents"]
+
+
 def test_reloads_under_the_auto_classes(mllm: LlavaOnevision, frames: torch.Tensor, tmp_path: Path) -> None:
     mllm.model.save_pretrained(tmp_path)
     mllm.processor.save_pretrained(tmp_path)
