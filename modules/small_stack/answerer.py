@@ -54,17 +54,20 @@ class AnswerPretraining(L.LightningModule):
         self.preview_tokens = preview_tokens
         self._tokens: dict[str, Tensor] = {}
 
-    def setup(self, stage: str) -> None:
-        data = data_of(self.trainer)
-        self._tokens = {
-            "train": self.mllm.encode_frames(data.pool.frames),
-            "val": self.mllm.encode_frames(data.val_pool.frames),
-        }
-        for stage, pool in (("train", data.pool), ("val", data.val_pool)):
-            self._tokens[f"{stage} previews"] = self.mllm.encode_previews(pool.frames, self.preview_tokens)
+    def _frame_tokens(self, stage: str, preview: bool) -> Tensor:
+        """Tokens of every frame of a stage's pool, encoded when they are first asked for."""
+        name = f"{stage} previews" if preview else stage
+        if name not in self._tokens:
+            data = data_of(self.trainer)
+            frames = (data.pool if stage == "train" else data.val_pool).frames
+            encoded = (
+                self.mllm.encode_previews(frames, self.preview_tokens) if preview else self.mllm.encode_frames(frames)
+            )
+            self._tokens[name] = encoded
+        return self._tokens[name]
 
     def _rows(self, batch: dict[str, Any], stage: str) -> list[Row]:
-        tokens = self._tokens[f"{stage} previews" if batch.get("preview") else stage]
+        tokens = self._frame_tokens(stage, bool(batch.get("preview")))
         every = torch.arange(batch["index"].shape[1])
         times_s = batch.get("times_s", every.float().expand(len(batch["index"]), -1))
         prompt = replace(self.mllm.prompt, template=batch.get("template"))

@@ -445,8 +445,9 @@ def test_a_copied_checkpoint_of_another_sampler_answers_without_being_explained(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("part", ["clip", "tower", "answerer"])
+@pytest.mark.parametrize("part", ["clip", "tower", "answerer", "wide/clip", "wide/tower", "wide/answerer"])
 def test_small_stack_recipes_take_two_steps(workplace: Path, part: str) -> None:
+    stack, _, stage = part.rpartition("/")
     words = [
         "--model.num_steps",
         "2",
@@ -458,12 +459,12 @@ def test_small_stack_recipes_take_two_steps(workplace: Path, part: str) -> None:
         "1",
     ]
     # the answerer's plans are played by frames of the pool, which has to show everything there is
-    num_videos = "400" if part == "answerer" else "6"
+    num_videos = "400" if stage == "answerer" else "6"
     words += ["--data.pool.num_videos", num_videos, "--data.val_pool.num_videos", num_videos]
-    if part == "answerer":
-        words += ["--model.mllm.path", f"{ROOT}/recipes/haystack/weights/vlm"]
+    if stage == "answerer":
+        words += ["--model.mllm.path", str(ROOT / "recipes/haystack/weights" / stack / "vlm")]
     run(workplace, "run", str(ROOT / f"recipes/haystack/{part}.yaml"), *words)
-    written = workplace / "build/haystack" / ("clip" if part == "clip" else "vlm")
+    written = workplace / "build/haystack" / stack / ("clip" if stage == "clip" else "vlm")
     assert list(written.glob("*.safetensors"))
 
 
