@@ -33,6 +33,8 @@ class AnswerPretraining(L.LightningModule):
         num_steps: length of the schedule.
         new_words: added to the vocabulary, a token each; tags, for instance.
         preview_tokens: of a frame in batches of previews.
+        initial_std: standard deviation at which the language model's matrices are drawn anew, but its embeddings; None
+            goes on with those of the folder.
     """
 
     def __init__(
@@ -44,13 +46,18 @@ class AnswerPretraining(L.LightningModule):
         num_steps: int = 3000,
         new_words: list[str] | None = None,
         preview_tokens: int = 1,
+        initial_std: float | None = None,
     ) -> None:
         super().__init__()
         if new_words and mllm.tokenizer.add_tokens(new_words):
             mllm.model.resize_token_embeddings(len(mllm.tokenizer), mean_resizing=False)
         self.mllm, self.output_dir, self.lr, self.num_steps = mllm, output_dir, lr, num_steps
         self.mllm.requires_grad_(False)
-        self.mllm.model.model.language_model.requires_grad_(True)
+        language_model = self.mllm.model.model.language_model.requires_grad_(True)
+        if initial_std is not None:
+            for layer in language_model.layers.modules():
+                if isinstance(layer, torch.nn.Linear):
+                    torch.nn.init.normal_(layer.weight, std=initial_std)
         self.preview_tokens = preview_tokens
         self._tokens: dict[str, Tensor] = {}
 
