@@ -6,7 +6,6 @@ the project uses, some of them looked at more closely, by somebody who mostly lo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,9 +15,20 @@ import numpy as np
 from torch.utils.data import DataLoader, IterableDataset
 
 from datamodules.haystack.examples import FIRST_UNSEEN
+from datamodules.haystack.memory_look_ups import LookUps, look_up_batch
 from datamodules.haystack.memory_notes import Note, Slips, notes_of
 from datamodules.haystack.questions import ask
-from datamodules.haystack.reading_notes import Reading, Subject, guess, ordered, read, relevant, where
+from datamodules.haystack.reading_notes import (
+    Reading,
+    Subject,
+    guess,
+    leading,
+    ordered,
+    read,
+    relevant,
+    rest_from,
+    where,
+)
 from datamodules.haystack.world import VideoPlan, World
 from modules.parsing import LETTERS
 from modules.records import VideoQuestion
@@ -38,10 +48,10 @@ class Lesson:
     """With its options, as the agent writes them."""
     notes: tuple[Note, ...]
     searched: tuple[Note, ...]
-    period: tuple[float, float] | None
+    period: Note | None
     """That is to be described again, where the role is told one."""
-    answer: str
-    """JSON."""
+    answer: dict[str, Any]
+    """The form; a note in it stands for whatever the notation calls it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +66,8 @@ class MemoryLessons:
         roles: relative weight of each role.
         num_relevant: coarse notes that may be named at the start.
         astray_frac: share of the looks that go anywhere.
-        num_short: batches at the beginning whose memories have few coarse notes: what is to be copied from where is
+        num_look_ups: batches at the beginning that are nothing but look-ups (`datamodules.haystack.memory_look_ups`).
+        num_short: batches after them whose memories have few coarse notes: what is to be copied from where is
             learnt much sooner on those.
         most_notes: of those memories.
     """
@@ -70,6 +81,7 @@ class MemoryLessons:
     )
     num_relevant: int = 3
     astray_frac: float = 0.25
+    num_look_ups: int = 0
     num_short: int = 0
     most_notes: int = 4
 
@@ -122,18 +134,19 @@ class MemoryLessons:
         told: dict[str, Any] = {"instruction": " " + " ".join(subject.words)}
         if role == "instruct":
             at = notes[int(rng.integers(len(notes)))]
-            return _lesson(role, question, notes, searched, told, (at.start_s, at.end_s))
+            return _lesson(role, question, notes, searched, told, at)
         target = where(subject, question.options, readable, searched)
         if target is None or reading.certain:
             return None
-        return _lesson(role, question, notes, searched, {**told, "period": round(target.start_s)})
+        reason = " " + rest_from(leading(subject, question.options, target), target)
+        return _lesson(role, question, notes, searched, {**told, "reason": reason, "period": target})
 
     def _parts(self, plan: VideoPlan, level: int, stretch: tuple[float, float], rng: np.random.Generator) -> list[Note]:
         return notes_of(plan, level, stretch, self.scopes_s[level], self.slips[level], rng)
 
     def _relevant(self, subject: Subject, notes: list[Note]) -> dict[str, Any]:
         found = relevant(subject, notes, self.num_relevant)
-        return {"whole_video": not found, "periods": [round(note.start_s) for note in found]}
+        return {"reason": " " + " ".join(subject.words), "whole_video": not found, "periods": found}
 
     def _search(
         self, plan: VideoPlan, subject: Subject, question: VideoQuestion, notes: list[Note], rng: np.random.Generator
@@ -167,12 +180,11 @@ def _lesson(
     notes: Sequence[Note],
     searched: Sequence[Note],
     answer: dict[str, Any],
-    period: tuple[float, float] | None = None,
+    period: Note | None = None,
 ) -> Lesson:
     options = [f"{letter}. {option}" for letter, option in zip(LETTERS, question.options, strict=False)]
     text = "\n".join([question.question, *options])
-    written = json.dumps(answer, separators=(",", ":"))
-    return Lesson(role, text, tuple(ordered(notes)), tuple(searched), period, written)
+    return Lesson(role, text, tuple(ordered(notes)), tuple(searched), period, answer)
 
 
 def _some(notes: list[Note], subject: Subject, most: int, rng: np.random.Generator) -> list[Note]:
@@ -189,29 +201,33 @@ def _some(notes: list[Note], subject: Subject, most: int, rng: np.random.Generat
 def _verdict(reading: Reading) -> dict[str, Any]:
     # its text, as the notes have it: a letter would have to be looked up among the options, and "A" can be both
     option = f" {reading.answer}" if reading.answer else ""
-    period = None if reading.period is None else round(reading.period[0])
     reason = f" {reading.reason}" if reading.reason else ""
-    return {"reason": reason, "period": period, "confident": reading.certain, "answer": option}
+    return {"reason": reason, "period": reading.note, "confident": reading.certain, "answer": option}
 
 
 class _Lessons(IterableDataset):
-    """Batches of lessons of about one length, so that little of them is padding."""
+    """Batches of lessons of about one length, so that little of them is padding; before them, look-ups."""
 
-    def __init__(self, lessons: MemoryLessons, size: int, num_batches: int, seed: int, num_short: int) -> None:
+    def __init__(
+        self, lessons: MemoryLessons, size: int, num_batches: int, seed: int, *, num_look_ups: int, num_short: int
+    ) -> None:
         self.lessons, self.size, self.num_batches = lessons, size, num_batches
-        self.seed, self.num_short = seed, num_short
+        self.seed, self.num_look_ups, self.num_short = seed, min(num_look_ups, num_batches), num_short
 
     def __len__(self) -> int:
         return self.num_batches
 
-    def __iter__(self) -> Iterator[list[Lesson]]:
-        for first in range(0, self.num_batches, _BATCHES_SORTED):
+    def __iter__(self) -> Iterator[list[Lesson] | list[LookUps]]:
+        for number in range(self.num_look_ups):
+            yield look_up_batch(np.random.default_rng([self.seed, number, 1]), number)
+        num_lessons = self.num_batches - self.num_look_ups
+        for first in range(0, num_lessons, _BATCHES_SORTED):
             rng = np.random.default_rng([self.seed, first])
             num_videos = -(-_BATCHES_SORTED * self.size // _LESSONS_PER_VIDEO)
             most = self.lessons.most_notes if first < self.num_short else None
             drawn = [one for _ in range(num_videos) for one in self.lessons.draw(rng, _LESSONS_PER_VIDEO, most)]
             drawn.sort(key=lambda lesson: sum(len(note.items) for note in lesson.notes))
-            for place in rng.permutation(_BATCHES_SORTED)[: self.num_batches - first]:
+            for place in rng.permutation(_BATCHES_SORTED)[: num_lessons - first]:
                 yield drawn[place * self.size : (place + 1) * self.size]
 
 
@@ -240,10 +256,14 @@ class MemoryLessonData(L.LightningDataModule):
         self.num_val_batches, self.seed = num_val_batches, seed
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader(self.num_batches, self.seed, self.lessons.num_short)
+        lessons = self.lessons
+        return self._loader(self.num_batches, self.seed, lessons.num_look_ups, lessons.num_short)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.num_val_batches, self.seed + 1, 0)
+        return self._loader(self.num_val_batches, self.seed + 1, 0, 0)
 
-    def _loader(self, num_batches: int, seed: int, num_short: int) -> DataLoader:
-        return DataLoader(_Lessons(self.lessons, self.batch_size, num_batches, seed, num_short), batch_size=None)
+    def _loader(self, num_batches: int, seed: int, num_look_ups: int, num_short: int) -> DataLoader:
+        drawn = _Lessons(
+            self.lessons, self.batch_size, num_batches, seed, num_look_ups=num_look_ups, num_short=num_short
+        )
+        return DataLoader(drawn, batch_size=None)

@@ -28,7 +28,8 @@ class Reading:
     """An option's text; empty where the notes do not say."""
     reason: str = ""
     """The words of the notes that say so."""
-    period: tuple[float, float] | None = None
+    note: Note | None = None
+    """Where they stand."""
     certain: bool = False
 
 
@@ -108,7 +109,7 @@ def read(subject: Subject, options: Sequence[str], notes: Sequence[Note], search
     if subject.kind == "count":
         coarse = [n for n in notes if n.level == 0 and any(map(is_shape, n.items))]
         certain = certain and all(n in searched for n in coarse)
-    return Reading(found.answer, found.reason, found.period, True) if certain else Reading()
+    return Reading(found.answer, found.reason, found.note, True) if certain else Reading()
 
 
 def guess(subject: Subject, options: Sequence[str], notes: Sequence[Note]) -> Reading:
@@ -129,13 +130,13 @@ def _read(subject: Subject, notes: Sequence[Note]) -> Reading:
     if not mine:
         return Reading()
     if subject.kind == "count":
-        return Reading(str(len(mine)), " ".join(item[1] for item, _ in mine), _period(mine[0][1]))
+        return Reading(str(len(mine)), " ".join(item[1] for item, _ in mine), mine[0][1])
     if subject.kind == "order":
         names = list(dict.fromkeys(item[1] for item, _ in mine))
-        return Reading(names[0], " ".join(names), _period(mine[0][1]))
+        return Reading(names[0], " ".join(names), mine[0][1])
     item, note = mine[-1] if subject.kind == "end" else mine[0]
     answer = item[2] if subject.kind == "sign" and len(item) == 3 else "" if subject.kind == "sign" else item[0]
-    return Reading(answer, " ".join(item), _period(note))
+    return Reading(answer, rest_from(item, note), note)
 
 
 def _beside(subject: Subject, things: Sequence[tuple[Item, Note]]) -> Reading:
@@ -147,24 +148,26 @@ def _beside(subject: Subject, things: Sequence[tuple[Item, Note]]) -> Reading:
             continue
         named, other = (later, item) if subject.kind == "before" else (item, later)
         if named[1] in subject.words:
-            where = later_note if subject.kind == "before" else note
-            return Reading(other[0], " ".join([*item, *later]), _period(where))
+            return Reading(other[0], " ".join([*item, rest_from(later, later_note)]), later_note)
     return Reading()
 
 
 def _edge_was_seen(subject: Subject, notes: Sequence[Note], found: Reading) -> bool:
     """Whether no coarse note on the outer side of the answer tells of a shape."""
     shapes = [n for n in ordered(notes) if n.level == 0 and any(map(is_shape, n.items))]
-    if not shapes or found.period is None:
+    if not shapes or found.note is None:
         return False
     outermost = shapes[0] if subject.kind == "begin" else shapes[-1]
-    inside = outermost.start_s <= found.period[0] < outermost.end_s
-    outside = found.period[0] < outermost.start_s if subject.kind == "begin" else found.period[0] >= outermost.end_s
+    inside = outermost.start_s <= found.note.start_s < outermost.end_s
+    outside = (
+        found.note.start_s < outermost.start_s if subject.kind == "begin" else found.note.start_s >= outermost.end_s
+    )
     return inside or outside
 
 
-def _period(note: Note) -> tuple[float, float]:
-    return note.start_s, note.end_s
+def rest_from(item: Item, note: Note) -> str:
+    """The words of a note from a thing to its end, which is where a memory may say when that was."""
+    return " ".join(word for other in note.items[note.items.index(item) :] for word in other)
 
 
 def relevant(subject: Subject, notes: Sequence[Note], most: int) -> list[Note]:
@@ -206,6 +209,16 @@ def where(subject: Subject, options: Sequence[str], notes: Sequence[Note], searc
     ]
     wanted = [n for n in choice if n.level == 0 and any(is_shape(i) and _fits(subject, options, i) for i in n.items)]
     return next(iter(new or wanted or choice), None)
+
+
+def leading(subject: Subject, options: Sequence[str], note: Note) -> Item:
+    """What in a note leads there: the thing itself, or else what it may have been taken for."""
+    wanted = [
+        [item for item in note.items if subject.is_in(item)],
+        [item for item in note.items if subject.kind == "sign" and item[0] == subject.words[0]],
+        [item for item in note.items if is_shape(item) and _fits(subject, options, item)],
+    ]
+    return next((items[0] for items in wanted if items), note.items[0])
 
 
 def _fits(subject: Subject, options: Sequence[str], item: Item) -> bool:

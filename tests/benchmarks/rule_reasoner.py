@@ -84,7 +84,7 @@ class RuleReasoner(Reasoner):
 
 
 def _verdict(reading: Reading) -> dict[str, Any]:
-    period = None if reading.period is None else round(reading.period[0])
+    period = None if reading.note is None else round(reading.note.start_s)
     return {"reason": reading.reason, "period": period, "confident": reading.certain, "answer": reading.answer}
 
 

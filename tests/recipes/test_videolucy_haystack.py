@@ -19,7 +19,7 @@ from modules.evaluation.answer_files import read_answered
 from modules.files.paths import InputPath, ModelPath
 from modules.methods.videolucy.forms import Instruction, Location, Relevant, Verdict
 from modules.methods.videolucy.notation import Notation
-from modules.methods.videolucy.reasoner_training import asked_in
+from modules.methods.videolucy.reasoner_training import answered_in, asked_in
 from modules.methods.videolucy.role_prompts import RolePrompts
 from modules.roles.checked_json import filled_form
 from modules.roles.local_reasoner import LocalReasoner
@@ -61,7 +61,7 @@ def test_the_reasoner_fills_in_the_forms_and_reads_what_notes_say() -> None:
             filled.append(False)
             continue
         filled.append(True)
-        wanted = filled_form(lesson.answer, FORMS[lesson.role])
+        wanted = filled_form(answered_in(lesson, notation), FORMS[lesson.role])
         for field in ("whole_video", "periods", "period", "instruction", "confident", "answer"):
             if hasattr(wanted, field):
                 right[lesson.role, field].append(getattr(form, field) == getattr(wanted, field))

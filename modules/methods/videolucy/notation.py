@@ -37,6 +37,8 @@ class Notation:
             stand. So a memory of an hour looks like one of ten minutes in which as much happens.
         marks: ``*`` behind the time or the number of an entry that was looked at again, and a line ``...`` where
             coarse entries between two others are not read.
+        behind: an entry is ``- words #7``, or ``-* words #7`` where it was looked at again: its name is what follows
+            upon its words.
         leave_out: words that need not be read, say those for "nothing happens". An entry of which nothing is left is
             not read; it is kept, and can be looked at again.
         repeats: false writes a phrase of up to four words that follows upon itself once.
@@ -44,6 +46,7 @@ class Notation:
 
     times: Literal["periods", "starts", "numbers"] = "periods"
     marks: bool = False
+    behind: bool = False
     leave_out: list[str] = field(default_factory=list)
     repeats: bool = True
 
@@ -86,7 +89,10 @@ class Notation:
         period = self.period_text(entry.seconds)
         name = f"#{number}" if number is not None else period if self.times == "starts" else f"[{period}]"
         mark = _SEARCHED if self.marks and entry.searched else ""
-        return f"{'  ' * entry.level}{name}{mark} {self.words(entry.text)}"
+        indent, words = "  " * entry.level, self.words(entry.text)
+        if self.behind:
+            return " ".join(part for part in (f"{indent}-{mark}", words, name) if part)
+        return f"{indent}{name}{mark} {words}"
 
 
 def _without_repeats(words: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ The model is an LFM2 of transformers with a tokenizer of its own, so the folder 
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,38 +15,15 @@ from typing import Any, Protocol
 
 import lightning as L
 import torch
-from tokenizers import AddedToken
 from torch import Tensor
-from transformers import (
-    Lfm2Config,
-    Lfm2ForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from modules.files.paths import InputPath, ModelPath
+from modules.methods.videolucy.blank_reasoner import blank_reasoner, reasoner_tokenizer
 from modules.methods.videolucy.notation import Notation, Written
 from modules.methods.videolucy.role_prompts import RolePrompts
 from modules.roles.local_reasoner import LocalReasoner
-from modules.small_stack.blank_tokenizer import blank_tokenizer
 from modules.small_stack.schedule import one_cycle
-
-_FRAGMENTS = (
-    '{"whole_video":true,"periods":[]}',
-    '{"whole_video":false,"periods":[',
-    "]}",
-    '{"instruction":"',
-    '","period":',
-    '{"reason":"',
-    ',"confident":true,"answer":"',
-    ',"confident":false,"answer":"',
-    '"}',
-    "null",
-)
-"""Parts of every form, a token each, so that a short answer takes few steps."""
-_LATEST_S = 600
-_TIME_STEP_S = 5
 
 
 class NoteOf(Protocol):
@@ -62,25 +40,62 @@ class NoteOf(Protocol):
 class LessonOf(Protocol):
     """One call of the reasoner (`datamodules.haystack.memory_lessons.Lesson`)."""
 
+    # notes stand for what the notation calls them, in ``period`` and in ``answer``
+
     role: str
     question: str
     notes: Sequence[NoteOf]
     searched: Sequence[NoteOf]
-    period: tuple[float, float] | None
-    answer: str
+    period: NoteOf | None
+    answer: dict[str, Any]
+
+
+class LookUpsOf(Protocol):
+    """A memory and words of it (`datamodules.haystack.memory_look_ups.LookUps`)."""
+
+    notes: Sequence[NoteOf]
+    searched: Sequence[NoteOf]
+    asked: Sequence[tuple[str, NoteOf]]
 
 
 def asked_in(lesson: LessonOf, prompts: RolePrompts, notation: Notation) -> str:
     """What the agent asks in the situation of a lesson."""
-    lines = notation.lines([Written(note.level, (note.start_s, note.end_s), note.text) for note in lesson.notes])
-    searched = "; ".join(notation.period_text((note.start_s, note.end_s)) for note in lesson.searched)
+    lines = notation.lines(_written(lesson))
+    names = _names(lesson, notation)
+    searched = "; ".join(names[note] for note in lesson.searched)
     values = {
         "question": lesson.question,
         "memory": "\n".join(lines),
         "searched": searched or "none",
-        "period": "" if lesson.period is None else notation.period_text(lesson.period),
+        "period": "" if lesson.period is None else names[lesson.period],
     }
     return prompts.text(lesson.role, **values)
+
+
+def answered_in(lesson: LessonOf, notation: Notation) -> str:
+    """What the role is to write then, as JSON."""
+    names = _names(lesson, notation)
+
+    def named(value: Any) -> Any:
+        if isinstance(value, list):
+            return [named(one) for one in value]
+        return value if value is None or isinstance(value, str | bool) else names[value]
+
+    return json.dumps({key: named(value) for key, value in lesson.answer.items()}, separators=(",", ":"))
+
+
+def _written(lesson: LessonOf | LookUpsOf) -> list[Written]:
+    return [Written(n.level, (n.start_s, n.end_s), n.text, n in lesson.searched) for n in lesson.notes]
+
+
+def _names(lesson: LessonOf | LookUpsOf, notation: Notation) -> dict[NoteOf, str]:
+    """What the notation calls each note; its time where it has no number."""
+    written = _written(lesson)
+    names = [
+        notation.period_text(one.seconds) if number is None else f"#{number}"
+        for one, number in zip(written, notation.numbered(written), strict=True)
+    ]
+    return dict(zip(lesson.notes, names, strict=True))
 
 
 class ReasonerTraining(L.LightningModule):
@@ -108,7 +123,7 @@ class ReasonerTraining(L.LightningModule):
         width: int = 96,
         num_layers: int = 4,
         path: ModelPath | None = None,
-        lr: float = 3e-3,
+        lr: float = 1e-3,
         num_steps: int = 2000,
     ) -> None:
         super().__init__()
@@ -117,34 +132,45 @@ class ReasonerTraining(L.LightningModule):
         self.tokenizer: PreTrainedTokenizerBase
         self.model: PreTrainedModel
         if path is None:
-            self.tokenizer = _tokenizer(sentences)
-            self.model = _blank_model(self.tokenizer, width, num_layers)
+            self.tokenizer = reasoner_tokenizer(sentences)
+            self.model = blank_reasoner(self.tokenizer, width, num_layers)
         else:
             begun = LocalReasoner(path=path)
             self.tokenizer, self.model = begun.tokenizer, begun.model.requires_grad_(True)
 
-    def training_step(self, batch: list[LessonOf], batch_idx: int) -> Tensor:
+    def training_step(self, batch: list[LessonOf] | list[LookUpsOf], batch_idx: int) -> Tensor:
         loss = self._nll(batch).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
 
-    def _nll(self, batch: list[LessonOf]) -> Tensor:
+    def _nll(self, batch: Sequence[LessonOf | LookUpsOf]) -> Tensor:
         """float (tokens of all answers,), negative log-probability of each token."""
         rows, answers = [], []
         for lesson in batch:
-            prompt = self.tokenizer(self._prompt(lesson))["input_ids"]
-            answer = [*self.tokenizer(lesson.answer)["input_ids"], self.tokenizer.eos_token_id]
-            rows.append(torch.tensor(prompt + answer))
-            answers.append(len(answer))
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id)
-        is_answer = torch.zeros_like(ids, dtype=torch.bool)
-        for row, (tokens, length) in enumerate(zip(rows, answers, strict=True)):
-            is_answer[row, len(tokens) - length : len(tokens)] = True
-        ids, is_answer = ids.to(self.device), is_answer.to(self.device)
+            parts = self._look_ups(lesson) if hasattr(lesson, "asked") else self._lesson(lesson)
+            tokens = [self.tokenizer(text)["input_ids"] for text, _ in parts]
+            rows.append(torch.tensor([token for part in tokens for token in part]))
+            taught = [[is_taught] * len(part) for part, (_, is_taught) in zip(tokens, parts, strict=True)]
+            answers.append(torch.tensor([one for part in taught for one in part]))
+        padded = torch.nn.utils.rnn.pad_sequence
+        ids = padded(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(self.device)
+        is_answer = padded(answers, batch_first=True).to(self.device)
         # padding is on the right and attention looks back, so no mask is needed
         states = self.model.model(input_ids=ids).last_hidden_state[:, :-1]
         logits = self.model.lm_head(states[is_answer[:, 1:]])
         return torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][is_answer[:, 1:]], reduction="none")
+
+    def _lesson(self, lesson: LessonOf) -> list[tuple[str, bool]]:
+        """Texts, and whether each is what is taught."""
+        return [(self._prompt(lesson), False), (answered_in(lesson, self.notation) + self.tokenizer.eos_token, True)]
+
+    def _look_ups(self, look_ups: LookUpsOf) -> list[tuple[str, bool]]:
+        """A memory, then words and the name of their note, again and again."""
+        names = _names(look_ups, self.notation)
+        parts = [("\n" + "\n".join(self.notation.lines(_written(look_ups))) + "\nfind\n", False)]
+        for words, note in look_ups.asked:
+            parts += [(f' {words}","period":"', False), (names[note], True)]
+        return parts
 
     def _prompt(self, lesson: LessonOf) -> str:
         """As `modules.roles.local_reasoner.LocalReasoner` puts a conversation to a model without a chat template."""
@@ -160,7 +186,7 @@ class ReasonerTraining(L.LightningModule):
 
     def validation_step(self, batch: list[LessonOf], batch_idx: int) -> None:
         for lesson, text in zip(batch, self._written(batch), strict=True):
-            self._same[lesson.role].append(float(text == lesson.answer))
+            self._same[lesson.role].append(float(text == answered_in(lesson, self.notation)))
 
     @torch.no_grad()
     def _written(self, batch: list[LessonOf]) -> list[str]:
@@ -182,40 +208,10 @@ class ReasonerTraining(L.LightningModule):
         self.log_dict({f"val/same_{role}": sum(found) / len(found) for role, found in self._same.items()})
 
     def configure_optimizers(self) -> dict[str, Any]:
-        return one_cycle(self.parameters(), self.lr, self.num_steps)
+        return one_cycle(self.parameters(), self.lr, self.num_steps, warmup_frac=0.01, beta2=0.95)
 
     def on_train_end(self) -> None:
         if self.trainer.is_global_zero:
             folder = Path(self.output_dir)
             self.model.half().save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
-
-
-def _tokenizer(sentences: list[str]) -> PreTrainedTokenizerFast:
-    """Each word, each time up to ten minutes, and each fragment of a form is a token, whatever stands before it."""
-    tokenizer = blank_tokenizer(sentences * 50, {}, vocab_size=600, add_prefix_space=False)
-    times = [AddedToken(str(second), single_word=True) for second in range(0, _LATEST_S + 1, _TIME_STEP_S)]
-    tokenizer.add_tokens([*_FRAGMENTS, *times])
-    return tokenizer
-
-
-def _blank_model(tokenizer: PreTrainedTokenizerFast, width: int, num_layers: int) -> Lfm2ForCausalLM:
-    """A short convolution before each attention: what follows upon what is there to be attended to from the start."""
-    config = Lfm2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        block_auto_adjust_ff_dim=False,
-        num_hidden_layers=num_layers,
-        layer_types=["full_attention" if layer % 2 else "conv" for layer in range(num_layers)],
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=2048,
-        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
-        initializer_range=width**-0.5,  # the usual 0.02 is that of models twenty times as wide
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return Lfm2ForCausalLM(config)

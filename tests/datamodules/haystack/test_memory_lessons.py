@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from datamodules.haystack.memory_lessons import MemoryLessons
+from datamodules.haystack.memory_look_ups import look_up_batch
 from datamodules.haystack.memory_notes import Note, Slips, notes_of
 from datamodules.haystack.questions import ask
-from datamodules.haystack.reading_notes import Subject, guess, read, relevant, where
+from datamodules.haystack.reading_notes import Subject, guess, leading, read, relevant, where
 from datamodules.haystack.world import World
 from modules.parsing import parse_option
 from modules.records import VideoQuestion
@@ -61,7 +61,19 @@ def test_a_coarse_note_is_a_hint_and_a_finer_one_an_answer() -> None:
     assert guess(star, COLOURS, [coarse, other]).answer == "green"
     fine = note(1, 50, "white star")
     found = read(star, COLOURS, [coarse, fine, other], [coarse])
-    assert (found.answer, found.reason, found.period, found.certain) == ("white", "white star", (50.0, 60.0), True)
+    assert (found.answer, found.reason, found.note, found.certain) == ("white", "white star", fine, True)
+
+
+def test_a_reason_goes_on_to_the_end_of_its_note_where_the_name_of_the_note_stands() -> None:
+    star = Subject.of(question("What colour is the star?"))
+    assert read(star, COLOURS, [note(1, 50, "red ring white star blue moon")], []).reason == "white star blue moon"
+    letter = Subject.of(question("Which letter is red?", ("A", "K", "S", "T")))
+    told = {"a red letter": "blue moon red letter K", "something red": "blue moon red star", "anything": "blue moon"}
+    assert [leading(letter, ("A", "K", "S", "T"), note(0, 0, text))[0] for text in told.values()] == [
+        "red",
+        "red",
+        "blue",
+    ]
 
 
 def test_dots_have_to_be_seen_closely_and_nobody_writes_where_a_ball_goes() -> None:
@@ -153,19 +165,30 @@ def test_lessons_are_seeded_and_fit_the_roles() -> None:
     assert drawn == lessons.draw(np.random.default_rng(3), 60)
     assert {lesson.role for lesson in drawn} == {"relevant", "locate", "answer", "forced", "instruct"}
     for lesson in drawn:
-        told, options = json.loads(lesson.answer), [line[3:] for line in lesson.question.splitlines()[1:]]
-        starts = {n.start_s for n in lesson.notes if n.items}
+        told, options = lesson.answer, [line[3:] for line in lesson.question.splitlines()[1:]]
+        readable = [n for n in lesson.notes if n.items]
         if lesson.role == "locate":
-            assert told["period"] in starts
+            assert told["period"] in readable
+            assert told["period"].text.endswith(told["reason"].strip())
             assert told["instruction"].strip()
         if lesson.role in ("answer", "forced") and told["answer"]:
             assert parse_option(told["answer"], options) is not None
         if lesson.role == "answer":
             assert told["confident"] == bool(told["answer"])
-            assert not told["confident"] or told["period"] in starts
+            assert not told["confident"] or told["period"] in readable
         if lesson.role == "forced":
             assert told["answer"]
             assert not told["confident"]
+
+
+def test_look_ups_are_seeded_and_say_nothing_that_two_notes_have() -> None:
+    few, many = (look_up_batch(np.random.default_rng(4), number) for number in (0, 1000))
+    assert few == look_up_batch(np.random.default_rng(4), 0)
+    assert {len(one.notes) for one in few} == {6}
+    for one in [*few, *many]:
+        assert {found for _, found in one.asked} == set(one.notes)
+        for words, found in one.asked:
+            assert [n for n in one.notes if n.text.endswith(words)] == [found]
 
 
 def test_the_text_of_an_option_is_not_mistaken_for_the_letter_of_another() -> None:

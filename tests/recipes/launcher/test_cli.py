@@ -35,7 +35,7 @@ BASES = {
     "unet_over_memories": ("recipes/videostreaming.yaml", []),
     "lvbench": ("recipes/paper/videolucy_qwen2_5_vl_7b.yaml", []),
     "mlvu": ("recipes/paper/videolucy_qwen2_5_vl_7b.yaml", []),
-    **{name: ("recipes/videolucy.yaml", []) for name in ("depth_two", "false_captions", "no_cue")},
+    **{name: ("recipes/videolucy.yaml", []) for name in ("depth_two", "false_captions", "hour", "no_cue")},
     "caption_mllm": ("recipes/data/caption.yaml", CAPTION),
     "caption_served": ("recipes/data/caption.yaml", CAPTION),
     "caption_swinbert": ("recipes/data/caption.yaml", [*CAPTION, "--model", "recipes"]),
