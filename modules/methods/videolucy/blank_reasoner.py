@@ -9,6 +9,8 @@ attended to is passed on as it is.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from tokenizers import AddedToken
 from torch import nn
@@ -85,7 +87,7 @@ def blank_reasoner(tokenizer: PreTrainedTokenizerFast, width: int, num_layers: i
 
 
 @torch.no_grad()
-def _attend_to_the_like(attention: nn.Module) -> None:
+def _attend_to_the_like(attention: Any) -> None:
     nn.init.orthogonal_(attention.v_proj.weight)
     attention.out_proj.weight.copy_(attention.v_proj.weight.T * _ATTENTION_SCALE)
     nn.init.orthogonal_(attention.q_proj.weight)
@@ -95,7 +97,7 @@ def _attend_to_the_like(attention: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _gather_the_last_words(conv: nn.Module) -> None:
+def _gather_the_last_words(conv: Any) -> None:
     """Both gates open, and each channel looks one to four words back, one word each."""
     width = conv.out_proj.weight.shape[0]
     gates = slice(0, 2 * width)

@@ -11,7 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -50,6 +50,7 @@ class LessonOf(Protocol):
     answer: dict[str, Any]
 
 
+@runtime_checkable
 class LookUpsOf(Protocol):
     """A memory and words of it (`datamodules.haystack.memory_look_ups.LookUps`)."""
 
@@ -147,7 +148,7 @@ class ReasonerTraining(L.LightningModule):
         """float (tokens of all answers,), negative log-probability of each token."""
         rows, answers = [], []
         for lesson in batch:
-            parts = self._look_ups(lesson) if hasattr(lesson, "asked") else self._lesson(lesson)
+            parts = self._look_ups(lesson) if isinstance(lesson, LookUpsOf) else self._lesson(lesson)
             tokens = [self.tokenizer(text)["input_ids"] for text, _ in parts]
             rows.append(torch.tensor([token for part in tokens for token in part]))
             taught = [[is_taught] * len(part) for part, (_, is_taught) in zip(tokens, parts, strict=True)]
