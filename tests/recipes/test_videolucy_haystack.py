@@ -53,7 +53,7 @@ def test_the_reasoner_fills_in_the_forms_and_reads_what_notes_say() -> None:
     prompts, notation = RolePrompts(InputPath(settings["prompts"])), Notation(**settings["notation"])
     reasoner = LocalReasoner(path=ModelPath("recipes/haystack/weights/reasoner"), max_new_tokens=40)
     filled, right = [], defaultdict(list)
-    for lesson in [one for n in range(20) for one in lessons.draw(np.random.default_rng(n), 4)]:
+    for lesson in [one for n in range(60) for one in lessons.draw(np.random.default_rng(n), 4)]:
         text = reasoner.write([Message("user", asked_in(lesson, prompts, notation))]).text
         try:
             form = filled_form(text, FORMS[lesson.role])
@@ -66,8 +66,8 @@ def test_the_reasoner_fills_in_the_forms_and_reads_what_notes_say() -> None:
             if hasattr(wanted, field):
                 right[lesson.role, field].append(getattr(form, field) == getattr(wanted, field))
     assert np.mean(filled) > 0.97
-    assert np.mean(right["answer", "confident"]) > 0.8
-    assert np.mean(right["locate", "period"]) > 0.4
+    assert np.mean(right["answer", "confident"]) > 0.87
+    assert np.mean(right["locate", "period"]) > 0.65
     assert np.mean(right["relevant", "whole_video"]) > 0.75
 
 
