@@ -281,7 +281,7 @@ class Inquiry:
         """Entries by themselves, for people, so with times."""
         notation = self.roles.notation
         times = "starts" if notation.times == "numbers" else notation.times
-        alone = MemoryTree(self.clock, len(self.levels), replace(notation, times=times, marks=False))
+        alone = MemoryTree(self.clock, len(self.levels), replace(notation, times=times, marks=False, behind=False))
         alone.put(entries)
         return alone.text()
 

@@ -198,6 +198,14 @@ def test_a_memory_in_numbers_has_no_times_and_marks_gaps_and_what_was_searched()
     assert later.text() == tree.text()
 
 
+def test_a_name_behind_the_words_it_names() -> None:
+    notation = Notation(times="numbers", marks=True, behind=True, leave_out=["nothing"], repeats=False)
+    tree = MemoryTree(clock_of(60), 3, notation)
+    looked = entry(0, 20, text="red star")
+    tree.put([looked, entry(0, 10, 1, text="red star"), entry(40, 60, text="blue ring")])
+    assert tree.text([looked]) == "-* red star #1\n  - red star #2\n...\n- blue ring #3"
+
+
 def test_nothing_is_left_out_unless_somebody_says_so() -> None:
     tree = MemoryTree(clock_of(60), 3)
     tree.put([entry(0, 20, text="no no  no"), entry(20, 40, text="")])

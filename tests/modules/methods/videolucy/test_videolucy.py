@@ -314,15 +314,17 @@ class Numbering(ScriptedReasoner):
         return {"confident": self.located > 0, "answer": "A", "period": f"#{self.number}"}
 
 
-def test_entries_that_are_called_by_their_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("behind", "line"), [(False, r"^#3 A room"), (True, r"^- A room.* #3$")])
+def test_entries_that_are_called_by_their_numbers(behind: bool, line: str, tmp_path: Path) -> None:
     """A number that is none is told and corrected; where it looked and found something is in seconds all the same."""
     world = World(tmp_path, 10, num_videos=1)
     reasoner = Numbering(3)
-    settings = LucySettings(memories=str(tmp_path), notation=Notation(times="numbers"), max_retries=1)
+    notation = Notation(times="numbers", behind=behind)
+    settings = LucySettings(memories=str(tmp_path), notation=notation, max_retries=1)
     reply = world.replies(world.system(settings=settings, reasoner=reasoner))[0]
     prompts = [prompt for role, prompt in reasoner.asked if role == "locate"]
     assert len(prompts) == 2  # asked again
-    assert re.search(r"^#3 A room", prompts[0], re.MULTILINE)
+    assert re.search(line, prompts[0], re.MULTILINE)
     (looked,) = [step for step in reply.trace if step.action == "describe again"]
     assert looked.spans_s[0] == (200.0, 300.0)
     assert looked.text.startswith("200 A room")  # for people
