@@ -17,6 +17,7 @@ from pathlib import Path
 from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import get_session
+from safetensors import SafetensorError, safe_open
 
 from modules.files.paths import LOCAL_SCHEMA
 
@@ -33,14 +34,16 @@ def fetching(source: str, repository: str = "") -> Iterator[None]:
         repository: of the hub, where its files lie; that of ``source`` by default.
 
     Raises:
-        ValueError: its files are neither here nor to be had; says how to get them.
+        ValueError: its files are neither here nor to be had, and how to get them; or a file of weights is damaged, and
+            which.
     """
-    if Path(source.removeprefix(LOCAL_SCHEMA)).expanduser().is_dir():
-        yield
-        return
-    reason = _hindrance()
+    folder = Path(source.removeprefix(LOCAL_SCHEMA)).expanduser()
+    reason = "" if folder.is_dir() else _hindrance()
     try:
         yield
+    except SafetensorError as error:
+        damaged = next((str(path) for path in sorted(folder.glob("*.safetensors")) if not _is_whole(path)), source)
+        raise ValueError(f"{damaged}: no .safetensors file, or cut off ({error}); copy or fetch it again") from error
     except (OSError, RuntimeError) as error:
         if not reason or not _is_missing(error):
             raise
@@ -50,6 +53,14 @@ def fetching(source: str, repository: str = "") -> Iterator[None]:
             f"{constants.HF_HUB_CACHE}, and {reason}: run `hf download {repository}` where there is a network and copy "
             "its cache here (HF_HOME names the place), or give the path of a local folder"
         ) from error
+
+
+def _is_whole(weights: Path) -> bool:
+    try:
+        with safe_open(weights, "pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False
 
 
 @functools.cache

@@ -24,7 +24,9 @@ from modules.methods.refocus.question_prompt import QuestionPrompt
 from modules.methods.tspo.published_folder import write_tspo_folder
 from modules.mllms.llava_onevision import LlavaOnevision
 from modules.mllms.qwen_vl import Qwen25VL
+from modules.roles.local_reasoner import LocalReasoner
 from modules.small_stack.blank_families import write_blank_hf_clip
+from recipes.launcher.guard import ROOT
 
 ID = "somebody/no-such-model"
 LOADERS: dict[str, tuple[str, Callable[[], Any]]] = {
@@ -53,6 +55,24 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     hub._hindrance.cache_clear()
     yield cache
     hub._hindrance.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("weights", "load"),
+    [
+        ("vlm/model.safetensors", lambda folder: LlavaOnevision(path=folder)),
+        ("reasoner/model.safetensors", lambda folder: LocalReasoner(path=folder)),
+        ("clip/open_clip_model.safetensors", lambda folder: OpenCLIPEncoder(model=f"local-dir:{folder}")),
+    ],
+)
+def test_weights_that_are_cut_off_are_named(weights: str, load: Callable[[str], Any], tmp_path: Path) -> None:
+    shipped = ROOT / "recipes/haystack/weights" / weights
+    folder = tmp_path / "model"
+    shutil.copytree(shipped.parent, folder)
+    cut = folder / shipped.name
+    cut.write_bytes(cut.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=f"^{cut}: no .safetensors file, or cut off"):
+        load(str(folder))
 
 
 @pytest.fixture
