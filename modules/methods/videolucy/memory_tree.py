@@ -109,7 +109,7 @@ class MemoryTree:
     def name(self, entry: Entry) -> str:
         """How a model that reads `text` would call an entry: by its number where it has one, or else its times."""
         number = self._numbers().get((entry.level, entry.span))
-        return self.period_text(entry.span) if number is None else f"#{number}"
+        return self.notation.name(self.clock.seconds(entry.span), number)
 
     def of_number(self, number: int) -> Entry | None:
         """The entry that stands in `text` with that number; None where none does."""

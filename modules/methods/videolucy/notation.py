@@ -54,6 +54,10 @@ class Notation:
         """A stretch as a model reads it where it has no number, e.g. ``60.0 s - 120.0 s``, or ``60``."""
         return f"{seconds[0]:.1f} s - {seconds[1]:.1f} s" if self.times == "periods" else f"{seconds[0]:.0f}"
 
+    def name(self, seconds: tuple[float, float], number: int | None) -> str:
+        """How a model would call an entry: by its number where it has one, or else its times."""
+        return self.period_text(seconds) if number is None else f"#{number}"
+
     def numbered(self, entries: Sequence[Written]) -> list[int | None]:
         """The number of each entry of a memory; None where there is nothing to read, or where times are written."""
         if self.times != "numbers":
@@ -86,8 +90,8 @@ class Notation:
         return not self.leave_out or bool(self.words(entry.text))
 
     def _line(self, entry: Written, number: int | None) -> str:
-        period = self.period_text(entry.seconds)
-        name = f"#{number}" if number is not None else period if self.times == "starts" else f"[{period}]"
+        name = self.name(entry.seconds, number)
+        name = f"[{name}]" if self.times == "periods" else name
         mark = _SEARCHED if self.marks and entry.searched else ""
         indent, words = "  " * entry.level, self.words(entry.text)
         if self.behind:

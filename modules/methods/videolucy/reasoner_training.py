@@ -40,13 +40,12 @@ class NoteOf(Protocol):
 class LessonOf(Protocol):
     """One call of the reasoner (`datamodules.haystack.memory_lessons.Lesson`)."""
 
-    # notes stand for what the notation calls them, in ``period`` and in ``answer``
-
     role: str
     question: str
     notes: Sequence[NoteOf]
     searched: Sequence[NoteOf]
     period: NoteOf | None
+    """A note, here and in ``answer``, stands for what the notation calls it."""
     answer: dict[str, Any]
 
 
@@ -92,11 +91,11 @@ def _written(lesson: LessonOf | LookUpsOf) -> list[Written]:
 def _names(lesson: LessonOf | LookUpsOf, notation: Notation) -> dict[NoteOf, str]:
     """What the notation calls each note; its time where it has no number."""
     written = _written(lesson)
-    names = [
-        notation.period_text(one.seconds) if number is None else f"#{number}"
-        for one, number in zip(written, notation.numbered(written), strict=True)
-    ]
-    return dict(zip(lesson.notes, names, strict=True))
+    numbers = notation.numbered(written)
+    return {
+        note: notation.name(one.seconds, number)
+        for note, one, number in zip(lesson.notes, written, numbers, strict=True)
+    }
 
 
 class ReasonerTraining(L.LightningModule):
