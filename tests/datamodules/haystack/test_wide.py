@@ -171,13 +171,15 @@ def test_lessons_of_the_wide_stack_say_when_frames_were_taken(pool: FramePool) -
 def test_times_lie_in_their_events_and_between_them() -> None:
     plan = WIDE.plan("stream", 0)
     events = np.array([-1, 2, 2, -1, 5, -1])
-    for seed in range(20):
+    for seed in range(500):
         times = times_of(plan, events, np.random.default_rng(seed))
         assert (np.diff(times) >= 0).all()
         assert all(
             plan.events[e].start_s <= t <= plan.events[e].end_s for e, t in zip(events, times, strict=True) if e >= 0
         )
+        assert times[0] <= plan.events[2].start_s
         assert plan.events[2].end_s <= times[3] <= plan.events[5].start_s
+        assert plan.events[5].end_s <= times[5] <= plan.duration_s
 
 
 @pytest.mark.long
