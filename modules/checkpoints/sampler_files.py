@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from modules.checkpoints.checkpoint_sums import SUMS_KEY, compare_tensors, sums_of
+from modules.files.packed_weights import scale_name, unpacked, weight_names
 from modules.files.whole_files import appearing
 
 SUFFIX, MLLM_FOLDER = ".safetensors", "mllm"
@@ -26,17 +27,19 @@ RECIPE_KEY, TEMPERATURE_KEY, MLLM_KEY = "recipe", "temperature", "mllm_folder"
 
 
 class MappedTensors(Mapping[str, Tensor]):
-    """The tensors of a ``.safetensors`` file; one is read when it is asked for."""
+    """The tensors of a ``.safetensors`` file, packed or not; one is read when it is asked for."""
 
     def __init__(self, path: Path) -> None:
         self._file = safe_open(path, "pt")
-        self._names = dict.fromkeys(self._file.keys())
+        self._stored = frozenset(self._file.keys())
+        self._names = dict.fromkeys(weight_names(self._file.keys()))
         self.header: dict[str, str] = self._file.metadata() or {}
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)
-        return self._file.get_tensor(name)
+        scale = scale_name(name)
+        return unpacked(self._file.get_tensor(name), self._file.get_tensor(scale) if scale in self._stored else None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

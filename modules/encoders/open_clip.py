@@ -36,9 +36,9 @@ class OpenCLIPEncoder(ImageTextEncoder):
         super().__init__()
         name = str(ModelPath(model))
         self.frames_per_forward = frames_per_forward
-        with fetching(name, _repository(name, pretrained)):
+        with fetching(name, _repository(name, pretrained)) as place:
             self.name = as_data(name)
-            self.model = open_clip.create_model(self.name, pretrained=pretrained).eval().requires_grad_(False)
+            self.model = open_clip.create_model(place, pretrained=pretrained).eval().requires_grad_(False)
             self.tokenize = open_clip.get_tokenizer(self.name)
         config = open_clip.get_model_preprocess_cfg(self.model)
         size = config["size"]

@@ -45,8 +45,8 @@ class SiglipPatches(FrameEncoder):
         super().__init__()
         name = as_data(str(ModelPath(path)))
         self.pool, self.pool_by, self.frames_per_forward = pool, pool_by, frames_per_forward
-        with fetching(name):
-            model = transformers.SiglipVisionModel.from_pretrained(name, dtype="float32", **WEIGHTS_AS_DATA)
+        with fetching(name) as place:
+            model = transformers.SiglipVisionModel.from_pretrained(place, dtype="float32", **WEIGHTS_AS_DATA)
         self.model = model.eval().requires_grad_(False)
         self.size = self.model.config.image_size
 

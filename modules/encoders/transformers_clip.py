@@ -39,8 +39,8 @@ class TransformersCLIP(ImageTextEncoder):
         logger = logging.getLogger("transformers.modeling_utils")
         level = logger.level
         logger.setLevel(logging.ERROR)  # selector.* is no surprise here
-        with fetching(self.name):
-            model = transformers.CLIPModel.from_pretrained(self.name, dtype="float32", **WEIGHTS_AS_DATA)
+        with fetching(self.name) as place:
+            model = transformers.CLIPModel.from_pretrained(place, dtype="float32", **WEIGHTS_AS_DATA)
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.name, **AS_DATA)
             processor = transformers.AutoImageProcessor.from_pretrained(self.name, **AS_DATA)
         self.model = model.eval().requires_grad_(False)

@@ -19,6 +19,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import get_session
 from safetensors import SafetensorError, safe_open
 
+from modules.files.packed_weights import loadable
 from modules.files.paths import LOCAL_SCHEMA
 
 _PATIENCE_S = 4.0
@@ -26,12 +27,15 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def fetching(source: str, repository: str = "") -> Iterator[None]:
+def fetching(source: str, repository: str = "") -> Iterator[str]:
     """Inside, a model is loaded from a folder or from the hub.
 
     Args:
         source: the folder or hub id that was asked for.
         repository: of the hub, where its files lie; that of ``source`` by default.
+
+    Yields:
+        What the library is to read weights from: ``source``, or a folder in which those that it has packed are whole.
 
     Raises:
         ValueError: its files are neither here nor to be had, and how to get them; or a file of weights is damaged, and
@@ -40,7 +44,8 @@ def fetching(source: str, repository: str = "") -> Iterator[None]:
     folder = Path(source.removeprefix(LOCAL_SCHEMA)).expanduser()
     reason = "" if folder.is_dir() else _hindrance()
     try:
-        yield
+        with loadable(source) as place:
+            yield place
     except SafetensorError as error:
         damaged = next((str(path) for path in sorted(folder.glob("*.safetensors")) if not _is_whole(path)), source)
         raise ValueError(f"{damaged}: no .safetensors file, or cut off ({error}); copy or fetch it again") from error

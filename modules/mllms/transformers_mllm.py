@@ -82,10 +82,10 @@ class TransformersMLLM(MLLM):
         self.prompt, self.loading = prompt or Prompt(), loading or Loading()
         self.frames_per_forward = frames_per_forward
         name = as_data(ModelPath(path))
-        with fetching(name):
+        with fetching(name) as place:
             self._refuse_another_family(name)
             self.processor = transformers.AutoProcessor.from_pretrained(name, revision=self.loading.revision, **AS_DATA)
-            self.model = self.loading.model(self.model_class, name)
+            self.model = self.loading.model(self.model_class, place)
 
     def _refuse_another_family(self, name: str) -> None:
         """Transformers would load it all the same, with new weights in every place that has another name.

@@ -34,11 +34,11 @@ class LocalReasoner(Reasoner):
         super().__init__()
         self.max_new_tokens, self.loading = max_new_tokens, loading or Loading()
         self.name = as_data(ModelPath(path))
-        with fetching(self.name):
+        with fetching(self.name) as place:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(
                 self.name, revision=self.loading.revision, **AS_DATA
             )
-            self.model = self.loading.model(transformers.AutoModelForCausalLM, self.name).requires_grad_(False)
+            self.model = self.loading.model(transformers.AutoModelForCausalLM, place).requires_grad_(False)
 
     def describe(self) -> dict[str, Any]:
         return {

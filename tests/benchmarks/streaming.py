@@ -98,7 +98,7 @@ def extraction(video: str) -> dict[str, float]:
     from modules.records import VideoQuestion
 
     torch.set_num_threads(1)
-    weights = f"{WEIGHTS}/videostreaming.safetensors"
+    weights = f"{WEIGHTS}/videostreaming.int8.safetensors"
     encoder = ClipMemories(patches=MergedPatches(path=f"{WEIGHTS}/vlm"), condenser=condenser(), weights=weights)
     question = VideoQuestion("benchmark", "test", "q", video, 0.0, QUESTION, ("red", "green", "blue", "white"))
     with tempfile.TemporaryDirectory() as store:
@@ -134,7 +134,7 @@ def asked(batch, data) -> float:
     from modules.systems.base import Setting
     from modules.systems.sampler_system import SamplerSystem
 
-    weights = f"{WEIGHTS}/videostreaming.safetensors"
+    weights = f"{WEIGHTS}/videostreaming.int8.safetensors"
     prompt = Prompt(answer_with="words", question_first=True)
     reader = MemoryReader(path=f"{WEIGHTS}/vlm", memory_dim=128, memory_tokens=16, weights=weights, prompt=prompt)
     system = SamplerSystem(sampler=MemorySelection(condenser=condenser(), weights=weights)).eval()

@@ -20,3 +20,7 @@ def test_every_shipped_file_is_the_one_on_the_card() -> None:
     for name, path in files.items():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == named[name], name
         assert not_finite(load_file(path).items()) is None
+
+
+def test_they_are_small() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) <= 8_000_000

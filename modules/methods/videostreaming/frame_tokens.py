@@ -15,6 +15,7 @@ from torch import Tensor
 
 from modules.encoders.base import FrameEncoder, weights_digest
 from modules.encoders.resize import resize
+from modules.files.hub import fetching
 from modules.files.model_files import AS_DATA, WEIGHTS_AS_DATA, as_data
 from modules.files.paths import ModelPath
 
@@ -32,10 +33,11 @@ class MergedPatches(FrameEncoder):
     def __init__(self, *, path: ModelPath, frames_per_forward: PositiveInt = 256) -> None:
         super().__init__()
         name = as_data(str(ModelPath(path)))
-        config = transformers.AutoConfig.from_pretrained(name, **AS_DATA)
-        joined = hasattr(config, "text_config") and config.model_type != "clip"
-        loader: Any = transformers.AutoModelForImageTextToText if joined else transformers.CLIPVisionModel
-        model = loader.from_pretrained(name, dtype="float32", **WEIGHTS_AS_DATA)
+        with fetching(name) as place:
+            config = transformers.AutoConfig.from_pretrained(name, **AS_DATA)
+            joined = hasattr(config, "text_config") and config.model_type != "clip"
+            loader: Any = transformers.AutoModelForImageTextToText if joined else transformers.CLIPVisionModel
+            model = loader.from_pretrained(place, dtype="float32", **WEIGHTS_AS_DATA)
         tower = model.model.vision_tower if joined else model
         self.tower = tower.eval().requires_grad_(False)
         processor = transformers.AutoImageProcessor.from_pretrained(name, **AS_DATA)

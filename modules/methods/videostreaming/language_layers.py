@@ -9,6 +9,7 @@ import transformers
 from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
+from modules.files.hub import fetching
 from modules.files.model_files import AS_DATA, WEIGHTS_AS_DATA, as_data
 from modules.files.paths import ModelPath
 
@@ -26,10 +27,11 @@ class LanguageLayers(nn.Module):
     def __init__(self, *, path: ModelPath, num_layers: PositiveInt, dtype: str = "float32", head: bool = True) -> None:
         super().__init__()
         name = as_data(ModelPath(path))
-        config = transformers.AutoConfig.from_pretrained(name, **AS_DATA)
-        sees = hasattr(config, "vision_config")
-        loader: Any = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
-        model = loader.from_pretrained(name, dtype=dtype, **WEIGHTS_AS_DATA)
+        with fetching(name) as place:
+            config = transformers.AutoConfig.from_pretrained(name, **AS_DATA)
+            sees = hasattr(config, "vision_config")
+            loader: Any = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+            model = loader.from_pretrained(place, dtype=dtype, **WEIGHTS_AS_DATA)
         decoder = model.get_decoder()
         if num_layers > len(decoder.layers):
             raise ValueError(f"num_layers={num_layers}: the language model in {name} has {len(decoder.layers)}")

@@ -60,9 +60,9 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 @pytest.mark.parametrize(
     ("weights", "load"),
     [
-        ("vlm/model.safetensors", lambda folder: LlavaOnevision(path=folder)),
-        ("reasoner/model.safetensors", lambda folder: LocalReasoner(path=folder)),
-        ("clip/open_clip_model.safetensors", lambda folder: OpenCLIPEncoder(model=f"local-dir:{folder}")),
+        ("vlm/model.int8.safetensors", lambda folder: LlavaOnevision(path=folder)),
+        ("reasoner/model.int8.safetensors", lambda folder: LocalReasoner(path=folder)),
+        ("clip/open_clip_model.int8.safetensors", lambda folder: OpenCLIPEncoder(model=f"local-dir:{folder}")),
     ],
 )
 def test_weights_that_are_cut_off_are_named(weights: str, load: Callable[[str], Any], tmp_path: Path) -> None:

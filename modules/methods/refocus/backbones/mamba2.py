@@ -82,8 +82,8 @@ class Mamba2Backbone(SequenceBackbone):
         super().__init__()
         if path is not None:
             name = as_data(str(ModelPath(path)))
-            with fetching(name):
-                self.model = Mamba2Model.from_pretrained(name, dtype=torch.float32, **WEIGHTS_AS_DATA)
+            with fetching(name) as place:
+                self.model = Mamba2Model.from_pretrained(place, dtype=torch.float32, **WEIGHTS_AS_DATA)
         else:
             if 2 * width % head_dim:
                 raise ValueError(f"head_dim={head_dim} must divide 2 * width={2 * width}")

@@ -1,0 +1,91 @@
+"""Weights in half of half precision: of a matrix, 8-bit integers and one scale a row.
+
+What the project ships lies in this form (`recipes/haystack/weights`), and recipes name it as any other folder or file:
+`loadable` gives the libraries, which know nothing of it, an ordinary one. A weight is off by at most half a step, 1/254 of
+the largest one of its row. ``lightning run recipes/data/pack_weights.yaml`` writes it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from modules.files.paths import LOCAL_SCHEMA
+
+SUFFIX, _ORDINARY = ".int8.safetensors", ".safetensors"
+_SCALE = ".int8_scale"
+_LARGEST = 127
+_SMALLEST_SCALE = torch.finfo(torch.float16).tiny
+
+
+def pack(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A matrix (R, ...) as int8 (R, ...) and, by its name with ``.int8_scale``, float16 (R,); a vector in float16.
+
+    Raises:
+        ValueError: half precision does not hold a weight.
+    """
+    packed: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        values = tensor.detach().float().cpu()
+        if not values.half().isfinite().all():
+            raise ValueError(f"{name}: half precision does not hold all of its weights")
+        if values.ndim < 2:
+            packed[name] = values.half().contiguous()
+            continue
+        scale = (values.flatten(1).abs().amax(1) / _LARGEST).clamp_min(_SMALLEST_SCALE).half()
+        steps = (values / _by_row(scale, values)).round().clamp(-_LARGEST, _LARGEST)
+        packed[name], packed[name + _SCALE] = steps.to(torch.int8).contiguous(), scale
+    return packed
+
+
+def weight_names(packed: Iterable[str]) -> list[str]:
+    """All names but those of scales."""
+    return [name for name in packed if not name.endswith(_SCALE)]
+
+
+def unpacked(weight: Tensor, scale: Tensor | None) -> Tensor:
+    """A weight as it was, float16; one without a scale is what it is."""
+    return weight if scale is None else (weight.float() * _by_row(scale, weight)).half()
+
+
+def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All of them."""
+    return {name: unpacked(packed[name], packed.get(name + _SCALE)) for name in weight_names(packed)}
+
+
+def scale_name(name: str) -> str:
+    """Under which the scales of a weight's rows lie, where it has any."""
+    return name + _SCALE
+
+
+def _by_row(scale: Tensor, weight: Tensor) -> Tensor:
+    return scale.float().view(-1, *[1] * (weight.ndim - 1))
+
+
+@contextmanager
+def loadable(source: str) -> Iterator[str]:
+    """Inside, a folder or hub id that libraries read.
+
+    Args:
+        source: a hub id, a folder or ``local-dir:FOLDER``; one without packed weights is given back as it is.
+    """
+    folder = Path(source.removeprefix(LOCAL_SCHEMA)).expanduser()
+    packed = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    if not packed:
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="kairos-weights-") as place:
+        for path in folder.iterdir():
+            if path not in packed:
+                (Path(place) / path.name).symlink_to(path.resolve())
+        for path in packed:
+            save_file(
+                unpack(load_file(path)), Path(place) / (path.name.removesuffix(SUFFIX) + _ORDINARY), {"format": "pt"}
+            )
+        yield (LOCAL_SCHEMA if source.startswith(LOCAL_SCHEMA) else "") + place
