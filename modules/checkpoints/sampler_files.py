@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from modules.checkpoints.checkpoint_sums import SUMS_KEY, compare_tensors, sums_of
-from modules.files.packed_weights import scale_name, unpacked, weight_names
+from modules.files.packed_weights import SCALE, unpacked, weight_names
 from modules.files.whole_files import appearing
 
 SUFFIX, MLLM_FOLDER = ".safetensors", "mllm"
@@ -38,8 +38,8 @@ class MappedTensors(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)
-        scale = scale_name(name)
-        return unpacked(self._file.get_tensor(name), self._file.get_tensor(scale) if scale in self._stored else None)
+        scale = self._file.get_tensor(name + SCALE) if name + SCALE in self._stored else None
+        return unpacked(self._file.get_tensor(name), scale)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -1,8 +1,8 @@
 """Weights in half of half precision: of a matrix, 8-bit integers and one scale a row.
 
 What the project ships lies in this form (`recipes/haystack/weights`), and recipes name it as any other folder or file:
-`loadable` gives the libraries, which know nothing of it, an ordinary one. A weight is off by at most half a step, 1/254 of
-the largest one of its row. ``lightning run recipes/data/pack_weights.yaml`` writes it.
+`loadable` gives the libraries, which know nothing of it, an ordinary one. A weight is off by at most half a step, 1/254
+of the largest one of its row. ``lightning run recipes/data/pack_weights.yaml`` writes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from torch import Tensor
 from modules.files.paths import LOCAL_SCHEMA
 
 SUFFIX, _ORDINARY = ".int8.safetensors", ".safetensors"
-_SCALE = ".int8_scale"
+SCALE = ".int8_scale"
+"""After the name of a matrix: that of its rows' scales."""
 _LARGEST = 127
 _SMALLEST_SCALE = torch.finfo(torch.float16).tiny
 
@@ -40,13 +41,13 @@ def pack(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         scale = (values.flatten(1).abs().amax(1) / _LARGEST).clamp_min(_SMALLEST_SCALE).half()
         steps = (values / _by_row(scale, values)).round().clamp(-_LARGEST, _LARGEST)
-        packed[name], packed[name + _SCALE] = steps.to(torch.int8).contiguous(), scale
+        packed[name], packed[name + SCALE] = steps.to(torch.int8).contiguous(), scale
     return packed
 
 
 def weight_names(packed: Iterable[str]) -> list[str]:
     """All names but those of scales."""
-    return [name for name in packed if not name.endswith(_SCALE)]
+    return [name for name in packed if not name.endswith(SCALE)]
 
 
 def unpacked(weight: Tensor, scale: Tensor | None) -> Tensor:
@@ -56,12 +57,7 @@ def unpacked(weight: Tensor, scale: Tensor | None) -> Tensor:
 
 def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All of them."""
-    return {name: unpacked(packed[name], packed.get(name + _SCALE)) for name in weight_names(packed)}
-
-
-def scale_name(name: str) -> str:
-    """Under which the scales of a weight's rows lie, where it has any."""
-    return name + _SCALE
+    return {name: unpacked(packed[name], packed.get(name + SCALE)) for name in weight_names(packed)}
 
 
 def _by_row(scale: Tensor, weight: Tensor) -> Tensor:
