@@ -24,6 +24,7 @@ CAPTION = ["--videos", "clips", "--out", "captions.jsonl"]
 BASES = {
     "small_models": ("recipes/mine/train.yaml", []),
     "curriculum": ("recipes/refocus.yaml", []),
+    "random_frames": ("recipes/kairos.yaml", []),
     "question_only": ("recipes/msjoe_pretrain.yaml", []),
     "trained": ("recipes/comparison.yaml", ["--checkpoint", "null"]),
     "samplers": ("recipes/comparison.yaml", ["--model.weights", "null"]),
