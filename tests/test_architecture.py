@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "modules.console",
         "modules.part_progress",
         "modules.records",
+        "modules.seeds",
         "modules.distributed.ranks",
         "modules.evaluation",
         "modules.systems.stage_data",
