@@ -6,18 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from rich.table import Table
 
 from modules.evaluation.statistics import cluster_bootstrap, gap_closed
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 _YARDSTICKS = ("uniform", "oracle")
 _SMOOTHED_OVER = 15
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Of Okabe and Ito, *Color Universal Design* (2008)."""
+_LINES = ("-", "--", ":")
+_TITLES = {
+    "reward/accuracy": "rollouts answered rightly",
+    "policy/entropy_nats": "entropy of the policy, nats",
+    "val/accuracy": "validation questions answered rightly",
+}
 
 
 @dataclass(frozen=True)
@@ -126,24 +131,28 @@ def kind_table(kinds: pd.DataFrame, column: str, title: str) -> Table:
 
 def draw_curves(runs: dict[str, Runs], metrics: list[str], path: Path) -> None:
     """A panel a metric, a line a row: the mean over seeds, and from the least to the greatest of them."""
-    figure, axes = plt.subplots(1, len(metrics), figsize=(6 * len(metrics), 4.2), layout="constrained", squeeze=False)
-    colours = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
-    for axis, metric in zip(axes[0], metrics, strict=True):
+    figure = Figure(figsize=(5.2 * len(metrics), 4.6), dpi=90, layout="constrained")
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axis, metric in zip(panels, metrics, strict=True):
         for number, (name, row) in enumerate(runs.items()):
             curve = row.curve(metric)
             if curve.empty:
                 continue
             if len(curve) > 2 * _SMOOTHED_OVER:
                 curve = curve.rolling(_SMOOTHED_OVER, min_periods=1).mean()
-            style = {"color": colours[number % len(colours)], "linestyle": "-" if number < len(colours) else "--"}
-            axis.plot(curve.index, curve.mean(axis=1), label=name, **style)
-            axis.fill_between(curve.index, curve.min(axis=1), curve.max(axis=1), color=style["color"], alpha=0.12)
-        axis.set_title(metric)
-        axis.set_xlabel("updates")
+            colour, line = _COLOURS[number % len(_COLOURS)], _LINES[number // len(_COLOURS) % len(_LINES)]
+            axis.plot(curve.index, curve.mean(axis=1), label=name, color=colour, linestyle=line)
+            axis.fill_between(curve.index, curve.min(axis=1), curve.max(axis=1), color=colour, alpha=0.12)
+        axis.set(title=_TITLES.get(metric, metric), xlabel="updates")
+        axis.set_xlim(left=0)
         axis.grid(alpha=0.3)
-    axes[0][0].legend(fontsize=7)
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    lines = {name: line for axis in panels for line, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    legend = figure.legend(
+        lines.values(), lines, loc="outside lower center", ncols=min(len(lines), 5) or 1, frameon=False
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    figure.savefig(path)
 
 
 def _interval(values: np.ndarray, videos: np.ndarray) -> tuple[float, float]:
