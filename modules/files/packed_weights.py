@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from modules.files.paths import LOCAL_SCHEMA
+from modules.files.whole_files import appearing
 
 SUFFIX, _ORDINARY = ".int8.safetensors", ".safetensors"
 SCALE = ".int8_scale"
@@ -70,6 +71,9 @@ def loadable(source: str) -> Iterator[str]:
 
     Args:
         source: a hub id, a folder or ``local-dir:FOLDER``; one without packed weights is given back as it is.
+
+    Raises:
+        StorageError: there is no room for the unpacked weights, or no right to write them.
     """
     folder = Path(source.removeprefix(LOCAL_SCHEMA)).expanduser()
     packed = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
@@ -81,7 +85,7 @@ def loadable(source: str) -> Iterator[str]:
             if path not in packed:
                 (Path(place) / path.name).symlink_to(path.resolve())
         for path in packed:
-            save_file(
-                unpack(load_file(path)), Path(place) / (path.name.removesuffix(SUFFIX) + _ORDINARY), {"format": "pt"}
-            )
+            whole, weights = Path(place) / (path.name.removesuffix(SUFFIX) + _ORDINARY), unpack(load_file(path))
+            with appearing(whole, "unpacked weights (TMPDIR names the place)") as partial:
+                save_file(weights, partial, {"format": "pt"})
         yield (LOCAL_SCHEMA if source.startswith(LOCAL_SCHEMA) else "") + place

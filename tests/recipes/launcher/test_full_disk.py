@@ -20,7 +20,9 @@ from datamodules.haystack.video_writing import write_videos
 from datamodules.haystack.world import World
 from datamodules.video.feature_store import Entry, FeatureStore
 from modules.checkpoints.checkpoint_files import read, write
+from modules.files.paths import ModelPath
 from modules.files.whole_files import StorageError, appearing
+from modules.mllms.llava_onevision import LlavaOnevision
 from modules.records import Candidates
 from recipes.launcher import cli
 from recipes.launcher.guard import ROOT
@@ -204,3 +206,14 @@ def test_a_full_disk_under_mlflow_costs_the_run_nothing_and_the_rest_is_sent_wit
         steps = [step for (step,) in db.execute("select step from metrics where key = 'reward/total' order by step")]
     db.close()
     assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_weights_are_unpacked_where_there_is_room(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is at fault and not the weights."""
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+    with pytest.raises(StorageError, match=r"^unpacked weights \(TMPDIR names the place\) .*" + FULL):
+        LlavaOnevision(path=ModelPath(str(ROOT / "recipes/haystack/weights/vlm")))
+    assert not files(small_disk)
+    enlarge(small_disk)
+    LlavaOnevision(path=ModelPath(str(ROOT / "recipes/haystack/weights/vlm")))
+    assert not files(small_disk)
