@@ -12,7 +12,7 @@ from modules.evaluation.aggregate import Line, group_members
 from modules.evaluation.costs_table import cost_lines
 from modules.evaluation.gaps import CEILING, FLOOR
 from modules.evaluation.report.contestants import Contest, Contestant
-from modules.evaluation.statistics import cluster_bootstrap, gap_closed, mean_intervals
+from modules.evaluation.statistics import cluster_bootstrap, cluster_draws, gap_closed, mean_draws, mean_intervals
 from modules.selection.evidence import coverage
 
 
@@ -92,6 +92,13 @@ def pairs(contest: Contest, ordered: Sequence[Contestant]) -> list[list[Pair | N
         table[a][b] = Pair(difference, float(low[n]), float(high[n]))
         table[b][a] = Pair(-difference, -float(high[n]), -float(low[n]))
     return table
+
+
+def right_draws(contest: Contest, one: Contestant, seed: int) -> np.ndarray:
+    """Float (NUM_RESAMPLES,): a contestant's number over all questions, whole videos drawn again."""
+    if one.graded.corpus is not None:
+        return cluster_draws(one.value, contest.videos, seed)
+    return mean_draws(one.mean_grades[None], contest.videos, seed)[0]
 
 
 def _interval(one: Contestant, rows: np.ndarray, videos: np.ndarray) -> tuple[float, float]:
