@@ -129,7 +129,12 @@ def _add_result_commands(commands: Any) -> None:
     command.add_argument("--system-b", "--arm-b", help="system of run B, where it has several")
     command.add_argument("--scorer", default="option-logprob", help="for both" + scoring)
     command = commands.add_parser("report", help="one HTML page of evaluations: tables, cost, every question")
-    command.add_argument("runs", nargs="+", metavar="RUN", help="run folder; several on the same questions")
+    command.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="run folder; several on the same questions, or on those of several worlds, which NAME=RUN,RUN names",
+    )
     command.add_argument("--out", help="file (report.html in the run's folder; of several runs, here)")
     command.add_argument("--scorer", help="says what is right; the one that fits by default" + scoring)
     command.add_argument("--questions", type=int, default=200, metavar="N", help="shown one by one, at most (200)")

@@ -223,6 +223,10 @@ def _label(contestants: list[Contestant]) -> None:
             one.label += f" ({number})" if len(alike) > 1 else ""
 
 
+YARDSTICKS = ("blind", "uniform", "random", CEILING)
+"""Systems that show where floor and ceiling are, rather than take part."""
+
+
 def is_yardstick(contestant: Contestant) -> bool:
-    """Whether it shows where floor and ceiling are, rather than takes part."""
-    return contestant.system in ("blind", "uniform", "random", CEILING)
+    """Whether it is one of `YARDSTICKS`."""
+    return contestant.system in YARDSTICKS

@@ -61,7 +61,6 @@ class Thumbnail:
 class Card:
     """One question."""
 
-    number: int
     answer: Answer
     duration_s: float
     evidence: list[tuple[float, float]]
@@ -69,6 +68,8 @@ class Card:
     rows: list[Row]
     labels: list[str]
     """``GROUP=LABEL``."""
+    world: str
+    """Its name, on a page of several."""
     frames: FramesOfVideo | None
     """What thumbnails are wanted of; the most important first is `wanted`."""
     wanted: list[int] = field(default_factory=list)
@@ -79,8 +80,24 @@ class Card:
         """Where the timeline has its labels."""
         return [self.duration_s * n / 4 for n in range(5)]
 
+    @property
+    def by_system(self) -> dict[str, Row]:
+        """Its rows by the systems' labels."""
+        return {row.contestant.label: row for row in self.rows}
 
-def cards(contest: Contest, ordered: Sequence[Contestant], marks: Sequence[Mark], num_questions: int) -> list[Card]:
+
+def shared_out(num_questions: int, sizes: Sequence[int]) -> list[int]:
+    """Questions that each of some contests shows: as many each, one at least; what a small one leaves, others take."""
+    shares, left = [0] * len(sizes), num_questions
+    for done, place in enumerate(sorted(range(len(sizes)), key=sizes.__getitem__)):
+        shares[place] = max(1, min(sizes[place], left // (len(sizes) - done)))
+        left -= shares[place]
+    return shares
+
+
+def cards(
+    contest: Contest, ordered: Sequence[Contestant], marks: Sequence[Mark], num_questions: int, world: str = ""
+) -> list[Card]:
     """So many questions, evenly spread over those that there are.
 
     Args:
@@ -88,20 +105,20 @@ def cards(contest: Contest, ordered: Sequence[Contestant], marks: Sequence[Mark]
         ordered: the systems in the order of their rows, whose thumbnails matter in this order too.
         marks: of each.
         num_questions: at most.
+        world: the contest's name, on a page of several.
     """
     every = len(contest.questions)
     shown = range(every) if every <= num_questions else evenly_spaced(every, num_questions).tolist()
-    return [_card(number, q, contest.questions[q], ordered, marks) for number, q in enumerate(shown)]
+    return [_card(q, contest.questions[q], ordered, marks, world) for q in shown]
 
 
-def _card(number: int, q: int, answer: Answer, ordered: Sequence[Contestant], marks: Sequence[Mark]) -> Card:
+def _card(q: int, answer: Answer, ordered: Sequence[Contestant], marks: Sequence[Mark], world: str) -> Card:
     replicates = [one.replicates[0] for one in ordered]
     selections = [replicate.selection(q) for replicate in replicates]
     duration_s = _duration(answer, replicates, selections, q)
     drawn = zip(ordered, marks, selections, strict=True)
     rows = [_row(q, one, mark, selection, duration_s) for one, mark, selection in drawn]
     card = Card(
-        number=number,
         answer=answer,
         duration_s=duration_s,
         evidence=[_band(start, end, duration_s) for start, end in answer.evidence_s],
@@ -111,6 +128,7 @@ def _card(number: int, q: int, answer: Answer, ordered: Sequence[Contestant], ma
             for group, labels in sorted(answer.groups.items())
             for label in ((labels,) if isinstance(labels, str) else labels)
         ],
+        world=world,
         frames=None,
     )
     _want_thumbnails(card, replicates, selections)

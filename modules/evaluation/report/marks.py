@@ -40,8 +40,8 @@ class Mark:
     """Outline around (0, 0), within 7 units."""
 
 
-def marks(methods: Sequence[str]) -> list[Mark]:
-    """A mark for each, in order; the same for the same method.
+def marks(methods: Sequence[str]) -> dict[str, Mark]:
+    """A mark for each method, in order.
 
     With 6 colours and 7 shapes no pair comes twice among the first 42.
     """
@@ -53,4 +53,4 @@ def marks(methods: Sequence[str]) -> list[Mark]:
         else:
             number = others.index(method)
             found[method] = Mark(f"m{n}", _COLOURS[number % len(_COLOURS)], shapes[number % len(shapes)])
-    return [found[method] for method in methods]
+    return found

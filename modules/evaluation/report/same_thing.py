@@ -82,8 +82,13 @@ def num_frames_of(run: EvaluatedRun) -> int | None:
     """K of a run, as its card or its recipe says."""
     told = run.card.get("num_frames")
     if told is None:
-        told = _at(run.recipe, "model", "init_args", "num_frames")
+        told = in_recipe(run, "model", "init_args", "num_frames")
     return told if isinstance(told, int) else None
+
+
+def in_recipe(run: EvaluatedRun, *keys: str) -> Any:
+    """What a run's recipe says at some keys, one below another; None where it says nothing."""
+    return _at(run.recipe, *keys)
 
 
 def _at(node: Any, *keys: str) -> Any:
@@ -93,12 +98,18 @@ def _at(node: Any, *keys: str) -> Any:
     return node
 
 
-def family(folders: list[Path]) -> str:
-    """A name for some run folders: ``grpo`` of grpo_s0 and grpo_s1; the recipe's with the time where that is theirs."""
+def family(folders: list[Path], with_time: bool = True) -> str:
+    """A name for some run folders: ``grpo`` of grpo_s0 and grpo_s1; the recipe's where they are named after the time,
+    which a single one keeps.
+
+    Args:
+        folders: of runs of one thing.
+        with_time: whether a single one keeps it.
+    """
     names = [folder.absolute().name for folder in folders]
     if all(name[:1].isdigit() for name in names):
         recipe = folders[0].absolute().parent.name
-        return recipe if len(names) > 1 else f"{recipe} {names[0]}"
+        return f"{recipe} {names[0]}" if len(names) == 1 and with_time else recipe
     alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     common = "".join(letters[0] for letters in alike)
     return re.sub(r"[-_. ]+(seed|s)?[-_. ]*\d*$", "", common) or names[0]

@@ -1,28 +1,21 @@
-"""A report in headless Chromium: filters, images, no complaints, no sideways scrolling on a phone, keyboard.
-
-Needs Chromium and ``pip install -e ".[browser]"``, which brings a driver and no browser; skipped without them.
-"""
+"""A report in headless Chromium: filters, images, no complaints, no sideways scrolling on a phone, keyboard."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_browser import MARKS, SHOWN, SIZES, chromium, count_shown, opened, widths
 from report_runs import HOSTILE, NUM_VIDEOS, PER_VIDEO, write_run, write_video
 
 from datamodules.video.thumbnails import Thumbnails
 from modules.evaluation.report.report_file import write_report
 from modules.evaluation.report.run_folder import read_run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[browser]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [pytest.mark.long, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
-OFFLINE = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
+pytestmark = MARKS
 NUM_QUESTIONS = NUM_VIDEOS * PER_VIDEO
-SHOWN = "article.card:not([hidden])"
 
 
 @pytest.fixture(scope="module")
@@ -41,31 +34,18 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=OFFLINE)
+    with chromium() as started:
         yield started
-        started.close()
 
 
-@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
+@pytest.fixture(params=SIZES.values(), ids=SIZES)
 def page(request: pytest.FixtureRequest, browser: Any, page_file: Path) -> Iterator[Any]:
-    width, height = request.param
-    opened = browser.new_page(viewport={"width": width, "height": height})
-    said: list[str] = []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-    opened.on("request", lambda asked: said.append(asked.url) if not asked.url.startswith(("file:", "data:")) else None)
-    opened.goto(page_file.as_uri())
-    yield opened
-    opened.close()
-    assert said == []  # no error, no alert of a stranger's, nothing fetched
+    with opened(browser, page_file, request.param) as one:
+        yield one
 
 
 def count(page: Any) -> int:
-    shown = page.locator(SHOWN).count()
-    assert page.locator("#count").inner_text() == f"{shown} of {NUM_QUESTIONS} questions"
-    return shown
+    return count_shown(page, NUM_QUESTIONS)
 
 
 def test_filters_show_what_they_say(page: Any) -> None:
@@ -97,9 +77,7 @@ def test_images_load_and_nothing_is_wider_than_the_screen(page: Any) -> None:
     sizes = page.evaluate("[...document.images].map((image) => [image.naturalWidth, image.naturalHeight])")
     assert len(sizes) > 5 * NUM_QUESTIONS
     assert set(map(tuple, sizes)) == {(64, 48)}
-    page.add_style_tag(content=".card { content-visibility: visible !important }")
-    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
-    width, screen = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    width, screen = widths(page)
     assert width == screen
     assert page.locator("svg.line path").first.bounding_box()["width"] > 0
 

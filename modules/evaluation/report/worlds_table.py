@@ -1,0 +1,63 @@
+"""The table of several worlds: each system's number in each of them, and their mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from modules.evaluation.aggregate import Line
+from modules.evaluation.report.contest_part import ContestPart
+from modules.evaluation.report.contestants import YARDSTICKS, Contestant
+from modules.evaluation.report.marks import Mark
+from modules.evaluation.report.numbers import Standing, right_draws
+from modules.evaluation.report.world_rows import WorldRow
+from modules.evaluation.statistics import middle_95
+
+
+@dataclass(frozen=True)
+class WorldStandings:
+    """One row."""
+
+    row: WorldRow
+    mark: Mark
+    cells: list[Standing | None]
+    """Of each world; None where it was not asked."""
+    mean: Line | None
+    """Over worlds, each counting alike; None where one is missing, as a mean over other worlds is another thing."""
+
+    @property
+    def is_yardstick(self) -> bool:
+        return self.row.system in YARDSTICKS
+
+
+def worlds_table(rows: Sequence[WorldRow], parts: Sequence[ContestPart]) -> list[WorldStandings]:
+    """The rows: those in all worlds by their means, the best first, then the others by what they have."""
+    standings = [{id(standing.contestant): standing for standing in part.standings} for part in parts]
+    marks = {one.method: mark for part in parts for one, mark in zip(part.ordered, part.marks, strict=True)}
+    found = []
+    for row in rows:
+        cells = [None if one is None else own[id(one)] for one, own in zip(row.contestants, standings, strict=True)]
+        mean = _mean(parts, [cell.contestant for cell in cells if cell is not None]) if row.is_everywhere else None
+        found.append(WorldStandings(row, marks[row.method], cells, mean))
+    return sorted(found, key=lambda one: (one.mean is None, -_mean_of_cells(one)))
+
+
+def _mean(parts: Sequence[ContestPart], contestants: Sequence[Contestant]) -> Line:
+    """Mean over worlds W of a number a_w, (1/W) sum_w a_w; its interval draws the videos of each world on their own.
+
+    In a world of a single video nothing can be drawn, and the mean has no interval.
+    """
+    values = [one.value(np.arange(len(part.contest.questions))) for part, one in zip(parts, contestants, strict=True)]
+    draws = [right_draws(part.contest, one, part.place) for part, one in zip(parts, contestants, strict=True)]
+    low, high = middle_95(np.mean(draws, axis=0))
+    return Line(
+        "mean over worlds", sum(len(part.contest.questions) for part in parts), float(np.mean(values)), low, high
+    )
+
+
+def _mean_of_cells(one: WorldStandings) -> float:
+    values = [cell.right.value for cell in one.cells if cell is not None and not math.isnan(cell.right.value)]
+    return float(np.mean(values)) if values else 0.0
