@@ -91,7 +91,7 @@ def _panel(title: str, rows: Sequence[tuple[WorldStandings, Line | None]], top: 
 
 def _dot(n: int, one: WorldStandings, line: Line | None, x_of: Callable[[float], float]) -> Dot:
     label, y = one.row.label, TOP + ROW * (n + 0.5)
-    short = label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}\u2026"
+    short = label if len(label) <= _LONGEST else f"{label[: _LONGEST // 2]}\u2026{label[-(_LONGEST // 2) :]}"
     if line is None:
         return Dot(short, f"{label}: not asked", one.mark, y, None, 0.0, 0.0)
     x = x_of(line.value)

@@ -26,7 +26,7 @@ class WorldsOverview:
         self.headline = _headline(self.table, len(parts))
         self.panels = panels(self.table, [part.world for part in parts])
         self.num_frames = [_num_frames(part) for part in parts]
-        self.remarks = [*_missing(self.table, parts), *_described_otherwise(self.table)]
+        self.remarks = [*_missing(self.table, parts), *_without_interval(parts), *_described_otherwise(self.table)]
 
     @property
     def has_gap(self) -> bool:
@@ -59,13 +59,23 @@ def _missing(table: Sequence[WorldStandings], parts: Sequence[ContestPart]) -> l
     """Who was not asked in which world; systems that miss the same in one sentence."""
     found: dict[str, list[str]] = {}
     for one in table:
-        worlds = [part.world for part, cell in zip(parts, one.cells, strict=True) if cell is None]
+        worlds = [part for part, cell in zip(parts, one.cells, strict=True) if cell is None]
         if worlds:
-            found.setdefault("; ".join(worlds), []).append(one.row.label)
+            found.setdefault(_names(worlds), []).append(one.row.label)
     return [
         f"Not asked in {worlds}, and therefore without a mean over worlds: {', '.join(labels)}."
         for worlds, labels in found.items()
     ]
+
+
+def _without_interval(parts: Sequence[ContestPart]) -> list[str]:
+    """Which worlds have no video to draw in another one's place."""
+    single = [part for part in parts if len(set(part.contest.videos)) == 1]
+    return [f"No mean has an interval, as there is a single video in {_names(single)}."] if single else []
+
+
+def _names(parts: Sequence[ContestPart]) -> str:
+    return " and ".join(f"\u201c{part.world}\u201d" for part in parts)
 
 
 def _described_otherwise(table: Sequence[WorldStandings]) -> list[str]:

@@ -142,8 +142,8 @@ def test_a_system_that_a_world_lacks_has_a_dash_and_no_mean() -> None:
     assert rows["other"].cells[0] is None
     assert rows["oracle"].cells[1] is None
     assert rows["other"].mean is None
-    assert "Not asked in ten, and therefore without a mean over worlds: other." in found.remarks
-    assert "Not asked in hour, and therefore without a mean over worlds: oracle." in found.remarks
+    assert "Not asked in “ten”, and therefore without a mean over worlds: other." in found.remarks
+    assert "Not asked in “hour”, and therefore without a mean over worlds: oracle." in found.remarks
     ten, hour, mean = found.panels
     dots = {dot.label: dot for dot in ten.dots}
     assert dots["other"].x is None
@@ -155,6 +155,7 @@ def test_a_system_that_a_world_lacks_has_a_dash_and_no_mean() -> None:
     alone = overview(evaluated("a", {"mine": [[1]]}), evaluated("b", {"yours": [[1]]}, asked="Who"))
     assert "no system that was asked in all" in alone.headline
     assert len(alone.panels) == 2
+    assert "No mean has an interval, as there is a single video in “a” and “b”." in alone.remarks
 
 
 def test_systems_of_one_name_are_told_apart_in_all_worlds_alike() -> None:
@@ -179,8 +180,8 @@ def test_systems_of_one_name_are_told_apart_in_all_worlds_alike() -> None:
     assert [one.row.label for one in found.table] == ["mine, 8 frames", "mine, 4 frames"]
     assert {one.mark for one in found.table} == {found.table[0].mark}  # one method
     found = overview(
-        evaluated("a", {"mine": [[1]]}, card={"num_frames": 4, "systems": {"mine": "Mine-1"}}),
-        evaluated("b", {"mine": [[1]]}, asked="Who", card={"num_frames": 8, "systems": {"mine": "Mine-2"}}),
+        evaluated("a", {"mine": [[1], [0]]}, card={"num_frames": 4, "systems": {"mine": "Mine-1"}}),
+        evaluated("b", {"mine": [[1], [0]]}, asked="Who", card={"num_frames": 8, "systems": {"mine": "Mine-2"}}),
     )
     assert [one.row.label for one in found.table] == ["mine"]
     assert found.num_frames == ["4", "8"]
@@ -275,7 +276,7 @@ def test_the_page_of_several_worlds(tmp_path: Path, capsys: pytest.CaptureFixtur
     main(["report", *map(str, ten), f"{HOSTILE}={hour}", "--out", str(out), "--no-thumbnails"])
     said, page = capsys.readouterr().out, out.read_text(encoding="utf-8")
     assert "10 minutes: Pooled as seeds of one thing, in ten_s0, ten_s1: mine." in said
-    assert "Not asked in 10 minutes, and therefore without a mean over worlds: <script>" in said
+    assert "Not asked in “10 minutes”, and therefore without a mean over worlds: <script>" in said
     assert page.count("<article") == NUM_VIDEOS * PER_VIDEO + 60 * PER_VIDEO
     assert page.count('data-world="10 minutes"') == NUM_VIDEOS * PER_VIDEO
     assert page.count("<script>") == 1
