@@ -1,9 +1,9 @@
-"""Run folders of evaluations as they lie on disk, in small: answers of a few systems, selections, card, videos."""
+"""Evaluations in small: run folders on disk with answers, selections, card and videos, and runs as they were read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from modules.evaluation.answer_files import Answered, write_answers
+from modules.evaluation.report.run_folder import EvaluatedRun
 from modules.records import Answer, Cost, TraceStep
 from modules.selection.selection_files import write_selections
 from modules.selection.selection_row import SelectionRow
@@ -94,3 +95,48 @@ def write_run(
     (folder / "recipe.yaml").write_text(yaml.safe_dump({**own, "run_dir": str(folder)}))
     (folder / "environment.json").write_text(json.dumps({"working_folder": str(folder.parent)}))
     return folder
+
+
+def evaluated(
+    folder: str,
+    grades: Mapping[str, Sequence[Sequence[int]]],
+    *,
+    asked: str = "What",
+    recipe: Mapping[str, Any] | None = None,
+    card: Mapping[str, Any] | None = None,
+    dataset: str = "small",
+) -> EvaluatedRun:
+    """A run as it was read, whose systems are right as told.
+
+    Args:
+        folder: its name.
+        grades: 1 or 0 of each system, of each video, of each of its questions.
+        asked: how its questions begin; runs share those that begin alike.
+        recipe, card: what it was made by.
+        dataset: of all questions.
+    """
+    answered = [
+        Answered(
+            Answer(
+                dataset=dataset,
+                split="test",
+                sample_id=f"v{v}-q{q}",
+                video=f"v{v}.mp4",
+                system=system,
+                question=f"{asked} {v} {q}?",
+                options=("yes", "no"),
+                answer_index=0,
+                option_log_probs=(-0.1, -3.0) if right else (-3.0, -0.1),
+                evidence_s=((1.0, 2.0),),
+            )
+        )
+        for system, videos in grades.items()
+        for v, of_video in enumerate(videos)
+        for q, right in enumerate(of_video)
+    ]
+    return EvaluatedRun(Path(folder), answered, {}, card or {}, recipe or {}, {})
+
+
+def haystack(**world: Any) -> dict[str, Any]:
+    """A recipe of comparison on some world."""
+    return {"name": "comparison", "data": {"init_args": {"world": world}}}

@@ -21,6 +21,7 @@ _EPILOG = """examples:
   lightning score outputs/videomme/20261121-120000 --scorer lmms-eval
   lightning compare RUN_A RUN_B
   lightning report outputs/comparison/20261121-120000
+  lightning report "ten minutes=RUN_A,RUN_B" "one hour=RUN_C" --out worlds.html
   lightning export RUN/selections.parquet --format tspo --annotations videomme.json --out frames.json"""
 
 
@@ -133,7 +134,7 @@ def _add_result_commands(commands: Any) -> None:
         "runs",
         nargs="+",
         metavar="RUN",
-        help="run folder; several on the same questions, or on those of several worlds, which NAME=RUN,RUN names",
+        help="run folder; several on the same questions or on several worlds; NAME=RUN,RUN names the world of some",
     )
     command.add_argument("--out", help="file (report.html in the run's folder; of several runs, here)")
     command.add_argument("--scorer", help="says what is right; the one that fits by default" + scoring)
