@@ -24,6 +24,10 @@ def test_a_world_is_the_runs_that_share_questions() -> None:
     hour = evaluated("hour", {"mine": [[1], [0]]}, asked="Who")
     ten_again = evaluated("ten_again", {"mine": [[1, 0]]})  # a part of them is enough
     assert members(ten, hour, ten_again) == [["ten", "ten_again"], ["hour"]]
+    rest = EvaluatedRun(
+        Path("rest"), ten.answered[-1:], {}, {}, {}, {}
+    )  # of what the first one was asked, not the second
+    assert members(ten, ten_again, rest) == [["ten", "ten_again", "rest"]]
     both = EvaluatedRun(Path("both"), [*ten.answered, *hour.answered], {}, {}, {}, {})
     assert members(hour, ten, ten_again, both) == [["hour", "ten", "ten_again", "both"]]
     with pytest.raises(ValueError, match="no question was answered by every system of hour, ten, ten_again, both"):

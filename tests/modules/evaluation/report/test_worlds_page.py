@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from report_runs import HOSTILE, NUM_VIDEOS, PER_VIDEO, SHARES, haystack, write_run
+from report_runs import HOSTILE, NUM_VIDEOS, PER_VIDEO, SHARES, haystack, write_run, write_video
 
+from datamodules.video.thumbnails import Thumbnails
 from modules.evaluation.report.gallery import shared_out
 from modules.evaluation.report.report_file import write_report
 from modules.evaluation.report.run_folder import read_run
@@ -46,6 +47,18 @@ def test_the_page_of_several_worlds(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert page.count('data-world="10 minutes"') == 12  # all that it has; half of them would be 25
     small = write_report([read_run(run) for run in (*ten, hour)], out, most_bytes=200_000)
     assert small.num_bytes <= 200_000
+
+
+def test_a_video_of_one_name_in_two_worlds_is_two_videos(tmp_path: Path) -> None:
+    for number in range(2):
+        write_video(tmp_path / f"a/videos/v{number}.mp4", number)
+    runs = [read_run(write_run(tmp_path / f"{place}/run_{place}", question=place, num_videos=2)) for place in "ab"]
+    written = write_report(runs, tmp_path / "page.html", pictures=Thumbnails())
+    assert any("2 videos have no thumbnails" in remark for remark in written.remarks)
+    pieces = (tmp_path / "page.html").read_text(encoding="utf-8").split("<article")[1:]
+    assert [('data-world="run_a"' in piece, "<img" in piece) for piece in pieces] == [(True, True)] * 6 + [
+        (False, False)
+    ] * 6
 
 
 def test_one_world_has_the_page_that_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
