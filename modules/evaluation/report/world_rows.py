@@ -19,11 +19,7 @@ class WorldRow:
     method: str
     """Its label but for the number of frames."""
     contestants: list[Contestant | None]
-    """Of each world; None where it was not asked."""
-
-    @property
-    def is_everywhere(self) -> bool:
-        return None not in self.contestants
+    """Of each world; None where it is missing."""
 
 
 def world_rows(contests: Sequence[Contest]) -> list[WorldRow]:

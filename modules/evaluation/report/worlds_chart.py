@@ -29,7 +29,7 @@ class Dot:
     mark: Mark
     y: float
     x: float | None
-    """None where the system was not asked."""
+    """None where the system was missing."""
     x_low: float
     x_high: float
 
@@ -93,7 +93,7 @@ def _dot(n: int, one: WorldStandings, line: Line | None, x_of: Callable[[float],
     label, y = one.row.label, TOP + ROW * (n + 0.5)
     short = label if len(label) <= _LONGEST else f"{label[: _LONGEST // 2]}\u2026{label[-(_LONGEST // 2) :]}"
     if line is None:
-        return Dot(short, f"{label}: not asked", one.mark, y, None, 0.0, 0.0)
+        return Dot(short, f"{label}: missing", one.mark, y, None, 0.0, 0.0)
     x = x_of(line.value)
     if not math.isfinite(line.low):
         return Dot(short, f"{label}: {percent(line.value)}", one.mark, y, x, x, x)

@@ -38,7 +38,7 @@ def _headline(table: Sequence[WorldStandings], num_worlds: int) -> str:
     """What was found, in one sentence."""
     known = [(one, one.mean) for one in table if one.mean is not None]
     if not known:
-        return f"{num_worlds} worlds, and no system that was asked in all of them"
+        return f"{num_worlds} worlds, and no system that is in all of them"
     best, mean = next((pair for pair in known if not pair[0].is_yardstick), known[0])
     start = f"On average over {num_worlds} worlds, {best.row.label}"
     said = [f"{start} is right on {percent(mean.value)} of the questions"]
@@ -56,14 +56,14 @@ def _num_frames(part: ContestPart) -> str:
 
 
 def _missing(table: Sequence[WorldStandings], parts: Sequence[ContestPart]) -> list[str]:
-    """Who was not asked in which world; systems that miss the same in one sentence."""
+    """Who is missing in which world; systems that miss the same in one sentence."""
     found: dict[str, list[str]] = {}
     for one in table:
         worlds = [part for part, cell in zip(parts, one.cells, strict=True) if cell is None]
         if worlds:
             found.setdefault(_names(worlds), []).append(one.row.label)
     return [
-        f"Not asked in {worlds}, and therefore without a mean over worlds: {', '.join(labels)}."
+        f"Missing in {worlds}, and therefore without a mean over worlds: {', '.join(labels)}."
         for worlds, labels in found.items()
     ]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from modules.evaluation.aggregate import Line
 from modules.evaluation.report.contest_part import ContestPart
-from modules.evaluation.report.contestants import YARDSTICKS, Contestant
+from modules.evaluation.report.contestants import YARDSTICKS
 from modules.evaluation.report.marks import Mark
 from modules.evaluation.report.numbers import Standing, right_draws
 from modules.evaluation.report.world_rows import WorldRow
@@ -24,7 +24,7 @@ class WorldStandings:
     row: WorldRow
     mark: Mark
     cells: list[Standing | None]
-    """Of each world; None where it was not asked."""
+    """Of each world; None where it is missing."""
     mean: Line | None
     """Over worlds, each counting alike; None where one is missing, as a mean over other worlds is another thing."""
 
@@ -40,22 +40,21 @@ def worlds_table(rows: Sequence[WorldRow], parts: Sequence[ContestPart]) -> list
     found = []
     for row in rows:
         cells = [None if one is None else own[id(one)] for one, own in zip(row.contestants, standings, strict=True)]
-        mean = _mean(parts, [cell.contestant for cell in cells if cell is not None]) if row.is_everywhere else None
+        known = [cell for cell in cells if cell is not None]
+        mean = _mean(parts, known) if len(known) == len(parts) else None
         found.append(WorldStandings(row, marks[row.method], cells, mean))
     return sorted(found, key=lambda one: (one.mean is None, -_mean_of_cells(one)))
 
 
-def _mean(parts: Sequence[ContestPart], contestants: Sequence[Contestant]) -> Line:
+def _mean(parts: Sequence[ContestPart], cells: Sequence[Standing]) -> Line:
     """Mean over worlds W of a number a_w, (1/W) sum_w a_w; its interval draws the videos of each world on their own.
 
     In a world of a single video nothing can be drawn, and the mean has no interval.
     """
-    values = [one.value(np.arange(len(part.contest.questions))) for part, one in zip(parts, contestants, strict=True)]
-    draws = [right_draws(part.contest, one, part.place) for part, one in zip(parts, contestants, strict=True)]
+    draws = [right_draws(part.contest, cell.contestant, part.place) for part, cell in zip(parts, cells, strict=True)]
     low, high = middle_95(np.mean(draws, axis=0))
-    return Line(
-        "mean over worlds", sum(len(part.contest.questions) for part in parts), float(np.mean(values)), low, high
-    )
+    mean = float(np.mean([cell.right.value for cell in cells]))
+    return Line("mean over worlds", sum(cell.right.num_questions for cell in cells), mean, low, high)
 
 
 def _mean_of_cells(one: WorldStandings) -> float:

@@ -34,7 +34,7 @@ def test_the_page_of_several_worlds(tmp_path: Path, capsys: pytest.CaptureFixtur
     main(["report", *map(str, ten), f"{HOSTILE}={hour}", "--out", str(out), "--no-thumbnails"])
     said, page = capsys.readouterr().out, out.read_text(encoding="utf-8")
     assert "10 minutes: Pooled as seeds of one thing, in ten_s0, ten_s1: mine." in said
-    assert "Not asked in “10 minutes”, and therefore without a mean over worlds: <script>" in said
+    assert "Missing in “10 minutes”, and therefore without a mean over worlds: <script>" in said
     assert page.count("<article") == NUM_VIDEOS * PER_VIDEO + 60 * PER_VIDEO
     assert page.count('data-world="10 minutes"') == NUM_VIDEOS * PER_VIDEO
     assert page.count("<script>") == 1

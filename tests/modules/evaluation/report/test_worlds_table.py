@@ -118,8 +118,8 @@ def test_a_system_that_a_world_lacks_has_a_dash_and_no_mean() -> None:
     assert rows["other"].cells[0] is None
     assert rows["oracle"].cells[1] is None
     assert rows["other"].mean is None
-    assert "Not asked in “ten”, and therefore without a mean over worlds: other." in found.remarks
-    assert "Not asked in “hour”, and therefore without a mean over worlds: oracle." in found.remarks
+    assert "Missing in “ten”, and therefore without a mean over worlds: other." in found.remarks
+    assert "Missing in “hour”, and therefore without a mean over worlds: oracle." in found.remarks
     ten, hour, mean = found.panels
     dots = {dot.label: dot for dot in ten.dots}
     assert dots["other"].x is None
@@ -129,7 +129,7 @@ def test_a_system_that_a_world_lacks_has_a_dash_and_no_mean() -> None:
     assert hour.finding == "other is right most often: 100.0 %"
     assert mean.title == "mean over worlds"
     alone = overview(evaluated("a", {"mine": [[1]]}), evaluated("b", {"yours": [[1]]}, asked="Who"))
-    assert "no system that was asked in all" in alone.headline
+    assert "no system that is in all" in alone.headline
     assert len(alone.panels) == 2
     assert "No mean has an interval, as there is a single video in “a” and “b”." in alone.remarks
 
