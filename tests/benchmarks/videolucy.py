@@ -21,6 +21,10 @@ from modules.evaluation.answer_files import Answered, read_answered
 from modules.evaluation.statistics import cluster_bootstrap
 from modules.systems.grading import most_probable_option
 
+_COLOURS = ("#8a8a8a", "#E69F00", "#000000", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
+"""Of Okabe and Ito, and a grey."""
+_MARKERS = "os^Dv"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -103,27 +107,36 @@ def table(rows: list[Row]) -> str:
 
 
 def picture(rows: list[Row], path: Path, title: str) -> None:
-    """Accuracy against calls and against captioned seconds; systems that do not look back lie at 0."""
-    from matplotlib.figure import Figure
+    """Accuracy against calls and against captioned seconds; systems that do not look back lie at 0.
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    A colour is a system, a form a setting.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     systems, settings = list(dict.fromkeys(r.system for r in rows)), list(dict.fromkeys(r.setting for r in rows))
+    colours = {name: _COLOURS[n % len(_COLOURS)] for n, name in enumerate(systems)}
+    markers = {name: _MARKERS[n % len(_MARKERS)] for n, name in enumerate(settings)}
     for row in rows:
-        colour, marker = f"C{systems.index(row.system) % 10}", "os^Dv"[settings.index(row.setting) % 5]
-        name = f"{row.system}, {row.setting}" if len(settings) > 1 else row.system
         error = [[row.right - row.interval[0]], [row.interval[1] - row.right]]
         for axes, x in ((left, row.calls), (right, row.deeper_s)):
-            axes.errorbar(x, row.right, error, fmt=marker, color=colour, label=name, capsize=3)
+            axes.errorbar(
+                x, row.right, error, fmt=markers[row.setting], color=colours[row.system], capsize=3, alpha=0.85
+            )
     left.set_xlabel("calls of the reasoner, a question")
     right.set_xlabel("seconds of video captioned in looks, a question")
     left.set_ylabel("right answers (95 %, by video)")
     left.set_ylim(0, 1.02)
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    shown = [Line2D([], [], color=colour, linewidth=4, label=name) for name, colour in colours.items()]
+    if len(settings) > 1:
+        shown += [Line2D([], [], color="#333333", marker=m, linestyle="", label=name) for name, m in markers.items()]
+    figure.legend(handles=shown, loc="outside lower center", ncols=5, frameon=False)
     figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:
