@@ -78,10 +78,21 @@ def test_names_that_contradict_the_questions_are_mistakes() -> None:
     hour = evaluated("hour", {"mine": [[1]]}, asked="Who")
     named = worlds_of([ten, again, hour], {Path("ten"): "short", Path("hour"): "long"})
     assert [world.name for world in named] == ["short", "long"]
-    with pytest.raises(ValueError, match=r"ten, again have questions in common .* 'short' and 'long'"):
-        worlds_of([ten, again], {Path("ten"): "short", Path("again"): "long"})
+    other = evaluated("other", {"mine": [[1]]})
+    for runs in ([ten, again, other], [other, ten, again]):
+        with pytest.raises(ValueError, match=r" in common with 'short' and with 'long'; say which world"):
+            worlds_of(runs, {Path("ten"): "short", Path("again"): "long"})
     with pytest.raises(ValueError, match="ten, hour have no question in common, and are all named 'one'"):
         worlds_of([ten, hour], {Path("ten"): "one", Path("hour"): "one"})
+
+
+def test_worlds_that_ask_the_same_are_told_apart_by_their_names() -> None:
+    """Of videos that only look different, questions and evidence are the same."""
+    plain, seed, faint = (evaluated(name, {"mine": [[1]]}) for name in ("plain", "seed", "faint"))
+    names = {Path("plain"): "plain", Path("seed"): "plain", Path("faint"): "faint"}
+    worlds = worlds_of([plain, faint, seed], names)
+    assert [(world.name, world.runs) for world in worlds] == [("plain", [plain, seed]), ("faint", [faint])]
+    assert len(worlds_of([plain, faint, seed], {})) == 1
 
 
 def test_names_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
