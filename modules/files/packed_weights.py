@@ -52,7 +52,13 @@ def weight_names(packed: Iterable[str]) -> list[str]:
 
 
 def unpacked(weight: Tensor, scale: Tensor | None) -> Tensor:
-    """A weight as it was, float16; one without a scale is what it is."""
+    """A weight as it was, float16; one without a scale is what it is.
+
+    Raises:
+        ValueError: it is of 8-bit integers and has no scale, as in files of other programs.
+    """
+    if scale is None and weight.dtype == torch.int8:
+        raise ValueError("8-bit weights without scales: not packed by recipes/data/pack_weights.yaml")
     return weight if scale is None else (weight.float() * _by_row(scale, weight)).half()
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from modules.checkpoints.checkpoint_sums import SUMS_KEY
 from modules.console import PlainConsole
@@ -34,14 +35,28 @@ class PackWeights(Job):
         weights = [path for path in files if path.name.endswith(_ORDINARY) and not path.name.endswith(SUFFIX)]
         if not weights:
             raise ValueError(f"job.source: {self.source} holds no .safetensors file to pack")
+        if self.out.resolve() == self.source.resolve():
+            raise ValueError(
+                f"job.out: {self.out} is the source; name another folder, so that whole weights stay as they are"
+            )
         before = after = 0
         for path in weights:
             target = self.out / (path.name.removesuffix(_ORDINARY) + SUFFIX)
-            with safe_open(path, "pt") as file, appearing(target, "packed weights") as partial:
-                header = {key: value for key, value in (file.metadata() or {}).items() if key != SUMS_KEY}
-                save_file(pack({name: file.get_tensor(name) for name in file.keys()}), partial, header)  # noqa: SIM118
+            packed, header = _packed(path)
+            with appearing(target, "packed weights") as partial:
+                save_file(packed, partial, header)
             before, after = before + path.stat().st_size, after + target.stat().st_size
         for path in files:
             if path.is_file() and path not in weights and path.suffix in (".json", ".jinja"):
                 shutil.copyfile(path, self.out / path.name)
         PlainConsole().print(f"written     {self.out}, {after / 1e6:.2f} MB of weights in place of {before / 1e6:.2f}")
+
+
+def _packed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A file's weights and its header, without sums of weights that are no longer the same."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = {key: value for key, value in (file.metadata() or {}).items() if key != SUMS_KEY}
+            return pack({name: file.get_tensor(name) for name in file.keys()}), header  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is not packed: {error}") from error

@@ -1,4 +1,4 @@
-"""Runs by what they were asked: those that share questions are one world, those of another world share none."""
+"""Runs by what they were asked: those that share questions are one world, unless they are given two names."""
 
 from __future__ import annotations
 

@@ -58,6 +58,13 @@ def test_what_half_precision_does_not_hold_is_refused(wrong: float) -> None:
         pack({"w": torch.tensor([[1.0, wrong]])})
 
 
+def test_integers_of_another_program_are_refused() -> None:
+    packed = pack({"w": torch.ones(2, 3)})
+    del packed["w.int8_scale"]
+    with pytest.raises(ValueError, match="8-bit weights without scales"):
+        unpack(packed)
+
+
 def test_a_folder_without_packed_weights_and_a_hub_id_are_as_they_are(tmp_path: Path) -> None:
     for source in (str(tmp_path), f"local-dir:{tmp_path}", "org/name"):
         with loadable(source) as place:

@@ -44,3 +44,20 @@ def test_a_file_keeps_its_header_but_for_sums(tmp_path: Path) -> None:
 def test_nothing_to_pack(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^job.source: .* holds no .safetensors file to pack"):
         PackWeights(source=str(tmp_path), out=str(tmp_path / "out")).run(tmp_path)
+
+
+def test_the_source_stays_as_it_is(tmp_path: Path) -> None:
+    write_blank_vlm(tmp_path / "whole", ["a red star"])
+    before = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    with pytest.raises(ValueError, match=r"^job.out: .* is the source"):
+        PackWeights(source=str(tmp_path / "whole"), out=str(tmp_path / "whole/../whole")).run(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == before
+
+
+def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    cut = tmp_path / "model.safetensors"
+    save_file({"w": torch.ones(30, 30)}, cut)
+    cut.write_bytes(cut.read_bytes()[:100])
+    with pytest.raises(ValueError, match=f"^{cut} is not packed: "):
+        PackWeights(source=str(tmp_path), out=str(tmp_path / "out")).run(tmp_path)
+    assert not (tmp_path / "out").exists()
