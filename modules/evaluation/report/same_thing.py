@@ -40,14 +40,18 @@ def recipe_key(run: EvaluatedRun) -> str:
     own = _without_seeds({key: value for key, value in run.recipe.items() if key not in _NO_PART})
     if isinstance(trainer := own.get("trainer"), dict):
         own["trainer"] = {key: value for key, value in trainer.items() if key not in _NO_PART_OF_TRAINER}
-    own["checkpoint"] = _checkpoint_key(run)
+    own["checkpoint"] = (
+        None if "fit" in str(run.recipe.get("stage")) else _trained_key(run, run.recipe.get("checkpoint"))
+    )
+    weights = _at(own, "model", "init_args", "weights")
+    if isinstance(weights, dict):
+        own["model"]["init_args"]["weights"] = {name: _trained_key(run, place) for name, place in weights.items()}
     return json.dumps(own, sort_keys=True, default=str)
 
 
-def _checkpoint_key(run: EvaluatedRun) -> Any:
-    """The recipe that trained the checkpoint, where it is still there; else its path, which is nobody else's."""
-    checkpoint = run.recipe.get("checkpoint")
-    if not isinstance(checkpoint, str) or "fit" in str(run.recipe.get("stage")):
+def _trained_key(run: EvaluatedRun, checkpoint: Any) -> Any:
+    """The recipe that trained a checkpoint, where it is still there; else its path, which is nobody else's."""
+    if not isinstance(checkpoint, str):
         return None
     for place in run.places:
         for folder in (place / checkpoint, *(place / checkpoint).parents[:2]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,32 @@ def test_seeds_are_pooled_and_what_answers_alike_counts_once(tmp_path: Path) -> 
     rng = np.random.default_rng(0)
     means = [by_video[rng.integers(0, NUM_VIDEOS, NUM_VIDEOS)].mean() for _ in range(2000)]
     assert (mine.right.low, mine.right.high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])))
+
+
+def test_weights_that_one_recipe_trained_are_seeds_of_one_thing(tmp_path: Path) -> None:
+    """Of a comparison, whose samplers are told by the recipes that trained them, while these are there."""
+
+    def trained(name: str, rate: float, seed: int) -> str:
+        (folder := tmp_path / name / "checkpoints").mkdir(parents=True)
+        recipe = {"model": {"init_args": {"rate": rate}}, "seed_everything": seed}
+        (folder.parent / "recipe.yaml").write_text(json.dumps(recipe))
+        return str(folder / "last.ckpt")
+
+    def compared(name: str, seed: int, weights: str) -> Path:
+        return write_run(
+            tmp_path / name, seed=seed, recipe={"model": {"init_args": {"num_frames": 4, "weights": {"mine": weights}}}}
+        )
+
+    weights = [trained(f"slow_{seed}", 0.1, seed) for seed in range(2)]
+    runs = [compared(f"compared_{seed}", seed, weights[seed]) for seed in range(2)]
+    fast = compared("fast", 2, trained("fast_0", 0.9, 0))
+    found = contest(*runs, fast)
+    assert sorted(one.label for one in found.contestants) == ["mine (compared)", "mine (fast)", "oracle", "uniform"]
+    assert {one.label: len(one.replicates) for one in found.contestants}["mine (compared)"] == 2
+    shutil.rmtree(tmp_path / "slow_1")
+    assert len([one for one in contest(*runs).contestants if one.system == "mine"]) == 2, (
+        "nobody knows by what any more"
+    )
 
 
 def test_other_methods_and_other_numbers_of_frames_stand_side_by_side(tmp_path: Path) -> None:
