@@ -37,6 +37,7 @@ def appearing(path: Path, what: str, partial: str | None = None) -> Iterator[Pat
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield place
+        give_usual_mode(place)
         if place.is_dir() and path.is_dir():
             shutil.rmtree(path)
         os.replace(place, path)
@@ -53,6 +54,25 @@ def write_whole(path: Path, what: str, content: str) -> None:
     """Writes a text file, so that nobody ever reads half of it; arguments and errors as of `appearing`."""
     with appearing(path, what) as place:
         place.write_text(content, encoding="utf-8", newline="")
+
+
+def give_usual_mode(place: Path) -> None:
+    """Lets others read what a library made for its owner alone, as far as they may read any new file here.
+
+    safetensors does so, and whoever shares a folder of features or weights with colleagues could not read theirs.
+
+    Args:
+        place: a file, or a folder with files.
+    """
+    files = [place] if place.is_file() else [f for f in place.rglob("*") if f.is_file() and not f.is_symlink()]
+    private = [path for path in files if not path.stat().st_mode & 0o077]
+    if private:
+        probe = place.with_name(f"{secrets.token_hex(8)}.partial")
+        probe.touch()
+        mode = probe.stat().st_mode & 0o777
+        probe.unlink()
+        for path in private:
+            path.chmod(mode)
 
 
 def storage_reason(error: BaseException) -> str | None:

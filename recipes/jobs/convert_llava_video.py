@@ -11,6 +11,7 @@ from modules.console import PlainConsole
 from modules.files.hub import fetching
 from modules.files.model_files import AS_DATA, as_data
 from modules.files.paths import InputPath
+from modules.files.whole_files import give_usual_mode
 from modules.mllms.llava_video import convert
 from modules.mllms.shapes import config_of
 from recipes.jobs.base import Job
@@ -48,4 +49,5 @@ class ConvertLlavaVideo(Job):
         convert(self.source, model)
         model.save_pretrained(self.out)
         processor.save_pretrained(self.out)
+        give_usual_mode(self.out)
         PlainConsole().print(f"written     {self.out}")

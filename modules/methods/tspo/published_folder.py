@@ -17,6 +17,7 @@ from torch import Tensor
 
 from modules.files.hub import fetching
 from modules.files.model_files import AS_DATA, as_data
+from modules.files.whole_files import give_usual_mode
 
 WEIGHTS = "model.safetensors"
 
@@ -57,3 +58,4 @@ def write_tspo_folder(clip: transformers.CLIPModel, clip_path: str, selector: di
     tensors = {**clip.state_dict(), **selector}
     whole = {k: v.detach().to("cpu", torch.bfloat16).contiguous() for k, v in tensors.items()}
     save_file(whole, folder / WEIGHTS, {"format": "pt"})
+    give_usual_mode(folder / WEIGHTS)
