@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from modules.files.whole_files import appearing
+from modules.files.whole_files import StorageError, appearing
 
 FORMAT_VERSION = "3"
 _log = logging.getLogger(__name__)
@@ -55,9 +55,14 @@ def unseal(path: Path, made_under: Mapping[str, str], verify: bool) -> Sealed | 
         path: of the file.
         made_under: what it has to have been made under.
         verify: compare the checksums, for which the whole file is read.
+
+    Raises:
+        StorageError: it is somebody else's, and may not be read.
     """
     if not path.exists():
         return None
+    if not os.access(path, os.R_OK):  # safetensors would say that there is no such file
+        raise StorageError(f"{path} may not be read: ask {_owner(path)} for `chmod a+r`, or name another folder")
     try:
         tensors, metadata = _whole(path) if verify else _mapped(path)
         sums = json.loads(metadata["checksums"])
@@ -72,6 +77,13 @@ def unseal(path: Path, made_under: Mapping[str, str], verify: bool) -> Sealed | 
         return None
     _mark_used(path)
     return tensors, metadata
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (KeyError, OSError, NotImplementedError):
+        return "its owner"
 
 
 def _mark_used(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from datamodules.video.feature_store import Entry, FeatureStore
+from datamodules.video.sealed import seal, unseal
+from modules.files.whole_files import StorageError
 from modules.records import Candidates
 
 
@@ -85,3 +88,14 @@ def test_many_processes_write_the_same_entry(tmp_path: Path, video: str) -> None
     with context.Pool(3) as pool:
         results = pool.starmap(_write_and_read, [(tmp_path / "s", video, seed) for seed in range(3)])
     assert results == [True, True, True]
+
+
+def test_an_entry_of_somebody_else_is_named_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests may run as root, whom no mode keeps out, so the right to read is told to be missing."""
+    path = tmp_path / "entry.safetensors"
+    seal(path, {"a": torch.ones(3)}, {"made": "here"}, {})
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != path)
+    with pytest.raises(StorageError, match=r"entry.safetensors may not be read: ask \w+ for `chmod a\+r`"):
+        unseal(path, {"made": "here"}, verify=False)
+    monkeypatch.undo()
+    assert unseal(path, {"made": "here"}, verify=False) is not None
