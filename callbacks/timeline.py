@@ -46,8 +46,10 @@ class TimelineImages(AfterUpdate):
         batch = rollouts.batch
         question, candidates = batch.questions[0], batch.candidates[0]
         queries, written = batch.queries[:1], ""
-        if rollouts.queries is not None and rollouts.query_features is not None:  # the first trajectory's
-            queries, written = rollouts.query_features[0, :1], f"\nqueries: {', '.join(rollouts.queries[0][0]) or '-'}"
+        if rollouts.queries is not None and rollouts.query_features is not None:
+            shown = next((number for number, wrote in enumerate(rollouts.queries[0]) if wrote), 0)
+            queries = rollouts.query_features[0, shown : shown + 1]
+            written = f"\nqueries of rollout {shown + 1}: {', '.join(rollouts.queries[0][shown]) or 'none'}"
         inputs = (batch.features[:1], batch.mask[:1], batch.timestamps_s[:1], queries)
         policy = pl_module.sampler.policies(QuestionBatch(batch.questions[:1], batch.candidates[:1], *inputs))
         best = policy.mode(pl_module.num_frames).in_time_order()[0, 0].cpu()

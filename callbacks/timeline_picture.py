@@ -63,7 +63,7 @@ def timeline_figure(
     if drawn is not None and drawn.any():
         twin = axis.twinx()
         twin.bar(timestamps_s, drawn, width=timestamps_s[-1] / 300, color=_DRAWN, alpha=0.6)
-        twin.set_ylabel("times drawn by the rollouts (bars)")
+        twin.set_ylabel("drawn by rollouts (bars)")
     if scores is not None:
         axis.plot(timestamps_s, scores, color=_INK, linewidth=0.9, label="score")
         axis.set_ylabel("score")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from datamodules.haystack.pool import BACKGROUND_FRAMES, FRAMES_PER_EVENT, FramePool
-from datamodules.haystack.questions import ask
+from datamodules.haystack.questions import CARD_NAMES, ask, named
 from datamodules.haystack.wordings import PATTERNS, SIGN_WORDS, Wordings, four, worded
 from datamodules.haystack.world import ALL_SHAPES, COLOURS, DIRECTIONS, DOTS, GLYPHS, SHAPES, Event, VideoPlan, World
 from modules.records import VideoQuestion
@@ -119,7 +119,7 @@ class FrameTexts(PoolExamples):
             pattern, blanks = self._asked(event, pool.world.shapes_of("stream"), rng)
             plain = describe(event) if pattern is None else PATTERNS[pattern].plain.format(**blanks)
             texts[plain if pattern is None else worded(pattern, blanks, self.wordings, rng)] = plain
-        matches = torch.tensor([[_fits(text, e) for e in events] for text in texts])
+        matches = torch.tensor([[fits(text, e) for e in events] for text in texts])
         meanings = torch.tensor([list(texts.values()).index(plain) for plain in texts.values()])
         return {"frames": pool.frames[index], "texts": list(texts), "matches": matches, "meanings": meanings}
 
@@ -131,12 +131,20 @@ class FrameTexts(PoolExamples):
             return str(rng.choice(["first", "last"])), {}
         if event is None or rng.random() < 0.3:
             return None, {}
+        if self.wide and event.kind in CARD_NAMES and rng.random() < 0.3:
+            return "apart", _two([named(event), str(rng.choice(shapes))], rng)
         if event.kind != "shape":
             return event.kind, {"colour": event.colour}
         if rng.random() < 0.2:
             names = [event.label, *rng.permutation([s for s in shapes if s != event.label])[:3]]
             blanks = four([str(n) for n in rng.permutation(names)])
             return str(rng.choice(["order", "never"])) if self.wide else "order", blanks
+        if self.wide and rng.random() < 0.15:
+            others = [
+                *(s for s in shapes if s != event.label),
+                *(f"{c} {n}" for c in COLOURS for n in CARD_NAMES.values()),
+            ]
+            return "apart", _two([event.label, str(rng.choice(others))], rng)
         patterns = ["colour", "count", "before", "after", *(["when"] if self.wide else [])]
         return str(rng.choice(patterns)), {"shape": event.label}
 
@@ -299,11 +307,18 @@ def ball_position(event: Event, time_s: float) -> tuple[float, float]:
     return dx * progress, dy * progress
 
 
-def _fits(text: str, event: Event | None) -> bool:
+def fits(text: str, event: Event | None) -> bool:
+    """Whether a frame that shows an event is what a description says, or evidence of what a question asks."""
     if event is None or not text.endswith("?"):
         return text == describe(event)
     words = set(text.replace("?", "").replace(",", "").replace(":", "").split())
-    if words & set(ALL_SHAPES):
-        return event.kind == "shape" and event.label in words
+    if event.kind == "shape" and words & set(ALL_SHAPES):
+        return event.label in words
     asked = [kind for kind, names in SIGN_WORDS.items() if words & set(names)]
-    return not asked or (event.kind in asked and event.colour in words)
+    if not asked:
+        return not words & set(ALL_SHAPES)
+    return event.kind in asked and event.colour in words
+
+
+def _two(names: list[str], rng: np.random.Generator) -> dict[str, str]:
+    return dict(zip("ab", (str(n) for n in rng.permutation(names)), strict=True))

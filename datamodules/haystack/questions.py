@@ -17,6 +17,8 @@ from modules.records import VideoQuestion
 
 NUM_OPTIONS = 4
 _SECONDS = ("2", "4", "8", "16")
+_EIGHTHS = DOTS[:NUM_OPTIONS]
+CARD_NAMES = {"glyph": "letter", "dots": "dots"}  # a box has another beside it, of a second colour
 Draft = tuple[str, dict[str, str], str, list[str], list[Event]]
 """Pattern of the question and what fills its blanks (`wordings`), answer, wrong options best first, evidence events."""
 
@@ -93,6 +95,30 @@ def _never(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
         yield "never", four(names), answer, [e.label for e in events], events
 
 
+def _apart(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
+    """Eighths of the video between two things that are named, one of them a shape; the answer is drawn first.
+
+    What is not within a third of an eighth of an option is not asked about, which leaves room for times in percent.
+    """
+    unique = [e for e in plan.events if e.role.startswith("triple")]
+    cards = [e for e in plan.events if e.kind in CARD_NAMES]
+    pairs = [(a, b) for n, a in enumerate(unique) for b in (*unique[n + 1 :], *cards)]
+    eighths = np.array([abs(b.start_s + b.end_s - a.start_s - a.end_s) * 4 / plan.duration_s for a, b in pairs])
+    for answer in rng.permutation(_EIGHTHS):
+        close = np.flatnonzero(np.abs(eighths - int(answer)) < 1 / 3)
+        if len(close):
+            pair = pairs[rng.choice(close)]
+            first, second = (pair[i] for i in rng.permutation(2))
+            names = {"a": named(first), "b": named(second)}
+            evidence = sorted(pair, key=lambda e: e.start_s)
+            yield "apart", names, str(answer), [e for e in _EIGHTHS if e != answer], evidence
+
+
+def named(event: Event) -> str:
+    """What questions call a shape, a letter or a number of dots."""
+    return event.label if event.kind == "shape" else f"{event.colour} {CARD_NAMES[event.kind]}"
+
+
 def _how_long(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
     """Seconds to the nearest of four powers of two; events between two of them are not asked about.
 
@@ -120,6 +146,7 @@ _DRAFTS: dict[str, Callable[[VideoPlan, np.random.Generator], Iterator[Draft]]] 
     "count": _count,
     "when": _when,
     "never": _never,
+    "apart": _apart,
     "how_long": _how_long,
 }
 

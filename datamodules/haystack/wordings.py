@@ -96,6 +96,14 @@ PATTERNS: dict[str, Pattern] = {
         ("Which of these is never shown: {a}, {b}, {c} or {d}?", "Which one does not come: {a}, {b}, {c} or {d}?"),
         ("Which is absent among {a}, {b}, {c} and {d}?",),
     ),
+    "apart": Pattern(
+        "How many eighths of the video lie between the {a} and the {b}?",
+        (
+            "How many eighths of the video pass from the {a} to the {b}?",
+            "What part of the video is between the {a} and the {b}, in eighths?",
+        ),
+        ("What distance in eighths separates the {a} and the {b}?",),
+    ),
     "how_long": Pattern("About how many seconds is the {shape} shown?"),
 }
 SIGN_WORDS = {"glyph": ("letter", "character"), "dots": ("dots", "spots"), "boxes": ("box", "crate"), "ball": ("ball",)}

@@ -33,7 +33,7 @@ GLYPHS = ("A", "H", "K", "S", "T", "Z")
 DOTS = ("1", "2", "3", "4", "5", "6")
 DIRECTIONS = ("left", "right", "up", "down")
 SIGN_KINDS = ("glyph", "dots", "boxes", "ball")
-QUESTION_KINDS = ("needle", "begin", "end", "before", "after", "order", "count", "when", "never", "how_long")
+QUESTION_KINDS = ("needle", "begin", "end", "before", "after", "order", "count", "when", "never", "apart", "how_long")
 SPLITS = ("train", "val", "test", "stream")
 
 

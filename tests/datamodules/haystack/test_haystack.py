@@ -52,7 +52,7 @@ def test_every_kind_of_event_happens() -> None:
 
 def test_questions_have_one_right_option_and_their_evidence() -> None:
     asked = questions(60)
-    assert {q.groups["kind"] for q in asked} == set(EVERY_KIND) == set(QUESTION_KINDS) - {"never", "how_long"}
+    assert {q.groups["kind"] for q in asked} == set(EVERY_KIND) == set(QUESTION_KINDS) - {"never", "apart", "how_long"}
     for q in asked:
         assert len(q.options) == len(set(q.options)) == 4
         assert q.answer in q.options

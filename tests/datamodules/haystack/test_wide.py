@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from datamodules.haystack.datamodule import HaystackData
-from datamodules.haystack.examples import FrameQuestions, FrameTexts, Phase, times_of
+from datamodules.haystack.examples import FrameQuestions, FrameTexts, Phase, fits, times_of
 from datamodules.haystack.pool import FramePool
 from datamodules.haystack.questions import ask
 from datamodules.haystack.render import render
@@ -105,13 +106,31 @@ def test_when_is_the_quarter_in_which_the_evidence_lies() -> None:
             assert question.answer == str(int(4 * start_s / 600) + 1) == str(int(4 * end_s / 600) + 1)
 
 
+def test_apart_is_the_nearest_number_of_eighths_between_two_things_that_are_named() -> None:
+    asked, card = Counter(), 0
+    for n in range(200):
+        plan = WIDE.plan("test", n)
+        for question in ask(plan, "test", "", {"apart": 1}, np.random.default_rng(n), "all"):
+            one, other = (next(e for e in plan.events if e.span_s == span) for span in question.evidence_s)
+            eighths = (other.end_s + other.start_s - one.end_s - one.start_s) * 4 / plan.duration_s
+            assert abs(eighths - int(question.answer)) < 1 / 3
+            assert sorted(question.options) == ["1", "2", "3", "4"]
+            told = words(question.question)
+            fitting = [e for e in plan.events if fits(question.question, e)]
+            assert fitting == [one, other], "the text fits its evidence alone"
+            card += bool(told & {"letter", "dots"})
+            asked[question.answer] += 1
+    assert 20 < card < 180, "two shapes, or a shape and a card"
+    assert max(asked.values()) / asked.total() < 0.25 + 3 * np.sqrt(0.25 * 0.75 / asked.total())
+
+
 @pytest.mark.parametrize("wordings", ["varied", "held_out", "all"])
 def test_a_wording_changes_nothing_but_the_text(wordings: str) -> None:
-    num_reworded = 0
+    num_reworded, kinds = 0, KINDS | {"apart": 2}
     for n in range(30):
         plan = WIDE.plan("test", n)
-        plain = ask(plan, "test", "", KINDS, np.random.default_rng(n))
-        worded = ask(plan, "test", "", KINDS, np.random.default_rng(n), wordings)  # type: ignore[arg-type]
+        plain = ask(plan, "test", "", kinds, np.random.default_rng(n))
+        worded = ask(plan, "test", "", kinds, np.random.default_rng(n), wordings)  # type: ignore[arg-type]
         for one, other in zip(plain, worded, strict=True):
             assert (one.options, one.answer, one.evidence_s) == (other.options, other.answer, other.evidence_s)
             named = words(one.question) & {*ALL_SHAPES, "red", "blue"}
@@ -144,7 +163,7 @@ def test_the_wide_world_tests_what_its_training_split_never_had() -> None:
         test_wordings=overlay["test_wordings"],
     )
     train, test = ({w for q in data.load_questions(split) for w in words(q.question)} for split in ("train", "test"))
-    assert {"hue", "earliest", "preceding", "following", "occasions", "absent"} <= test - train
+    assert {"hue", "earliest", "preceding", "following", "occasions", "absent", "distance"} <= test - train
     assert len((test - train) & set(ALL_SHAPES)) == 6
 
 

@@ -49,7 +49,7 @@ FILL_IN = {
     "ask": ["--video", "v.mp4", "--question", "What?", "--checkpoint", "null"],
     "stream": ["--video", "v.mp4", "--question", "What?", "--at", "60", "--checkpoint", "null"],
     "caption": CAPTION,
-    **{name: ["--model.mllm.path", "recipes/haystack/weights/vlm"] for name in ("answerer", "answerer_more")},
+    **{f"answerer{n}": ["--model.mllm.path", "recipes/haystack/weights/vlm"] for n in ("", "_more", "_apart")},
     "haystack": ["--checkpoint", "null"],
     "eval": ["--checkpoint", "null"],
     "msjoe_qwen2_5_vl_7b": ["--model.init_from", "null"],
