@@ -17,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from modules.files.paths import LOCAL_SCHEMA
-from modules.files.whole_files import appearing
+from modules.files.whole_files import appearing, remove_abandoned
 
 SUFFIX, _ORDINARY = ".int8.safetensors", ".safetensors"
 SCALE = ".int8_scale"
 """After the name of a matrix: that of its rows' scales."""
 _LARGEST = 127
+_PREFIX = "kairos-weights-"
 _SMALLEST_SCALE = torch.finfo(torch.float16).tiny
 
 
@@ -86,7 +87,8 @@ def loadable(source: str) -> Iterator[str]:
     if not packed:
         yield source
         return
-    with tempfile.TemporaryDirectory(prefix="kairos-weights-") as place:
+    remove_abandoned(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as place:
         for path in folder.iterdir():
             if path not in packed:
                 (Path(place) / path.name).symlink_to(path.resolve())

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -86,11 +86,16 @@ def storage_reason(error: BaseException) -> str | None:
 
 def sweep(folder: Path) -> None:
     """Removes what runs that were killed have left below a folder: partial files untouched for an hour."""
+    remove_abandoned(folder.rglob("*.partial"))
+
+
+def remove_abandoned(places: Iterable[Path]) -> None:
+    """Removes those files and folders that nobody has touched for an hour."""
     oldest = time.time() - _ABANDONED_S
-    for place in folder.rglob("*.partial"):
+    for place in places:
         with suppress(OSError):  # another process has removed it, or it is not ours to remove
             if place.stat().st_mtime < oldest:
-                place.unlink()
+                shutil.rmtree(place) if place.is_dir() else place.unlink()
 
 
 def _reason(error: Exception, place: Path) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,23 @@ def test_nothing_stays_behind() -> None:
         assert {path.name for path in Path(place).iterdir()} >= {"open_clip_model.safetensors", "tokenizer.json"}
         assert not list(Path(place).glob(f"*{SUFFIX}"))
     assert not Path(place).exists()
+
+
+def test_what_a_killed_process_has_left_goes_once_it_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, new, other = (tmp_path / name for name in ("kairos-weights-old", "kairos-weights-new", "theirs"))
+    for folder in (old, new, other):
+        folder.mkdir()
+        (folder / "model.safetensors").write_text("")
+    link = tmp_path / "kairos-weights-link"
+    link.symlink_to(other, target_is_directory=True)
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    with loadable(str(WEIGHTS / "clip")):
+        pass
+    assert not old.exists()
+    assert new.exists()
+    assert (other / "model.safetensors").exists(), "what a link leads to is not ours"
 
 
 def _state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
