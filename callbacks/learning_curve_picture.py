@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-_BLUE, _RED, _GREEN = "#0072B2", "#D55E00", "#009E73"
-_KINDS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a8a8a", "#000000")
+from modules.colours import BLACK, BLUE, GREEN, GREY, SERIES, VERMILION
+
+_KINDS = (*SERIES[1:], GREY, BLACK)
 _MARKERS = "osD^vPX*"
 _YARDSTICKS = {"val/oracle": ("oracle", "--"), "val/uniform": ("uniform frames", ":")}
 
@@ -46,7 +47,7 @@ def draw_learning_curve(series: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def _draw_rewards(axis: Axes, series: Mapping[str, np.ndarray]) -> None:
-    shown = {"reward/total": _BLUE, "reward/accuracy": _RED}
+    shown = {"reward/total": BLUE, "reward/accuracy": VERMILION}
     total, accuracy = (series.get(name) for name in shown)
     if total is not None and accuracy is not None and np.array_equal(total, accuracy):
         del shown["reward/total"]  # one line would hide the other
@@ -70,7 +71,7 @@ def _draw_accuracy(axis: Axes, series: Mapping[str, np.ndarray]) -> None:
         colour, marker = _KINDS[n % len(_KINDS)], _MARKERS[n % len(_MARKERS)]
         axis.plot(*series[name].T, label=label, color=colour, marker=marker, linewidth=1, markersize=5)
     if "val/accuracy" in series:
-        axis.plot(*series["val/accuracy"].T, label="all kinds", color=_BLUE, linewidth=3.5, marker=".", zorder=3)
+        axis.plot(*series["val/accuracy"].T, label="all kinds", color=BLUE, linewidth=3.5, marker=".", zorder=3)
     axis.set_ylabel("share of validation questions right")
     axis.set_title("Held-out questions" + _change(series["val/accuracy"][:, 1] if "val/accuracy" in series else None))
 
@@ -79,8 +80,8 @@ def _draw_frames(axis: Axes, series: Mapping[str, np.ndarray]) -> None:
     name = "policy/effective_frames"
     if name in series:
         steps, values = series[name].T
-        axis.plot(steps, values, color=_GREEN, alpha=0.25)
-        axis.plot(steps, smooth(values), color=_GREEN, label="exp of the policy's entropy, mean of 15 updates")
+        axis.plot(steps, values, color=GREEN, alpha=0.25)
+        axis.plot(steps, smooth(values), color=GREEN, label="exp of the policy's entropy, mean of 15 updates")
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # 20, not 2 x 10^1

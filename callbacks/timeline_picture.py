@@ -13,10 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from callbacks.option_bars import draw_option_bars
+from modules.colours import ORANGE, SKY
 from modules.selection.even_spacing import evenly_spaced
 from modules.systems.option_shares import OptionShare
 
-_INK, _EVIDENCE, _CHOSEN, _DRAWN = "#1f3a5f", "#e69f00", "#c8322b", "#56b4e9"  # orange and sky blue are Okabe and Ito's
+_INK, _CHOSEN = "#1f3a5f", "#c8322b"
 _DPI = 90
 _MOST_THUMBNAILS = 64
 
@@ -59,10 +60,10 @@ def timeline_figure(
     axis = figure.add_subplot(below[0, 0])
     for n, (start, end) in enumerate(evidence_s):
         middle, half = (start + end) / 2, max((end - start) / 2, timestamps_s[-1] / 500)
-        axis.axvspan(middle - half, middle + half, color=_EVIDENCE, alpha=0.9, label=None if n else "evidence")
+        axis.axvspan(middle - half, middle + half, color=ORANGE, alpha=0.9, label=None if n else "evidence")
     if drawn is not None and drawn.any():
         twin = axis.twinx()
-        twin.bar(timestamps_s, drawn, width=timestamps_s[-1] / 300, color=_DRAWN, alpha=0.6)
+        twin.bar(timestamps_s, drawn, width=timestamps_s[-1] / 300, color=SKY, alpha=0.6)
         twin.set_ylabel("drawn by rollouts (bars)")
     if scores is not None:
         axis.plot(timestamps_s, scores, color=_INK, linewidth=0.9, label="score")
@@ -81,7 +82,7 @@ def _draw_thumbnail(axis: Axes, pixels: np.ndarray, title: str, hit: bool) -> No
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():
-        spine.set_color(_EVIDENCE if hit else "#bbbbbb")
+        spine.set_color(ORANGE if hit else "#bbbbbb")
         spine.set_linewidth(4 if hit else 1)
     axis.set_title(title, fontsize=9)
 

@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.records": ("modules.parsing",),
     "modules.parsing": (),
     "modules.seeds": (),
+    "modules.colours": (),
     "modules.giving_up": (),
     "modules.console": (),
     "modules.part_progress": ("modules.console",),
@@ -45,7 +46,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "modules.methods.kairos": (*_TRAINING, "modules.methods.kairos"),
     "modules.methods.msjoe": (*_TRAINING, "modules.methods.msjoe"),
     "modules.methods.refocus": (*_TRAINING, "modules.methods.refocus"),
-    "modules.evaluation": (*_PARTS, "modules.evaluation", "modules.distributed", "modules.checkpoints"),
+    "modules.evaluation": (
+        *_PARTS,
+        "modules.colours",
+        "modules.evaluation",
+        "modules.distributed",
+        "modules.checkpoints",
+    ),
     "modules.small_stack": (*_RECORDS, "modules.encoders", "modules.mllms", "modules.small_stack"),
     "datamodules": (
         "modules.records",
@@ -73,6 +80,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "datamodules.video",
     ),
     "callbacks": (
+        "modules.colours",
         "modules.console",
         "modules.part_progress",
         "modules.records",

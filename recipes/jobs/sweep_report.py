@@ -11,12 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from modules.colours import BLACK, SERIES
 from modules.evaluation.statistics import cluster_bootstrap, gap_closed
 
 _YARDSTICKS = ("uniform", "oracle")
 _SMOOTHED_OVER = 15
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Of Okabe and Ito, *Color Universal Design* (2008)."""
+_COLOURS = (*SERIES, BLACK)
 _LINES = ("-", "--", ":")
 _TITLES = {
     "reward/accuracy": "rollouts answered rightly",

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from modules.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILION
 from modules.evaluation.answer_files import Answered, read_answered
 from modules.evaluation.statistics import cluster_bootstrap
 from modules.systems.grading import most_probable_option
 
-_COLOURS = ("#8a8a8a", "#E69F00", "#000000", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
+_COLOURS = (GREY, ORANGE, BLACK, SKY, GREEN, VERMILION, PINK, BLUE)
 """Of Okabe and Ito, and a grey."""
 _MARKERS = "os^Dv"
 

@@ -1,15 +1,12 @@
-"""A colour and a shape for each system, so that either alone tells neighbours apart.
-
-The colours are those of Okabe and Ito (*Color Universal Design*, 2008), which people with any common colour blindness
-can tell apart; their yellow is left out, as it is too light for lines on white.
-"""
+"""A colour and a shape for each system, so that either alone tells neighbours apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+from modules.colours import SERIES
+
 _SHAPES = {
     "circle": "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
     "square": "M-4.6-4.6h9.2v9.2h-9.2z",
@@ -52,5 +49,5 @@ def marks(methods: Sequence[str]) -> dict[str, Mark]:
             found[method] = Mark(f"m{n}", *_OF_YARDSTICKS[method])
         else:
             number = others.index(method)
-            found[method] = Mark(f"m{n}", _COLOURS[number % len(_COLOURS)], shapes[number % len(shapes)])
+            found[method] = Mark(f"m{n}", SERIES[number % len(SERIES)], shapes[number % len(shapes)])
     return found
