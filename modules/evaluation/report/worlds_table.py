@@ -29,6 +29,13 @@ class WorldStandings:
     """Over worlds, each counting alike; None where one is missing, as a mean over other worlds is another thing."""
 
     @property
+    def mean_gap_closed(self) -> float | None:
+        """Over worlds, each counting alike; None where a world is missing or has no gap."""
+        gaps = [None if cell is None else cell.gap_closed for cell in self.cells]
+        known = [gap for gap in gaps if gap is not None]
+        return float(np.mean(known)) if known and len(known) == len(gaps) else None
+
+    @property
     def is_yardstick(self) -> bool:
         return self.row.system in YARDSTICKS
 

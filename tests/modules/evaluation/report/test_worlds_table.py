@@ -49,6 +49,7 @@ def test_numbers_of_the_table_by_hand() -> None:
     assert (ten.right.low, ten.right.high) == (0.5, 1.0)  # one of the two videos alone has 1/2, the other 1
     assert hour.right.value == pytest.approx(1 / 3)
     assert hour.gap_closed is None  # there is no oracle
+    assert rows["mine"].mean_gap_closed is None
     mean = rows["mine"].mean
     assert mean is not None
     assert mean.value == pytest.approx((3 / 4 + 1 / 3) / 2)
@@ -67,6 +68,16 @@ def test_numbers_of_the_table_by_hand() -> None:
     assert [one.row.label for one in found.table] == ["mine", "uniform", "other", "oracle"]  # those with a mean first
     assert "mine is right on 54.2 % of the questions, uniform frames on 29.2 %" in found.headline
     assert "oracle" not in found.headline
+
+
+def test_the_gap_closed_on_average_is_the_mean_of_the_worlds() -> None:
+    """Each world's gap counts alike, however wide it is: 2/3 and 1, where all right answers together close 4/5."""
+    wide = {"uniform": [[0, 0], [1, 0]], "mine": [[1, 0], [1, 1]], "oracle": [[1, 1], [1, 1]]}
+    narrow = {"uniform": [[1, 0], [1, 0]], "mine": [[1, 1], [1, 1]], "oracle": [[1, 1], [1, 1]]}
+    table = overview(evaluated("ten", wide), evaluated("hour", narrow, asked="Who")).table
+    assert {one.row.label: one.mean_gap_closed for one in table} == pytest.approx(
+        {"oracle": 1.0, "mine": (2 / 3 + 1) / 2, "uniform": 0.0}
+    )
 
 
 def test_the_videos_of_each_world_are_drawn_on_their_own() -> None:
