@@ -81,12 +81,19 @@ def loadable(source: str) -> Iterator[str]:
 
     Raises:
         StorageError: there is no room for the unpacked weights, or no right to write them.
+        ValueError: the folder has the same weights whole and packed, of which one is out of date.
     """
     folder = Path(source.removeprefix(LOCAL_SCHEMA)).expanduser()
     packed = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
     if not packed:
         yield source
         return
+    for path in packed:
+        if (whole := path.with_name(path.name.removesuffix(SUFFIX) + _ORDINARY)).exists():
+            raise ValueError(
+                f"{folder} has both {whole.name} and {path.name}, as after a training that wrote into a folder of "
+                "packed weights; remove the one that is out of date"
+            )
     remove_abandoned(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as place:
         for path in folder.iterdir():

@@ -73,6 +73,23 @@ def test_a_folder_without_packed_weights_and_a_hub_id_are_as_they_are(tmp_path: 
             assert place == source
 
 
+def test_weights_that_are_there_twice_are_refused(tmp_path: Path) -> None:
+    """After a training from packed weights into their own folder, the packed ones are those of before."""
+    shutil.copytree(WEIGHTS / "clip", tmp_path / "clip")
+    whole = tmp_path / "clip" / "open_clip_model.safetensors"
+    save_file({"a": torch.ones(1)}, whole)
+    with (
+        pytest.raises(
+            ValueError, match=r"has both open_clip_model\.safetensors and open_clip_model\.int8\.safetensors"
+        ),
+        loadable(f"local-dir:{tmp_path / 'clip'}"),
+    ):
+        pass
+    whole.unlink()
+    with loadable(f"local-dir:{tmp_path / 'clip'}") as place:
+        assert place != str(tmp_path / "clip")
+
+
 def test_nothing_stays_behind() -> None:
     with loadable(str(WEIGHTS / "clip")) as place:
         assert {path.name for path in Path(place).iterdir()} >= {"open_clip_model.safetensors", "tokenizer.json"}
