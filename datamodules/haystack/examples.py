@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from datamodules.haystack.pool import BACKGROUND_FRAMES, FRAMES_PER_EVENT, FramePool
-from datamodules.haystack.questions import CARD_NAMES, ask, named
-from datamodules.haystack.wordings import PATTERNS, SIGN_WORDS, Wordings, four, worded
+from datamodules.haystack.questions import ask, named
+from datamodules.haystack.wordings import PATTERNS, SIGN_WORDS, Wordings, lettered, worded
 from datamodules.haystack.world import ALL_SHAPES, COLOURS, DIRECTIONS, DOTS, GLYPHS, SHAPES, Event, VideoPlan, World
+from datamodules.haystack.world_difficulty import CARDS
 from modules.records import VideoQuestion
 
 KINDS = ("nothing", "shape", "glyph", "dots", "boxes", "ball")
@@ -65,7 +66,7 @@ class PoolExamples(ABC):
             "assistant",
         ]
         if self.wide:
-            blanks = {"colour": "red", "shape": "star", **four(["star", "ring", "heart", "moon"])}
+            blanks = {"colour": "red", "shape": "star", **lettered(["star", "ring", "heart", "moon"])}
             patterns += [text.format(**blanks) for pattern in PATTERNS.values() for text in pattern.of("all")]
             words += [*ALL_SHAPES, *(str(percent) for percent in range(101))]
         return [*patterns, *words] * 50
@@ -131,20 +132,20 @@ class FrameTexts(PoolExamples):
             return str(rng.choice(["first", "last"])), {}
         if event is None or rng.random() < 0.3:
             return None, {}
-        if self.wide and event.kind in CARD_NAMES and rng.random() < 0.3:
-            return "apart", _two([named(event), str(rng.choice(shapes))], rng)
+        if self.wide and event.kind in CARDS and rng.random() < 0.3:
+            return "apart", _shuffled([named(event), str(rng.choice(shapes))], rng)
         if event.kind != "shape":
             return event.kind, {"colour": event.colour}
         if rng.random() < 0.2:
             names = [event.label, *rng.permutation([s for s in shapes if s != event.label])[:3]]
-            blanks = four([str(n) for n in rng.permutation(names)])
+            blanks = _shuffled(names, rng)
             return str(rng.choice(["order", "never"])) if self.wide else "order", blanks
         if self.wide and rng.random() < 0.15:
             others = [
                 *(s for s in shapes if s != event.label),
-                *(f"{c} {n}" for c in COLOURS for n in CARD_NAMES.values()),
+                *(f"{colour} {SIGN_WORDS[kind][0]}" for colour in COLOURS for kind in CARDS),
             ]
-            return "apart", _two([event.label, str(rng.choice(others))], rng)
+            return "apart", _shuffled([event.label, str(rng.choice(others))], rng)
         patterns = ["colour", "count", "before", "after", *(["when"] if self.wide else [])]
         return str(rng.choice(patterns)), {"shape": event.label}
 
@@ -312,13 +313,12 @@ def fits(text: str, event: Event | None) -> bool:
     if event is None or not text.endswith("?"):
         return text == describe(event)
     words = set(text.replace("?", "").replace(",", "").replace(":", "").split())
-    if event.kind == "shape" and words & set(ALL_SHAPES):
-        return event.label in words
+    shapes = words & set(ALL_SHAPES)
+    if event.kind == "shape" and shapes:
+        return event.label in shapes
     asked = [kind for kind, names in SIGN_WORDS.items() if words & set(names)]
-    if not asked:
-        return not words & set(ALL_SHAPES)
-    return event.kind in asked and event.colour in words
+    return event.kind in asked and event.colour in words if asked else not shapes
 
 
-def _two(names: list[str], rng: np.random.Generator) -> dict[str, str]:
-    return dict(zip("ab", (str(n) for n in rng.permutation(names)), strict=True))
+def _shuffled(names: list[str], rng: np.random.Generator) -> dict[str, str]:
+    return lettered([str(name) for name in rng.permutation(names)])

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from datamodules.haystack.wordings import Wordings, four, worded
+from datamodules.haystack.wordings import SIGN_WORDS, Wordings, lettered, worded
 from datamodules.haystack.world import COLOURS, DOTS, QUESTION_KINDS, Event, VideoPlan, vocabularies
+from datamodules.haystack.world_difficulty import CARDS
 from modules.records import VideoQuestion
 
 NUM_OPTIONS = 4
 _SECONDS = ("2", "4", "8", "16")
 _EIGHTHS = DOTS[:NUM_OPTIONS]
-CARD_NAMES = {"glyph": "letter", "dots": "dots"}  # a box has another beside it, of a second colour
 Draft = tuple[str, dict[str, str], str, list[str], list[Event]]
 """Pattern of the question and what fills its blanks (`wordings`), answer, wrong options best first, evidence events."""
 
@@ -62,7 +62,7 @@ def _order(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
         chosen = sorted(rng.permutation(len(unique))[:NUM_OPTIONS])
         events = [unique[i] for i in chosen]
         names = [str(n) for n in rng.permutation([e.label for e in events])]
-        yield "order", four(names), events[0].label, [e.label for e in events[1:]], events
+        yield "order", lettered(names), events[0].label, [e.label for e in events[1:]], events
 
 
 def _count(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
@@ -92,7 +92,7 @@ def _never(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
         events = sorted((unique[i] for i in rng.permutation(len(unique))[: NUM_OPTIONS - 1]), key=lambda e: e.start_s)
         answer = str(rng.choice(absent))
         names = [str(n) for n in rng.permutation([answer, *(e.label for e in events)])]
-        yield "never", four(names), answer, [e.label for e in events], events
+        yield "never", lettered(names), answer, [e.label for e in events], events
 
 
 def _apart(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
@@ -101,22 +101,21 @@ def _apart(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:
     What is not within a third of an eighth of an option is not asked about, which leaves room for times in percent.
     """
     unique = [e for e in plan.events if e.role.startswith("triple")]
-    cards = [e for e in plan.events if e.kind in CARD_NAMES]
+    cards = [e for e in plan.events if e.kind in CARDS]
     pairs = [(a, b) for n, a in enumerate(unique) for b in (*unique[n + 1 :], *cards)]
     eighths = np.array([abs(b.start_s + b.end_s - a.start_s - a.end_s) * 4 / plan.duration_s for a, b in pairs])
     for answer in rng.permutation(_EIGHTHS):
         close = np.flatnonzero(np.abs(eighths - int(answer)) < 1 / 3)
         if len(close):
             pair = pairs[rng.choice(close)]
-            first, second = (pair[i] for i in rng.permutation(2))
-            names = {"a": named(first), "b": named(second)}
+            blanks = lettered([named(pair[i]) for i in rng.permutation(2)])
             evidence = sorted(pair, key=lambda e: e.start_s)
-            yield "apart", names, str(answer), [e for e in _EIGHTHS if e != answer], evidence
+            yield "apart", blanks, str(answer), [e for e in _EIGHTHS if e != answer], evidence
 
 
 def named(event: Event) -> str:
     """What questions call a shape, a letter or a number of dots."""
-    return event.label if event.kind == "shape" else f"{event.colour} {CARD_NAMES[event.kind]}"
+    return event.label if event.kind == "shape" else f"{event.colour} {SIGN_WORDS[event.kind][0]}"
 
 
 def _how_long(plan: VideoPlan, rng: np.random.Generator) -> Iterator[Draft]:

@@ -116,6 +116,6 @@ def worded(pattern: str, blanks: dict[str, str], wordings: Wordings, rng: np.ran
     return choices[0 if len(choices) == 1 else int(rng.integers(len(choices)))].format(**blanks)
 
 
-def four(names: list[str]) -> dict[str, str]:
-    """The blanks of a question that names four things."""
-    return dict(zip("abcd", names, strict=True))
+def lettered(names: list[str]) -> dict[str, str]:
+    """The blanks of a question that names up to four things: a, b and so on."""
+    return dict(zip("abcd", names, strict=False))

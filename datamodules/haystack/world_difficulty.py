@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_CARDS = ("glyph", "dots")
-"""Signs that nobody takes for a shape, so that they may stand between two of them."""
+CARDS = ("glyph", "dots")
+"""Signs of one colour that nobody takes for a shape, so that they may stand between two of them."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def add_look_alikes(
         other = spare[sign.kind].pop()
         before = rng.random() < 0.5
         beside.append([other, _near(sign)] if before else [sign, _near(other)])
-    cards = [card for kind in _CARDS for card in spare.get(kind, [])]
+    cards = [card for kind in CARDS for card in spare.get(kind, [])]
     pauses = [(n, second) for n in range(len(triples)) for second in (1, 2)]
     in_pause = dict(zip([pauses[i] for i in rng.permutation(len(pauses))], cards, strict=False))
     between = []
