@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ class TimelineImages(AfterUpdate):
         question, candidates = batch.questions[0], batch.candidates[0]
         queries, written = batch.queries[:1], ""
         if rollouts.queries is not None and rollouts.query_features is not None:
-            shown = next((number for number, wrote in enumerate(rollouts.queries[0]) if wrote), 0)
+            shown = pictured_rollout(rollouts.queries[0])
             queries = rollouts.query_features[0, shown : shown + 1]
-            written = f"\nqueries of rollout {shown + 1}: {', '.join(rollouts.queries[0][shown]) or 'none'}"
+            written = f"\nqueries of rollout {shown}: {', '.join(rollouts.queries[0][shown]) or 'none'}"
         inputs = (batch.features[:1], batch.mask[:1], batch.timestamps_s[:1], queries)
         policy = pl_module.sampler.policies(QuestionBatch(batch.questions[:1], batch.candidates[:1], *inputs))
         best = policy.mode(pl_module.num_frames).in_time_order()[0, 0].cpu()
@@ -73,6 +73,11 @@ class TimelineImages(AfterUpdate):
             options=_mean_options(rollouts),
         )
         save_figure(figure, path)
+
+
+def pictured_rollout(queries: Sequence[Sequence[str]]) -> int:
+    """The first rollout of a question that wrote queries, by its number in ``rollouts.jsonl``; 0 where none did."""
+    return next((number for number, written in enumerate(queries) if written), 0)
 
 
 def _mean_options(rollouts: Rollouts) -> list[OptionShare]:
